@@ -1,0 +1,101 @@
+"""Bake repositories and run what is in them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+TEMPLATE = Path(__file__).parents[1]
+TREE = TEMPLATE / "{{cookiecutter.project_slug}}"
+QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+CHOICES = {name: values for name, values in QUESTIONS.items() if isinstance(values, list) and not name.startswith("_")}
+
+
+@dataclass
+class Repository:
+    """A generated repository."""
+
+    path: Path
+
+    def files(self) -> list[Path]:
+        """List all files, without those of git."""
+        inside = [path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file()]
+        return sorted(path for path in inside if path.parts[0] not in (".git", ".venv"))
+
+    def read(self, name: str | Path) -> str:
+        """Read a file as text."""
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
+        """Run a command here and give all it printed; it has to succeed, or with `fails` to fail."""
+        clean = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL")}
+        path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"]])
+        # The image's default would make each start slow and is not what a user's machine has.
+        clean.pop("PYTHONDONTWRITEBYTECODE", None)
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=clean | {"PATH": path, "COLUMNS": "200"} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def commit(self, message: str = "change") -> None:
+        """Put everything into git."""
+        self.run("git", "init", "--quiet", "--initial-branch=main")
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "--quiet", "--no-verify", "-m", message)
+
+
+@pytest.fixture(scope="session")
+def bake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Repository]:
+    """Bake with the given answers; all others have their default."""
+    home = tmp_path_factory.mktemp("cookiecutter")
+    config = home / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {home / 'templates'}\nreplay_dir: {home / 'replay'}\n")
+
+    def make(**answers: str) -> Repository:
+        output = tmp_path_factory.mktemp("bake")
+        path = cookiecutter(
+            str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(output), config_file=str(config)
+        )
+        return Repository(Path(path))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def default(bake: Callable[..., Repository]) -> Repository:
+    """The default answers, set up and reproduced as a newcomer would. Tests must leave it as it is."""
+    repository = bake()
+    repository.commit("bake")
+    repository.run("make", "cycle")
+    repository.commit("reproduce")
+    return repository
+
+
+@pytest.fixture
+def copy(default: Repository, tmp_path: Path) -> Repository:
+    """A copy of the default repository, to be changed, that shares its environment and its DVC cache."""
+    path = tmp_path / default.path.name
+    shutil.copytree(default.path, path, ignore=shutil.ignore_patterns(".venv", "__pycache__"), symlinks=True)
+    use_environment(path, default)
+    return Repository(path)
+
+
+def use_environment(path: Path, owner: Repository) -> None:
+    """Let a repository run with the environment of another one, instead of installing its own."""
+    (path / ".venv").symlink_to(owner.path / ".venv")
+    os.utime(owner.path / ".venv/ready")

@@ -1,0 +1,95 @@
+"""Every pair of answers gives a repository that is clean, complete and the same each time."""
+
+import json
+import re
+import tomllib
+
+import nbformat
+import pytest
+from allpairspy import AllPairs
+from conftest import CHOICES, use_environment
+from ruamel.yaml import YAML
+
+PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHOICES.values()))]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda answers: "-".join(answers.values()))
+def baked(request, bake):
+    return bake(**request.param, project_name="Other Name", package_name="other"), request.param
+
+
+def test_every_pair_of_answers_is_baked():
+    pairs = {(a, x[a], b, x[b]) for x in PAIRS for a in x for b in x if a < b}
+    wanted = {(a, x, b, y) for a in CHOICES for b in CHOICES if a < b for x in CHOICES[a] for y in CHOICES[b]}
+    assert pairs == wanted
+
+
+def test_no_template_language_is_left(baked):
+    repository, _ = baked
+    for path in repository.files():
+        if path.suffix != ".html":
+            assert not re.search(r"\{\{ ?cookiecutter|\{%-? |cookiecutter\.", repository.read(path)), path
+        assert "cookiecutter" not in str(path)
+
+
+def test_no_file_is_empty_and_every_one_parses(baked):
+    repository, _ = baked
+    for path in repository.files():
+        text = repository.read(path)
+        assert text.strip(), path
+        assert text.endswith("\n"), path
+        assert not text.endswith("\n\n"), path
+        match path.suffix:
+            case ".yaml" | ".yml" | ".dvc":
+                assert YAML(typ="safe", pure=True).load(text), path
+            case ".toml":
+                assert tomllib.loads(text), path
+            case ".json":
+                json.loads(text)
+            case ".ipynb":
+                notebook = nbformat.reads(text, as_version=4)
+                nbformat.validate(notebook)
+                assert not any(cell.get("outputs") for cell in notebook.cells), path
+            case ".py":
+                compile(text, str(path), "exec")
+
+
+def test_a_second_bake_gives_the_same_bytes(baked, bake):
+    repository, answers = baked
+    again = bake(**answers, project_name="Other Name", package_name="other")
+    assert again.files() == repository.files()
+    for path in repository.files():
+        assert (again.path / path).read_bytes() == (repository.path / path).read_bytes(), path
+
+
+def test_the_answers_are_where_they_work(baked):
+    repository, answers = baked
+    assert repository.read(".python-version") == answers["python_version"] + "\n"
+    url = re.search(r"url = (\S+)", repository.read(".dvc/config"))[1]
+    scheme = {"local": "../../other-name-remote"}.get(answers["data_remote"], answers["data_remote"] + "://")
+    assert url.startswith(scheme)
+    project = tomllib.loads(repository.read("pyproject.toml"))
+    extra = "" if answers["data_remote"] == "local" else f"[{answers['data_remote']}]"
+    assert any(name.startswith(f"dvc{extra}>=") for name in project["dependency-groups"]["pipeline"])
+    assert (repository.path / "LICENSE").exists() == (answers["license"] != "Proprietary")
+    assert project["project"]["license"].removeprefix("LicenseRef-") == answers["license"]
+
+
+def test_git_takes_every_file_and_the_checks_pass_and_change_nothing(baked, default, tmp_path_factory):
+    repository, _ = baked
+    use_environment(repository.path, default)
+    repository.commit()
+    tracked = set(repository.run("git", "ls-files").split())
+    assert tracked == {path.as_posix() for path in repository.files()}
+    cache = str(tmp_path_factory.getbasetemp() / "mypy")
+    printed = repository.run("pre-commit", "run", "--all-files", MYPY_CACHE_DIR=cache)
+    assert "Failed" not in printed
+    assert printed.count("Passed") >= 10
+    assert repository.run("git", "status", "--porcelain") == ""
+
+
+def test_dvc_takes_the_remote(baked, default):
+    repository, answers = baked
+    assert repository.run("dvc", "remote", "list").split()[:1] == ["team"]
+    url = repository.run("dvc", "remote", "list")
+    assert (answers["data_remote"] + "://" in url) or answers["data_remote"] == "local"

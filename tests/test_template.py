@@ -1,0 +1,139 @@
+"""The template's own files: what users get is tracked, legal everywhere, and not more than it should be."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CHOICES, QUESTIONS, TEMPLATE, TREE
+
+
+def git(*arguments: str) -> list[str]:
+    done = subprocess.run(["git", *arguments], cwd=TEMPLATE, capture_output=True, encoding="utf-8", check=True)
+    return done.stdout.split("\0")[:-1]
+
+
+def optional_paths() -> dict:
+    (table,) = (
+        node.value
+        for node in ast.parse((TEMPLATE / "hooks/post_gen_project.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "OPTIONAL"
+    )
+    return ast.literal_eval(table)
+
+
+def test_every_file_of_the_tree_is_tracked():
+    tracked = {TEMPLATE / path for path in git("ls-files", "-z")}
+    present = {path for path in TREE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert present <= tracked
+    assert len(present) > 40
+
+
+def test_the_hooks_are_short_and_pure():
+    for hook in (TEMPLATE / "hooks").glob("*.py"):
+        text = hook.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 50
+        imported = {
+            alias.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import) for alias in node.names
+        } | {node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
+        assert imported <= sys.stdlib_module_names
+        assert not imported & {"subprocess", "socket", "urllib", "random", "datetime", "time", "os"}
+
+
+def test_the_table_of_the_hook_names_questions_values_and_paths_that_exist():
+    for option, values in optional_paths().items():
+        assert list(values) == CHOICES[option]
+        for path in {path for paths in values.values() for path in paths}:
+            assert (TREE / path).exists()
+
+
+def test_every_question_and_choice_has_a_prompt_in_words():
+    prompts = QUESTIONS["__prompts__"]
+    asked = [name for name in QUESTIONS if not name.startswith("_")]
+    assert list(prompts) == asked
+    for name in asked:
+        if name in CHOICES:
+            assert set(prompts[name]) == {"__prompt__", *CHOICES[name]}
+            assert len(prompts[name]["__prompt__"]) > 20
+        else:
+            assert len(prompts[name]) > 20
+
+
+def test_every_question_has_an_effect(bake):
+    defaults = bake()
+    for option, values in CHOICES.items():
+        for value in values[1:]:
+            other = bake(**{option: value})
+            changed = [path for path in {*defaults.files(), *other.files()} if differ(defaults.path / path, other.path / path)]
+            assert changed, f"{option}={value} changes nothing"
+
+
+def differ(one: Path, other: Path) -> bool:
+    return not (one.exists() and other.exists()) or one.read_bytes() != other.read_bytes()
+
+
+@pytest.mark.parametrize("path", [path for path in git("ls-files", "-z") if path])
+def test_no_path_is_illegal_on_windows(path):
+    for part in Path(path).parts:
+        assert not re.search(r'[<>:"|?*\\\x00-\x1f]', part)
+        assert not part.endswith((".", " "))
+        assert part.split(".")[0].lower() not in {"con", "prn", "aux", "nul", "com1", "lpt1"}
+    assert not os.path.islink(TEMPLATE / path)
+
+
+def test_jinja_stays_at_a_handful_of_lines():
+    blocks = {}
+    for path in TREE.rglob("*"):
+        if path.is_file() and path.suffix not in (".csv", ".html", ".pyc"):
+            blocks[path.name] = sum("{%" in line for line in path.read_text(encoding="utf-8").splitlines())
+    assert max(blocks.values()) <= 6, blocks
+
+
+def test_the_package_holds_no_jinja_at_all():
+    package = TREE / "src/{{cookiecutter.package_name}}"
+    assert not [path.name for path in package.glob("*.py") if "cookiecutter" in path.read_text(encoding="utf-8")]
+
+
+def test_no_update_prints_what_to_do_next(tmp_path):
+    """A project made with cruft says what to type; cruft's update of it, which runs the hooks again, does not."""
+    source, work = tmp_path / "template", tmp_path / "work"
+    work.mkdir()
+    subprocess.run(["git", "clone", "--quiet", str(TEMPLATE), str(source)], check=True)
+    for path in git("ls-files", "-z", "--modified", "--others", "--exclude-standard"):
+        if (TEMPLATE / path).is_file():
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).write_bytes((TEMPLATE / path).read_bytes())
+
+    def run(folder: Path, *command: str) -> str:
+        environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path)}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    (tmp_path / "tmp").mkdir()
+    identity = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "--quiet", "--allow-empty", "-am"]
+    run(source, "git", "add", "--all")
+    run(source, *identity, "one")
+    assert "make cycle" in run(work, "cruft", "create", str(source), "--no-input", "--default-config")
+    project = work / "flight-delays"
+    run(project, "git", "init", "--quiet")
+    run(project, "git", "add", "--all")
+    run(project, *identity, "bake")
+    makefile = source / "{{cookiecutter.project_slug}}/Makefile"
+    makefile.write_text(makefile.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    run(source, *identity, "two")
+    assert "make cycle" not in run(project, "cruft", "update", "--skip-apply-ask")
+    assert (project / "Makefile").read_text(encoding="utf-8").endswith("# changed\n")
+
+
+def test_the_prompts_are_asked_in_words(tmp_path):
+    command = [sys.executable, "-m", "cookiecutter", "--output-dir", str(tmp_path), str(TEMPLATE)]
+    asked = subprocess.run(command, input="\n" * 12, capture_output=True, encoding="utf-8", check=True).stdout
+    words = " ".join(asked.split())
+    for prompt in QUESTIONS["__prompts__"].values():
+        assert (prompt["__prompt__"] if isinstance(prompt, dict) else prompt) in words
+    assert (tmp_path / "flight-delays/dvc.yaml").exists()

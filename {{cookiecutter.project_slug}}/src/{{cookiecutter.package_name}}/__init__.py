@@ -1,0 +1,1 @@
+"""The package: one module for each verb, and the few nouns that they share."""

@@ -1,0 +1,5 @@
+"""Run the commands with `python -m`."""
+
+from .cli import main
+
+main()

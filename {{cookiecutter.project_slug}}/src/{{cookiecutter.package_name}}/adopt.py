@@ -1,0 +1,226 @@
+"""Start from the team's own table: infer the contract, bring the data under DVC, retire the example."""
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype
+from ruamel.yaml import YAML
+from sklearn.model_selection import cross_val_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from .contract import FALSE_WORDS, TRUE_WORDS, Column, Contract, convert, need_unique_keys
+from .files import CONTRACT, PARAMS, RAW, REJECTS, TEST, TRAIN, InputError, say, whole
+from .ingest import read_source
+from .lineage import git
+from .params import Ingest
+
+DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y"]
+DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
+NAME_OF_AN_IDENTIFIER = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
+MOST_CLASSES = 20  # an integer target with more values than this is an amount
+MOST_LISTED = 10  # a category with more values than this is expected to get new ones
+LEAK = 0.99  # balanced accuracy or R2 above which a column alone must know the answer
+
+
+def csv_format(path: Path) -> dict[str, Any]:
+    """Find out the encoding and the delimiter of a CSV file, as options of pandas.read_csv."""
+    for encoding in ("utf-8-sig", "cp1252", "latin-1"):
+        try:
+            text = path.read_text(encoding=encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    lines = text[:1_000_000].splitlines()[:200]
+
+    def regularity(delimiter: str) -> int:
+        widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if len(row) > 1)
+        return max(widths.values(), default=0)
+
+    return {"sep": max(";\t|,", key=regularity), "encoding": encoding}
+
+
+def number_format(rows: pd.DataFrame) -> dict[str, Any]:
+    """Find out how (n, m) columns of text write numbers, as options of pandas.read_csv."""
+    texts = pd.concat([rows[name].dropna().head(1000) for name in rows])
+    commas = texts[texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+")]
+    points = texts[texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(,\d{3})+)\.\d+")]
+    if len(commas) > len(points):
+        return {"decimal": ","} | ({"thousands": "."} if commas.str.contains(".", regex=False).any() else {})
+    return {"thousands": ","} if points.str.contains(",", regex=False).any() else {}
+
+
+def missing_words(rows: pd.DataFrame) -> list[str]:
+    """Find words such as '?' that stand for a missing number in (n, m) columns of text."""
+    words: set[str] = set()
+    for name in rows:
+        values = rows[name].dropna()
+        strange = values[pd.to_numeric(values, errors="coerce").isna()]
+        if len(strange) <= len(values) / 5 and strange.nunique() <= 3:
+            words |= {word for word in strange.unique() if not re.search(r"\d", word)}
+    return sorted(words)
+
+
+def infer_column(values: pd.Series) -> Column:
+    """Infer a column's type, range, allowed values and nullability from (n,) values as read from the source."""
+    known = values.dropna()
+    facts: dict[str, Any] = {"role": "feature", "nullable": len(known) < len(values)}
+    if known.nunique() < 2:
+        return _ignored(f"is always {known.iloc[0]}" if len(known) else "is always empty")
+    words = set(known.unique().astype("str")) if known.nunique() <= 4 else set()
+    words = {word.strip().lower() for word in words}
+    if words & set(TRUE_WORDS) and words & set(FALSE_WORDS) and words <= {*TRUE_WORDS, *FALSE_WORDS}:
+        return Column(type="boolean", **facts)
+    if not is_datetime64_any_dtype(known) and (numbers := pd.to_numeric(known, errors="coerce")).notna().all():
+        integers = bool((numbers % 1 == 0).all())
+        low, high = float(numbers.min()), float(numbers.max())
+        counts_up = high - low == len(known) - 1 or NAME_OF_AN_IDENTIFIER.search(str(values.name))
+        if integers and known.is_unique and counts_up and len(known) > 20:
+            return _ignored("is different in every row, like an identifier")
+        slack = (high - low) / 2  # the sample's extremes are not the world's; what was never negative stays so
+        facts["min"] = float(f"{low - slack if low < 0 else max(low - slack, 0):.3g}")
+        facts["max"] = float(f"{high + slack if high > 0 else min(high + slack, 0):.3g}")
+        return Column(type="integer" if integers else "number", **facts)
+    for date_format in DATE_FORMATS:
+        column = Column(type="datetime", format=date_format, **facts)
+        if convert(known.head(1000), column).notna().all() and convert(known, column).notna().mean() > 0.99:
+            return column
+    if known.nunique() > max(20, len(known) / 2):
+        return _ignored("is different in nearly every row, like an identifier or free text")
+    texts = _texts(known)
+    return Column(type="category", values=texts if len(texts) <= MOST_LISTED else None, **facts)
+
+
+def _ignored(reason: str) -> Column:
+    return Column(role="ignored", type="text", nullable=True, reason=reason)
+
+
+def _texts(values: pd.Series) -> list[str]:
+    return sorted(convert(values.dropna(), Column(role="feature", type="category")).unique())
+
+
+def infer_target(values: pd.Series) -> Column:
+    """Infer the target's type: text and few integers are classes, all other numbers an amount of any size."""
+    column = infer_column(values)
+    is_amount = column.type == "number" or (column.type == "integer" and values.nunique() > MOST_CLASSES)
+    if column.type == "boolean" or is_amount:
+        return Column(role="target", type=column.type, nullable=column.nullable)
+    texts = _texts(values)
+    if not 2 <= len(texts) <= 100:
+        raise InputError(f"The target '{values.name}' has {len(texts):,} values; expected numbers or 2 to 100 classes.")
+    return Column(role="target", type="category", nullable=bool(values.isna().any()), values=texts)
+
+
+def leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
+    """List the features of (n, m) rows that tell the target all by themselves, each tried with a small tree."""
+    target = convert(rows[contract.target], contract.columns[contract.target]).dropna()
+    sample = rows.loc[target.sample(min(5000, len(target)), random_state=0).index]
+    tree, scoring = DecisionTreeRegressor(max_leaf_nodes=200, random_state=0), "r2"
+    truth = target[sample.index].to_numpy()
+    if contract.is_classification:
+        tree, scoring = DecisionTreeClassifier(max_leaf_nodes=30, random_state=0), "balanced_accuracy"
+        truth = truth.astype(str)
+    found = []
+    for name in contract.names("feature"):
+        codes = convert(sample[name], contract.columns[name]).rank(method="dense").to_numpy(float)[:, None]
+        if cross_val_score(tree, codes, truth, cv=3, scoring=scoring, error_score=0).mean() > LEAK:
+            found.append(name)
+    return found
+
+
+def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str], time: str | None) -> Contract:
+    """Infer a contract from (n, m) rows as read from the source.
+
+    Raises InputError when a named column does not exist or can't have its role, or when no feature is left.
+    """
+    named = [target, *key, *([time] if time else [])]
+    for name in named:
+        if name not in rows:
+            raise InputError(f"{source} has no column '{name}'. Columns: {', '.join(map(str, rows.columns[:20]))}.")
+        if named.count(name) > 1:
+            raise InputError(f"'{name}' is named for two roles; expected different columns for target, key and time.")
+    columns = {str(name): infer_target(rows[name]) if name == target else infer_column(rows[name]) for name in rows}
+    for name in key:
+        columns[name] = Column(role="key", type="integer" if pd.api.types.is_integer_dtype(rows[name]) else "text")
+    if time:
+        if columns[time].type != "datetime":
+            raise InputError(f"{source}: the column '{time}' holds no readable dates, e.g. {rows[time].iloc[0]}.")
+        columns[time] = Column(role="time", type="datetime", format=columns[time].format)
+    description = f"Predicts {target} from the columns of {Path(source).name}."
+    if any(column.role == "feature" for column in columns.values()):
+        for name in leaks(rows, Contract(description=description, columns=columns)):
+            columns[name] = _ignored(f"tells {target} all by itself: is it known too late, or a copy?")
+    if all(column.role != "feature" for column in columns.values()):
+        reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
+        raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")
+    return Contract(description=description, columns=columns)
+
+
+def write_contract(contract: Contract) -> None:
+    """Write contract.yaml, each column with the facts that differ from the defaults."""
+    yaml = YAML()
+    yaml.default_flow_style = None
+    columns = {name: column.model_dump(exclude_defaults=True) for name, column in contract.columns.items()}
+    with whole(CONTRACT) as draft, draft.open("w", encoding="utf-8") as text:
+        text.write("# Inferred from a sample: correct what is wrong, add `unit` and `description`.\n")
+        text.write("# Roles: key, time, feature, target, ignored.\n")
+        text.write("# Types: number, integer, boolean, category, datetime, text.\n")
+        yaml.dump({"description": contract.description, "columns": columns}, text)
+
+
+def write_params(source: Path, options: dict[str, Any], contract: Contract) -> None:
+    """Point params.yaml at the new source; comments and everything else in it stay."""
+    yaml = YAML()
+    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
+    params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
+    groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
+    params["evaluate"]["slices"] = groups[:2]
+    with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
+        yaml.dump(params, text)
+
+
+def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:
+    """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes."""
+    data = Path("data") / file.name
+    if not file.is_file():
+        raise InputError(f"{file} is no file; expected a table as CSV or Parquet.")
+    if data in (RAW, TRAIN, TEST, REJECTS):
+        raise InputError(f"{data} is a file that the pipeline writes; give {file.name} another name.")
+    changes = git("status", "--porcelain", "--", str(CONTRACT), str(PARAMS)).splitlines()
+    if any("M" in change[:2] for change in changes) and not force:
+        raise InputError("contract.yaml or params.yaml has changes that would be lost; commit them, or add --force.")
+    options = {} if file.suffix.lower() == ".parquet" else csv_format(file)
+    rows = read_source(Ingest(source=str(file), csv=options))
+    if options:
+        options |= number_format(rows)
+        rows = read_source(Ingest(source=str(file), csv=options))
+        if words := missing_words(rows):
+            options["na_values"] = words
+            rows = rows.mask(rows.isin(words))
+    contract = infer_contract(rows, str(file), target, key, time)
+    need_unique_keys(rows.drop_duplicates(), contract)
+
+    data.parent.mkdir(exist_ok=True)
+    if file.resolve() != data.resolve():
+        with whole(data) as draft:
+            shutil.copyfile(file, draft)
+    command = [sys.executable, "-m", "dvc", "add", "--quiet", str(data)]
+    tracked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        raise InputError(f"DVC can't track {data}: {tracked.stderr.strip().splitlines()[-1]}")
+    write_contract(contract)
+    write_params(data, options, contract)
+    shutil.rmtree("example", ignore_errors=True)
+
+    kind = "classes" if contract.is_classification else "an amount"
+    say("adopt", f"{len(rows):,} rows, {len(rows.columns)} columns", data)
+    say("", f"{target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
+    for name in contract.names("ignored"):
+        say("", f"ignored: {name} {contract.columns[name].reason}")
+    print("Read contract.yaml and commit, then `make cycle`.")

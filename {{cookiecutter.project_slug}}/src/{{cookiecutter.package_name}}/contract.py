@@ -1,0 +1,193 @@
+"""The data contract: what each column means, which values it may have, and which rows break it.
+
+contract.yaml is the single source for validation, for the features' types and for everything that describes the data.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .files import CONTRACT, InputError, read_config
+
+TRUE_WORDS = ["true", "t", "yes", "y", "1", "1.0", "ja", "j", "oui", "si", "sí", "sim", "wahr"]
+FALSE_WORDS = ["false", "f", "no", "n", "0", "0.0", "nein", "non", "não", "falsch"]
+
+
+class Column(BaseModel):
+    """One column of the data: its role in the model and the values that it may have."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Literal["key", "time", "feature", "target", "ignored"]
+    type: Literal["number", "integer", "boolean", "category", "datetime", "text"]
+    description: str = ""
+    unit: str = ""
+    nullable: bool = False
+    min: float | None = None
+    max: float | None = None
+    values: list[str] | None = Field(default=None, min_length=1)
+    format: str = ""
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Column":
+        if self.role == "time" and self.type != "datetime":
+            raise ValueError(f"a time column has type datetime, not {self.type}")
+        if self.role == "target" and self.type in ("datetime", "text"):
+            raise ValueError(f"a target has type number, integer, boolean or category, not {self.type}")
+        if self.role == "feature" and self.type == "text":
+            raise ValueError("a feature can't be text; make it a category, or ignore it and use it in features.py")
+        if self.role in ("key", "time") and self.nullable:
+            raise ValueError(f"a {self.role} column can't be nullable")
+        if (self.min is not None or self.max is not None) and self.type not in ("number", "integer"):
+            raise ValueError(f"min and max are for numbers, not for type {self.type}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.values and self.type != "category":
+            raise ValueError(f"values are for categories, not for type {self.type}")
+        return self
+
+
+class Contract(BaseModel):
+    """All columns that the project knows. Columns of the data that are not named here are left out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    description: str
+    columns: dict[str, Column]
+
+    @model_validator(mode="after")
+    def _has_one_target(self) -> "Contract":
+        for role, least, most in [("target", 1, 1), ("time", 0, 1), ("feature", 1, len(self.columns))]:
+            names = self.names(role)
+            if not least <= len(names) <= most:
+                wanted = "exactly one" if most == 1 == least else "at most one" if most == 1 else "at least one"
+                raise ValueError(f"expected {wanted} column with role {role}, found {', '.join(names) or 'none'}")
+        return self
+
+    def names(self, *roles: str) -> list[str]:
+        """List the columns that have one of the roles, in the contract's order."""
+        return [name for name, column in self.columns.items() if column.role in roles]
+
+    @property
+    def target(self) -> str:
+        """The column to predict."""
+        return self.names("target")[0]
+
+    @property
+    def time(self) -> str | None:
+        """The column that says when a row happened, if there is one."""
+        return next(iter(self.names("time")), None)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The columns that a prediction needs: the features and the time."""
+        return self.names("time", "feature")
+
+    @property
+    def identity(self) -> list[str]:
+        """The columns that tell one row from another: the key or, without one, all inputs."""
+        return self.names("key") or self.inputs
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether the target is a class, not an amount."""
+        return self.columns[self.target].type in ("boolean", "category")
+
+
+def read_contract() -> Contract:
+    """Read contract.yaml. Raises InputError where it does not hold together."""
+    return read_config(Contract, CONTRACT)
+
+
+def convert(values: pd.Series, column: Column) -> pd.Series:
+    """Give (n,) values the type that the contract names; a value that can't be read becomes missing."""
+    match column.type:
+        case "number" | "integer":
+            numbers = pd.to_numeric(values, errors="coerce", dtype_backend="numpy_nullable")
+            if column.type == "number":
+                return pd.Series(numbers.to_numpy("float64", na_value=np.nan), values.index).replace([np.inf, -np.inf], np.nan)
+            return numbers.where(numbers % 1 == 0).astype("Int64")
+        case "boolean":
+            words = values.astype("str").str.strip().str.lower()
+            return words.map(dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)).astype("boolean")
+        case "datetime":
+            if pd.api.types.is_datetime64_any_dtype(values):
+                times = pd.to_datetime(values, utc=True)
+            else:
+                times = pd.to_datetime(values, format=column.format or "ISO8601", errors="coerce", utc=True)
+            return times.dt.tz_localize(None).astype("datetime64[us]")
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")  # codes read as 1.0 because others are missing are the same as 1
+    return values.astype("str").where(values.notna())
+
+
+def violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Check raw rows against the contract.
+
+    rows: (n, m) as ingested, with a unique index, holding at least the contract's columns.
+    Returns the rows converted to the contract's types, without the ignored columns, (n, k), and the violations
+    (v, 4) with the columns index, column, rule and found.
+    """
+    used = {name: column for name, column in contract.columns.items() if column.role != "ignored"}
+    typed = pd.DataFrame({name: convert(rows[name], column) for name, column in used.items()}, index=rows.index)
+    found = []
+    for name, column in used.items():
+        unreadable = rows.index[rows[name].notna() & typed[name].isna()]
+        found.append(_listed(unreadable, name, f"is no {column.type}", rows.loc[unreadable, name]))
+    schema = pa.DataFrameSchema(
+        {name: pa.Column(checks=_checks(column), nullable=True) for name, column in used.items()}
+    )
+    try:
+        schema.validate(typed, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases.rename(columns={"check": "rule", "failure_case": "found"})
+        found.append(cases[["index", "column", "rule", "found"]])
+    for name in [name for name, column in used.items() if not column.nullable]:
+        missing = rows.index[rows[name].isna()]
+        found.append(_listed(missing, name, "is missing", rows.loc[missing, name]))
+    if key := contract.names("key"):
+        repeated = rows.index[rows.duplicated(list(used))]
+        found.append(_listed(repeated, ", ".join(key), "repeats an earlier row", rows.loc[repeated, key[0]]))
+    return typed, pd.concat([part.astype({"found": "str"}) for part in found], ignore_index=True)
+
+
+def _listed(index: pd.Index, column: str, rule: str, found: pd.Series) -> pd.DataFrame:
+    return pd.DataFrame({"index": index, "column": column, "rule": rule, "found": found.to_numpy()})
+
+
+def _checks(column: Column) -> list[pa.Check]:
+    """Say the column's range and allowed values as pandera checks, each with its rule in words."""
+    unit = f" {column.unit}" if column.unit else ""
+    checks = []
+    if column.min is not None:
+        checks.append(pa.Check.ge(column.min, error=f"is below {column.min:g}{unit}"))
+    if column.max is not None:
+        checks.append(pa.Check.le(column.max, error=f"is above {column.max:g}{unit}"))
+    if column.values:
+        checks.append(pa.Check.isin(column.values, error="is none of the allowed values"))
+    return checks
+
+
+def need_columns(names: "pd.Index[str]", contract: Contract, source: str) -> None:
+    """Raise InputError when a table lacks a column that the contract uses."""
+    for name, column in contract.columns.items():
+        if name not in names and column.role != "ignored":
+            shown = ", ".join(map(str, names[:8])) + (f", ... ({len(names) - 8} more)" if len(names) > 8 else "")
+            raise InputError(
+                f"{source} has no column '{name}', which contract.yaml names as {column.role}. Columns: {shown}."
+            )
+
+
+def need_unique_keys(rows: pd.DataFrame, contract: Contract) -> None:
+    """Raise InputError when rows share a key; where there is a time, a key may occur once at each."""
+    key = contract.names("key", "time")
+    if contract.names("key") and (same := rows.duplicated(key)).any():
+        example = " ".join(str(value) for value in rows.loc[same, key].iloc[0])
+        raise InputError(
+            f"contract.yaml: {', '.join(key)} should identify a row, but {same.sum():,} rows repeat another row's, "
+            f"e.g. {example}; give one more column the role key, or mend the data."
+        )

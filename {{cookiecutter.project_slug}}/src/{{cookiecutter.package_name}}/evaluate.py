@@ -1,0 +1,138 @@
+"""Judge the model on the test data: figures with intervals, weak spots, calibration, and what matters to it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.inspection import permutation_importance
+from sklearn.pipeline import Pipeline
+
+from .contract import Contract, read_contract
+from .features import make_features
+from .files import (
+    CALIBRATION,
+    IMPORTANCE,
+    INTERVALS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    REPORT,
+    SLICES,
+    TEST,
+    TRAIN,
+    InputError,
+    need,
+    say,
+    whole,
+)
+from .lineage import earlier_version
+from .metrics import HIGHER_IS_BETTER, LEADING, intervals, score
+from .model import load_model, predict
+from .params import read_params
+from .registry import log_evaluation
+from .report import write_report
+from .train import target_values
+
+
+def guess(train: np.ndarray, rows: int, classification: bool) -> pd.DataFrame:
+    """Predict (rows,) the trivial way: the classes' shares in the training target, or its median."""
+    dummy = DummyClassifier(strategy="prior") if classification else DummyRegressor(strategy="median")
+    return predict(dummy.fit(np.zeros((len(train), 1)), train), pd.DataFrame({"nothing": np.zeros(rows)}))
+
+
+def slice_labels(values: pd.Series) -> pd.Series:
+    """Say for each of (n,) values which slice it is in: its category, or its quarter of the numbers."""
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > 4 and values.dtype != "boolean":
+        return pd.qcut(values.astype(float), 4, duplicates="drop").astype("str").fillna("missing")
+    return values.astype("str").fillna("missing")
+
+
+def slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, draws: int) -> pd.DataFrame:
+    """Score each slice of at least 30 rows by the leading metric, the largest 20 of a column.
+
+    rows: (n, s) the columns to slice by. truth: (n,). predictions: (n, 1 + c). draws: resamples for the intervals.
+    Returns (s, 6): column, value, rows, and the metric with its interval.
+    """
+    metric = "roc_auc" if len(predictions.columns) > 1 else "mae"
+    found = []
+    for name in rows:
+        labels = slice_labels(rows[name]).to_numpy()
+        for label, count in pd.Series(labels).value_counts().head(20).items():
+            if count >= 30:
+                figures = intervals(truth[labels == label], predictions[labels == label], draws).loc[metric]
+                found.append({"column": name, "slice": label, "rows": count, **figures})
+    return pd.DataFrame(found, columns=["column", "slice", "rows", "value", "low", "high"]).dropna(subset="value")
+
+
+def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Compare what was predicted with what happened, in ten groups of equal size.
+
+    Probabilities of all classes count, for two classes those of the second. Returns (10, 3): predicted, observed, rows.
+    """
+    predicted, observed = predictions["prediction"].to_numpy(), truth
+    if len(predictions.columns) > 1:
+        probabilities = predictions.iloc[:, 2 if len(predictions.columns) == 3 else 1 :]
+        classes = probabilities.columns.str.removeprefix("probability_").to_numpy()
+        predicted = probabilities.to_numpy().ravel()
+        observed = (truth.astype(str)[:, None] == classes).ravel()
+    pairs = pd.DataFrame({"predicted": predicted, "observed": observed}, dtype=float)
+    groups = pd.qcut(pairs["predicted"].rank(method="first"), min(10, len(pairs)), labels=False)
+    means = pairs.groupby(groups).mean()
+    return means.assign(rows=pairs.groupby(groups).size()).reset_index(drop=True)
+
+
+def importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract: Contract) -> pd.DataFrame:
+    """Measure how much worse the leading metric gets when a column's values are shuffled among the rows.
+
+    rows: (n, m) test data; 2,000 of them are used. Returns (inputs, 2): column and worse, the largest first.
+    """
+    metric = LEADING[contract.is_classification]
+    sign = 1 if metric in HIGHER_IS_BETTER else -1
+
+    def scorer(model: Pipeline, inputs: pd.DataFrame, target: np.ndarray) -> float:
+        figures = score(target, predict(model, make_features(inputs, contract)), np.ones((1, len(target))))
+        return sign * float(np.nan_to_num(figures[metric][0]))
+
+    some = rows[contract.inputs].head(2000)
+    drops = permutation_importance(model, some, truth[:2000], scoring=scorer, n_repeats=3, random_state=0)
+    table = pd.DataFrame({"column": contract.inputs, "worse": drops.importances_mean.round(6)})
+    return table.sort_values("worse", ascending=False, ignore_index=True)
+
+
+def evaluate() -> None:
+    """Score models/model.skops on data/test.parquet and write the figures and the report."""
+    contract, params = read_contract(), read_params().evaluate
+    for name in params.slices:
+        if name not in contract.inputs or contract.columns[name].type == "datetime":
+            raise InputError(
+                f"params.yaml: evaluate.slices names {name}; expected features of contract.yaml that are no dates."
+            )
+    model = load_model(need(MODEL, "train"))
+    test = pd.read_parquet(need(TEST, "prepare"))
+    train = pd.read_parquet(need(TRAIN, "prepare"), columns=[contract.target])
+    truth = target_values(test, contract)
+    predictions = predict(model, make_features(test, contract))
+    figures = intervals(truth, predictions, params.bootstrap)
+    guesses = guess(target_values(train, contract), len(test), contract.is_classification)
+    figures["baseline"] = [round(float(x[0]), 6) for x in score(truth, guesses, np.ones((1, len(test)))).values()]
+    metrics = {"rows": len(test)} | {str(name): float(x) for name, x in figures["value"].dropna().items()}
+    tables = {
+        INTERVALS: figures.rename_axis("metric").reset_index(),
+        SLICES: slices(test[params.slices], truth, predictions, params.bootstrap),
+        CALIBRATION: calibration(truth, predictions),
+        IMPORTANCE: importance(model, test, truth, contract),
+    }
+    for path, table in tables.items():
+        with whole(path) as draft:
+            table.to_csv(draft, index=False, lineterminator="\n")
+    with whole(PREDICTIONS) as draft:
+        pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
+    with whole(METRICS) as draft:
+        draft.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    with whole(REPORT) as draft:
+        write_report(draft, contract, len(test), list(tables.values()), earlier_version(METRICS))
+    log_evaluation(metrics, REPORT)
+    leading = LEADING[contract.is_classification]
+    value, low, high, baseline = (f"{figure:.3f}" for figure in figures.loc[leading])
+    say("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", REPORT)

@@ -1,0 +1,90 @@
+"""Read the source, whatever it is, into data/raw.parquet.
+
+The values stay as they were found, so that `prepare` can say what is wrong with them; only the decimal comma and the
+thousands separator of a CSV file become what every later step reads.
+"""
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .contract import Contract, convert, need_columns, read_contract
+from .files import RAW, InputError, say, whole
+from .params import Ingest, read_params
+
+
+def read_source(ingest: Ingest) -> pd.DataFrame:
+    """Read the table that params.yaml names, (n, m), all columns of a CSV file as text.
+
+    Raises InputError when there is no such source, when it can't be read, or when it holds no row.
+    """
+    path = Path(ingest.source)
+    if not path.exists():
+        hint = " If DVC tracks it, run `uv run dvc pull`." if Path(f"{path}.dvc").exists() else ""
+        raise InputError(f"params.yaml: ingest.source is {path}, which does not exist; expected a file.{hint}")
+    try:
+        match path.suffix.lower():
+            case ".sql":
+                rows = read_database(ingest.database, path.read_text(encoding="utf-8"))
+            case ".parquet":
+                rows = pd.read_parquet(path)
+            case _:
+                rows = read_csv(path, ingest.csv)
+    except InputError:
+        raise
+    except Exception as error:  # each reader, codec and database driver has exceptions of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} can't be read: {reason}") from None
+    if rows.empty:
+        raise InputError(f"{path} holds no row; expected a table with at least one.")
+    return rows.reset_index(drop=True)
+
+
+def read_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
+    """Read a CSV file as text with pandas' own options; numbers get a decimal point and no thousands separator."""
+    as_text = {name: value for name, value in options.items() if name not in ("decimal", "thousands")}
+    rows: pd.DataFrame = pd.read_csv(path, **{"dtype": str, "skipinitialspace": True, **as_text})
+    thousands, decimal = options.get("thousands", ""), options.get("decimal", ".")
+    if thousands or decimal != ".":
+        for name in rows:
+            number = rows[name].str.replace(thousands, "").str.replace(decimal, ".")
+            rows[name] = rows[name].where(pd.to_numeric(number, errors="coerce").isna(), number)
+    return rows
+
+
+def read_database(url: str | None, query: str) -> pd.DataFrame:
+    """Run a query in the database that a SQLAlchemy URL names; $VARIABLES in the URL come from the environment."""
+    import sqlalchemy
+
+    if not url:
+        raise InputError("params.yaml: ingest.database is empty; expected a SQLAlchemy URL for the query to run in.")
+    engine = sqlalchemy.create_engine(os.path.expandvars(url))
+    with engine.connect() as connection:
+        return pd.DataFrame(pd.read_sql_query(sqlalchemy.text(query), connection))
+
+
+def rows_until(rows: pd.DataFrame, contract: Contract, until: date | None) -> pd.DataFrame:
+    """Keep the rows before `until`; a row whose time can't be read stays, for `prepare` to reject."""
+    if until is None:
+        return rows
+    if contract.time is None:
+        raise InputError("params.yaml: ingest.until is set, but no column of contract.yaml has the role time.")
+    times = convert(rows[contract.time], contract.columns[contract.time])
+    kept = rows[~(times >= pd.Timestamp(until))]
+    if kept.empty:
+        raise InputError(f"params.yaml: ingest.until is {until}, but the first row is of {times.min()}.")
+    return kept.reset_index(drop=True)
+
+
+def ingest() -> None:
+    """Read the source that params.yaml names and write data/raw.parquet."""
+    contract, params = read_contract(), read_params().ingest
+    rows = read_source(params)
+    need_columns(rows.columns, contract, params.source)
+    taken = rows_until(rows[[name for name in contract.columns if name in rows]], contract, params.until)
+    with whole(RAW) as draft:
+        taken.to_parquet(draft, index=False)
+    say("ingest", f"{len(taken):,} rows of {len(rows):,}, {len(taken.columns)} columns", RAW)

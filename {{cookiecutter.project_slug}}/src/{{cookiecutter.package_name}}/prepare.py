@@ -1,0 +1,102 @@
+"""Check the rows against the contract and split them into training and test data.
+
+The side of a row follows from its key alone, so that it never changes as data grows: no model that was ever trained
+here has seen a row that it is tested on.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .contract import Contract, need_columns, need_unique_keys, read_contract, violations
+from .files import PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, need, say, whole
+from .params import read_params
+
+
+def is_test(keys: pd.DataFrame, share: float) -> np.ndarray:
+    """Say for each row whether it belongs to the test data.
+
+    keys: (n, k) the columns that identify a row.
+    share: wanted share of test rows, between 0 and 1.
+    Returns (n,) booleans, a function of each row's own key alone.
+    """
+    words = keys.astype("str").astype("object")
+    return pd.util.hash_pandas_object(words, index=False).to_numpy() / 2**64 < share
+
+
+def reject_report(broken: pd.DataFrame, rows: int) -> str:
+    """Say which column breaks which rule, how often, with three examples: the most frequent first."""
+    lines = []
+    for (column, rule), found in sorted(broken.groupby(["column", "rule"])["found"], key=lambda group: -len(group[1])):
+        examples = ", ".join(found.dropna().drop_duplicates().head(3))
+        lines.append(f"{column} {rule} in {len(found):,} of {rows:,} rows" + (f", e.g. {examples}" if examples else ""))
+    return "; ".join(lines[:3]) + (f"; {len(lines) - 3} more" if len(lines) > 3 else "")
+
+
+def need_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> None:
+    """Raise InputError when there is nothing to learn from or nothing to test on."""
+    target = contract.target
+    for name, part in [("training", train), ("test", test)]:
+        if len(part) < 2:
+            raise InputError(f"{RAW} leaves {len(part)} {name} rows; expected at least 2 with a known '{target}'.")
+    classes = train[target].unique()
+    if len(classes) < 2:
+        kind = "classes" if contract.is_classification else "values"
+        raise InputError(f"{RAW}: the target '{target}' is always {classes[0]}; expected at least two {kind}.")
+
+
+def profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
+    """Describe (n, k) training rows column by column, as the reference for later drift tests.
+
+    Numbers by mean, standard deviation and a histogram over their deciles, everything else by the share of each value.
+    """
+    described: dict[str, Any] = {}
+    for name in [*contract.names("feature"), contract.target]:
+        values = rows[name].dropna()
+        column: dict[str, Any] = {"rows": len(rows), "missing_share": round(float(rows[name].isna().mean()), 6)}
+        if contract.columns[name].type in ("number", "integer") and len(values):
+            numbers = values.to_numpy(float)
+            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 11)))
+            column |= {"mean": float(numbers.mean()), "std": float(numbers.std()), "edges": edges.tolist()}
+            column["shares"] = (np.histogram(numbers, edges)[0] / len(numbers)).tolist()
+        elif contract.columns[name].type in ("boolean", "category"):
+            shares = values.astype("str").value_counts(normalize=True).sort_index()
+            column["shares"] = {str(value): float(share) for value, share in shares.items()}
+        described[name] = column
+    return described
+
+
+def prepare() -> None:
+    """Check data/raw.parquet, write the rejects, split the rest and describe the training data."""
+    contract, params = read_contract(), read_params().prepare
+    raw = pd.read_parquet(need(RAW, "ingest"))
+    need_columns(raw.columns, contract, str(RAW))
+    typed, broken = violations(raw, contract)
+    reasons = (broken["column"] + " " + broken["rule"]).groupby(broken["index"]).agg("; ".join)
+    rejects = raw.loc[reasons.index]
+    rejects.insert(0, "reason", reasons)
+    with whole(REJECTS) as draft:
+        rejects.to_csv(draft, index_label="row")
+    if len(rejects) > params.max_rejected * len(raw):
+        raise InputError(
+            f"{RAW}: {len(rejects):,} of {len(raw):,} rows ({len(rejects) / len(raw):.1%}) break contract.yaml, "
+            f"prepare.max_rejected in params.yaml allows {params.max_rejected:.1%}. "
+            f"{reject_report(broken, len(raw))}. All of them: {REJECTS}."
+        )
+    kept = typed.drop(index=rejects.index)
+    need_unique_keys(kept, contract)
+    labelled = kept[kept[contract.target].notna()]
+    test_side = is_test(labelled[contract.identity], params.test_share)
+    train, test = labelled[~test_side], labelled[test_side]
+    need_trainable(train, test, contract)
+    for path, part in [(TRAIN, train), (TEST, test)]:
+        with whole(path) as draft:
+            part.to_parquet(draft, index=False)
+    with whole(PROFILE) as draft:
+        described = json.dumps(profile(train, contract), indent=1, ensure_ascii=False)
+        draft.write_text(described + "\n", encoding="utf-8")
+    unlabelled = len(kept) - len(labelled)
+    say("prepare", f"{len(raw):,} rows, {len(rejects):,} rejected, {unlabelled:,} without a target", REJECTS)
+    say("", f"{len(train):,} train, {len(test):,} test", TRAIN.parent)

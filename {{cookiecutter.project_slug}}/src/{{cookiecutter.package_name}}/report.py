@@ -1,0 +1,111 @@
+"""The report for domain experts: one HTML page that needs nothing else, with its plots inside."""
+
+import io
+import json
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .contract import Contract
+from .metrics import HIGHER_IS_BETTER, LEADING, MEANING
+
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9721f", "#8a929c"
+
+
+def picture(figure: Figure, description: str) -> Markup:
+    """Draw a figure as SVG to put into a page, with a description for those who can't see it."""
+    with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        target = io.StringIO()
+        figure.savefig(target, format="svg", bbox_inches="tight", metadata={"Date": None})
+    svg = target.getvalue()[target.getvalue().index("<svg") :]
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(description)}"', 1))  # noqa: S704
+
+
+def axes(height: float, left_open: bool = False) -> tuple[Figure, Axes]:
+    """Give an empty plot, 7 inches wide, without the frame that nobody reads."""
+    figure = Figure(figsize=(7, height))
+    plot = figure.subplots()
+    plot.spines[["top", "right"] + (["left"] if left_open else [])].set_visible(False)
+    return figure, plot
+
+
+def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
+    """Draw what was predicted against what happened, (10, 3), beside the diagonal on which both agree."""
+    figure, plot = axes(3.6)
+    ends = [groups[["predicted", "observed"]].min().min(), groups[["predicted", "observed"]].max().max()]
+    plot.plot(ends, ends, color=GREY, linestyle="--", label="prediction and truth agree")
+    plot.plot(groups["predicted"], groups["observed"], "o-", color=BLUE, label="this model, a tenth of the cases each")
+    plot.set_xlabel("predicted probability" if classification else "predicted")
+    plot.set_ylabel("share that happened" if classification else "mean of the truth")
+    plot.legend(frameon=False)
+    return picture(figure, "Predicted against observed, in ten groups")
+
+
+def plot_importance(table: pd.DataFrame, metric: str) -> Markup:
+    """Draw the columns that matter most, at most 15, as bars."""
+    top = table.head(15)[::-1]
+    figure, plot = axes(0.6 + 0.26 * len(top), left_open=True)
+    plot.barh(top["column"], top["worse"], color=BLUE)
+    plot.set_xlabel(f"how much worse {metric} gets without the column's information")
+    return picture(figure, "Importance of each column")
+
+
+def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
+    """Draw each slice's figure with its interval beside the figure of all cases; weak slices stand out."""
+    rows = table[::-1].reset_index(drop=True)
+    figure, plot = axes(0.8 + 0.26 * len(rows), left_open=True)
+    colors = [ORANGE if weak else BLUE for weak in rows["weak"]]
+    plot.axvline(overall, color=GREY, linestyle="--", label=f"all cases: {overall:.3f}")
+    plot.hlines(rows.index, rows["low"], rows["high"], color=colors)
+    plot.scatter(rows["value"], rows.index, color=colors, zorder=3)
+    labels = rows["column"] + " = " + rows["slice"] + "  (" + rows["rows"].map("{:,}".format) + ")"
+    plot.set_yticks(rows.index, [label.replace("$", r"\$") for label in labels])
+    plot.set_xlabel(f"{metric} with its 95 % interval")
+    plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return picture(figure, "Each slice's figure with its interval")
+
+
+def write_report(
+    path: Path, contract: Contract, rows: int, tables: list[pd.DataFrame], earlier: tuple[str, str] | None
+) -> None:
+    """Write the page.
+
+    rows: how many were tested on. tables: intervals, slices, calibration and importance, as in reports/.
+    earlier: the commit and the metrics.json of the last committed run that differs, if any.
+    """
+    leading = LEADING[contract.is_classification]
+    better = 1 if leading in HIGHER_IS_BETTER else -1
+    intervals, slices, calibration, importance = tables
+    figures = intervals.set_index("metric")
+    lead = figures.to_dict("index")[leading]
+    boolean = contract.columns[contract.target].type == "boolean"
+    edge = slices["high"] < lead["value"] if better == 1 else slices["low"] > lead["value"]
+    slices = slices.assign(weak=edge).sort_values("value", ascending=better == 1)
+    before = json.loads(earlier[1]) if earlier else {}
+    page = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
+    content = page.get_template("report.html").render(
+        project=str(__package__).replace("_", " "),
+        contract=contract,
+        target=contract.columns[contract.target],
+        target_is=f"{contract.target} is true" if boolean else f"{contract.target} is a certain class",
+        figures=figures.dropna(subset="value").to_dict("index"),
+        rows=rows,
+        leading=leading,
+        lead=lead,
+        is_better=(lead["value"] - lead["baseline"]) * better > 0,
+        meaning=MEANING,
+        weak=slices[slices["weak"]].to_dict("records"),
+        slices=plot_slices(slices.head(25), lead["value"], leading) if len(slices) else None,
+        calibration=plot_calibration(calibration, contract.is_classification),
+        importance=plot_importance(importance, leading),
+        useless=importance.loc[importance["worse"] <= 0, "column"].tolist(),
+        before={name: value for name, value in before.items() if name in figures["value"].dropna()},
+        before_commit=earlier[0] if earlier else None,
+        higher=HIGHER_IS_BETTER,
+    )
+    path.write_text(content, encoding="utf-8")

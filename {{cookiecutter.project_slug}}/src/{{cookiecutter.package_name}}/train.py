@@ -1,0 +1,79 @@
+"""Learn a model from the training data and record how it came about."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.progress import track
+from sklearn.base import clone
+from sklearn.model_selection import ParameterSampler, cross_val_score
+from sklearn.pipeline import Pipeline
+
+from .contract import Contract, read_contract
+from .features import make_features
+from .files import MODEL, TRAIN, InputError, need, say, whole
+from .model import make_estimator, make_model, save_model
+from .params import Search, Train, read_params
+from .registry import log_training
+
+
+def target_values(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
+    """Give the target of (n, m) rows as (n,) booleans, texts or floats."""
+    kind = {"boolean": bool, "category": object}.get(contract.columns[contract.target].type, float)
+    return rows[contract.target].to_numpy(kind)
+
+
+def search_parameters(
+    train: Train, search: Search, features: pd.DataFrame, target: np.ndarray, classification: bool
+) -> dict[str, Any]:
+    """Try combinations of parameters by cross-validation and return the best, (k,) names with values.
+
+    Scored by ROC AUC for two classes, log loss for more, mean absolute error for amounts.
+    """
+    scoring = "neg_mean_absolute_error"
+    if classification:
+        scoring = "roc_auc" if len(np.unique(target)) == 2 else "neg_log_loss"
+    trials = list(ParameterSampler(search.parameters, search.trials, random_state=train.seed))
+    best, best_score = {}, -np.inf
+    for trial in track(trials, description="search"):
+        estimator = make_estimator(train.estimator, train.parameters | trial, train.seed, classification)
+        model = make_model(estimator, features)
+        score = cross_val_score(model, features, target, cv=search.folds, scoring=scoring).mean()
+        if score > best_score:
+            best, best_score = trial, score
+    say("search", f"best {scoring.removeprefix('neg_')} {abs(best_score):.4f} of {len(trials)} trials", best)
+    return best
+
+
+def fit(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline, dict[str, Any]]:
+    """Fit the model that params.yaml describes.
+
+    rows: (n, m) training data in the contract's types.
+    Returns the fitted model and the parameters it was given. Raises InputError when the estimator refuses a value.
+    """
+    features = make_features(rows, contract)
+    target = target_values(rows, contract)
+    parameters = dict(train.parameters)
+    try:
+        if train.search:
+            parameters |= search_parameters(train, train.search, features, target, contract.is_classification)
+        estimator = make_estimator(train.estimator, parameters, train.seed, contract.is_classification)
+        return clone(make_model(estimator, features)).fit(features, target), parameters
+    except (ValueError, TypeError) as error:
+        raise InputError(f"params.yaml: {train.estimator} refuses to train: {str(error).splitlines()[0]}") from None
+
+
+def train() -> None:
+    """Fit the model on data/train.parquet, write models/model.skops and log the run."""
+    contract, params = read_contract(), read_params().train
+    rows = pd.read_parquet(need(TRAIN, "prepare"))
+    started = time.perf_counter()
+    model, parameters = fit(params, rows, contract)
+    seconds = time.perf_counter() - started
+    with whole(MODEL) as draft:
+        save_model(model, draft)
+    name = type(model[-1]).__name__
+    used = {"estimator": name, "seed": params.seed} | parameters
+    log_training(used, {"train_rows": len(rows), "train_seconds": seconds})
+    say("train", f"{name}, {model.n_features_in_} features, {seconds:.1f} s", MODEL)

@@ -1,0 +1,66 @@
+import pandas as pd
+import pytest
+
+from {{ cookiecutter.package_name }}.adopt import csv_format, infer_column, infer_contract, missing_words, number_format
+from {{ cookiecutter.package_name }}.files import InputError
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "role"),
+    [
+        (["1", "2", "2"], "integer", "feature"),
+        (["1.5", "2", None], "number", "feature"),
+        (["yes", "no", "no"], "boolean", "feature"),
+        (["Ja", "Nein", None], "boolean", "feature"),
+        (["red", "green", "red"], "category", "feature"),
+        (["31.01.2024", "01.02.2024", "01.02.2024"], "datetime", "feature"),
+        (["2024-01-31T10:00", "2024-02-01T11:30", "2024-02-02T00:00"], "datetime", "feature"),
+        (["same", "same", "same"], "text", "ignored"),
+        ([None, None, None], "text", "ignored"),
+        ([str(i) for i in range(50)], "text", "ignored"),
+        ([f"comment {i}" for i in range(50)], "text", "ignored"),
+    ],
+)
+def test_a_column_is_what_its_values_say(values, kind, role):
+    column = infer_column(pd.Series(values, name="x"))
+    assert (column.type, column.role) == (kind, role)
+    assert role == "feature" or column.reason
+    assert column.nullable == (role == "ignored" or None in values)
+
+
+def test_ranges_are_wider_than_the_sample_but_do_not_cross_zero():
+    column = infer_column(pd.Series(["10", "20", "30"]))
+    assert (column.min, column.max) == (0, 40)
+    assert infer_column(pd.Series(["-10", "10", "3"])).min == -20
+
+
+def test_the_format_of_a_messy_file_is_found_out(tmp_path):
+    path = tmp_path / "messy.csv"
+    path.write_bytes("Größe;Preis;Ort\n1,5;1.000,25;Köln\n2,5;20,00;Bonn\n".encode("latin-1"))
+    assert csv_format(path) == {"sep": ";", "encoding": "cp1252"}
+    rows = pd.read_csv(path, sep=";", encoding="cp1252", dtype=str)
+    assert number_format(rows) == {"decimal": ",", "thousands": "."}
+    assert missing_words(pd.DataFrame({"age": ["1", "2", "3", "4", "5", "?"]})) == ["?"]
+
+
+def test_a_column_that_tells_the_target_is_ignored_with_the_reason():
+    rows = pd.DataFrame({"x": [str(i % 7) for i in range(90)], "y": ["yes", "no", "no"] * 30, "paid_back": ["1", "0", "0"] * 30})
+    contract = infer_contract(rows, "loans.csv", "y", [], None)
+    assert contract.columns["paid_back"].role == "ignored"
+    assert "tells y all by itself" in contract.columns["paid_back"].reason
+    assert contract.columns["x"].role == "feature"
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "time", "complaint"),
+    [
+        ("z", [], None, "has no column 'z'. Columns: x, y"),
+        ("y", ["y"], None, "named for two roles"),
+        ("y", [], "x", "holds no readable dates, e.g. 0"),
+        ("constant", [], None, "has 1 values; expected numbers or 2 to 100 classes"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_what_there_is(target, key, time, complaint):
+    rows = pd.DataFrame({"x": [str(i % 7) for i in range(90)], "y": ["a", "b", "c"] * 30, "constant": ["1"] * 90})
+    with pytest.raises(InputError, match=complaint):
+        infer_contract(rows, "table.csv", target, key, time)

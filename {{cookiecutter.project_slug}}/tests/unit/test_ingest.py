@@ -1,0 +1,55 @@
+import sqlite3
+
+import pytest
+
+from {{ cookiecutter.package_name }}.files import InputError
+from {{ cookiecutter.package_name }}.ingest import read_source, rows_until
+from {{ cookiecutter.package_name }}.params import Ingest
+
+
+def test_a_csv_file_is_read_with_the_options_of_pandas(tmp_path):
+    path = tmp_path / "orders.csv"
+    path.write_bytes("Straße;Preis;Menge\nKöln;1.234,5;7\nBonn;;8\n".encode("latin-1"))
+    options = {"sep": ";", "decimal": ",", "thousands": ".", "encoding": "latin-1"}
+    rows = read_source(Ingest(source=str(path), csv=options))
+    assert rows["Preis"].tolist()[0] == "1234.5"
+    assert rows["Straße"].tolist() == ["Köln", "Bonn"]
+    assert rows["Preis"].isna().tolist() == [False, True]
+
+
+def test_parquet_and_a_query_give_the_same_rows(tmp_path, rows, monkeypatch):
+    rows.to_parquet(tmp_path / "orders.parquet")
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        rows.to_sql("orders", database, index=False)
+    (tmp_path / "orders.sql").write_text("select * from orders where note like '%' -- a comment")
+    monkeypatch.setenv("SHOP", str(tmp_path / "shop.db"))
+    queried = read_source(Ingest(source=str(tmp_path / "orders.sql"), database="sqlite:///$SHOP"))
+    assert queried.equals(read_source(Ingest(source=str(tmp_path / "orders.parquet"))))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("missing.csv", None, "does not exist"),
+        ("empty.csv", b"", "can't be read"),
+        ("header.csv", b"a,b\n", "holds no row"),
+        ("broken.csv", b"a,b\n1,2\n1,2,3\n", "can't be read"),
+        ("broken.parquet", b"PAR1", "can't be read"),
+        ("latin.csv", "ä,b\n1,2".encode("latin-1"), "can't be read"),
+        ("query.sql", b"select 1", "ingest.database is empty"),
+    ],
+)
+def test_a_source_that_can_not_be_read_is_named_with_the_reason(tmp_path, name, content, complaint):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=complaint) as error:
+        read_source(Ingest(source=str(tmp_path / name)))
+    assert name in str(error.value) or "ingest.database" in str(error.value)
+
+
+def test_until_takes_the_rows_before_and_keeps_what_has_no_readable_time(rows, contract):
+    rows.loc[0, "at"] = "soon"
+    taken = rows_until(rows, contract, "2024-03-03")
+    assert set(taken["at"]) == {"soon", "01.03.2024", "02.03.2024"}
+    with pytest.raises(InputError, match="the first row is of 2024-03-01"):
+        rows_until(rows.drop(index=0), contract, "2020-01-01")

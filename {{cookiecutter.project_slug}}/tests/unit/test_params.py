@@ -1,0 +1,40 @@
+import pytest
+
+from {{ cookiecutter.package_name }}.contract import Contract
+from {{ cookiecutter.package_name }}.files import CONTRACT, PARAMS, InputError, read_config, whole
+from {{ cookiecutter.package_name }}.params import Params
+
+
+def test_the_shipped_configuration_is_valid():
+    assert read_config(Params, PARAMS)
+    assert read_config(Contract, CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("test_share:", "test_share: 1.2 #", "prepare.test_share is 1.2; expected less than 1"),
+        ("seed:", "seed: many #", "train.seed is 'many'; expected a valid integer"),
+        ("seed:", "sede:", "train.seed is missing"),
+        ("max_rejected:", "max_rejected: 0.5\n  spare:", "prepare.spare is not a known key"),
+        ("estimator:", "estimator: [", "not valid YAML"),
+    ],
+)
+def test_a_mistake_in_params_is_named_with_file_key_found_and_expected(tmp_path, old, new, complaint):
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_config(Params, path)
+    assert str(error.value).startswith(str(path))
+    assert complaint in str(error.value)
+
+
+def test_an_output_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder" / "output.csv"
+    with whole(path) as draft:
+        draft.write_text("first")
+    with pytest.raises(ZeroDivisionError), whole(path) as draft:
+        draft.write_text("half of the sec")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,45 @@
+import pandas as pd
+import pytest
+
+from {{ cookiecutter.package_name }}.contract import violations
+from {{ cookiecutter.package_name }}.files import InputError
+from {{ cookiecutter.package_name }}.prepare import is_test, need_trainable, profile, reject_report
+
+
+def test_a_row_keeps_its_side_when_data_grows(rows):
+    keys = rows[["order"]]
+    assert (is_test(keys, 0.2)[:30] == is_test(keys[:30], 0.2)).all()
+    assert (is_test(keys.sample(frac=1, random_state=0).sort_index(), 0.2) == is_test(keys, 0.2)).all()
+
+
+def test_the_split_stays_the_same_for_ever():
+    # If this fails, a library hashes in a new way: champions would be tested on rows that they have learned.
+    keys = pd.DataFrame({"order": pd.array(range(12), dtype="Int64"), "shop": ["Köln", "NO"] * 6})
+    assert is_test(keys, 0.5).nonzero()[0].tolist() == [0, 5, 6, 9, 11]
+
+
+def test_the_share_of_test_rows_is_the_one_that_was_asked_for():
+    assert is_test(pd.DataFrame({"key": range(20_000)}), 0.2).mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_target_with_one_value_is_refused(rows, contract):
+    typed, _ = violations(rows.assign(returned="yes"), contract)
+    with pytest.raises(InputError, match="the target 'returned' is always True"):
+        need_trainable(typed[:40], typed[40:], contract)
+    with pytest.raises(InputError, match="leaves 0 test rows"):
+        need_trainable(typed, typed[:0], contract)
+
+
+def test_rejects_are_reported_with_column_rule_count_and_three_examples(rows, contract):
+    rows.loc[:4, "price"] = ["101", "102", "103", "104", "105"]
+    _, broken = violations(rows, contract)
+    assert reject_report(broken, 60) == "price is above 100 EUR in 5 of 60 rows, e.g. 101.0, 102.0, 103.0"
+
+
+def test_the_profile_describes_numbers_and_shares(rows, contract):
+    typed, _ = violations(rows, contract)
+    described = profile(typed, contract)
+    assert described["price"]["mean"] == pytest.approx(30.0)
+    assert sum(described["price"]["shares"]) == pytest.approx(1)
+    assert described["shop"]["shares"] == pytest.approx({"Köln": 1 / 3, "NO": 2 / 3})
+    assert described["returned"]["missing_share"] == 0
