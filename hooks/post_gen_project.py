@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-answers = json.loads(r'''{{ cookiecutter | tojson }}''')
+answers = json.loads(r"""{{ cookiecutter | tojson }}""")
 # {% raw %}
 # Option -> value -> paths that are there for this value. A path stays when the chosen value lists it.
 OPTIONAL = {

@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +34,9 @@ class Repository:
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Run a command here and give all it printed; it has to succeed, or with `fails` to fail."""
-        clean = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL")}
+        clean = {
+            name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL")
+        }
         path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"]])
         # The image's default would make each start slow and is not what a user's machine has.
         clean.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -56,7 +56,18 @@ class Repository:
         """Put everything into git."""
         self.run("git", "init", "--quiet", "--initial-branch=main")
         self.run("git", "add", "--all")
-        self.run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "--quiet", "--no-verify", "-m", message)
+        self.run(
+            "git",
+            "-c",
+            "user.name=T",
+            "-c",
+            "user.email=t@example.com",
+            "commit",
+            "--quiet",
+            "--no-verify",
+            "-m",
+            message,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The template's own files: what users get is tracked, legal everywhere, and not more than it should be."""
 
 import ast
-import json
 import os
 import re
 import subprocess
@@ -68,7 +67,9 @@ def test_every_question_has_an_effect(bake):
     for option, values in CHOICES.items():
         for value in values[1:]:
             other = bake(**{option: value})
-            changed = [path for path in {*defaults.files(), *other.files()} if differ(defaults.path / path, other.path / path)]
+            changed = [
+                path for path in {*defaults.files(), *other.files()} if differ(defaults.path / path, other.path / path)
+            ]
             assert changed, f"{option}={value} changes nothing"
 
 
@@ -82,7 +83,7 @@ def test_no_path_is_illegal_on_windows(path):
         assert not re.search(r'[<>:"|?*\\\x00-\x1f]', part)
         assert not part.endswith((".", " "))
         assert part.split(".")[0].lower() not in {"con", "prn", "aux", "nul", "com1", "lpt1"}
-    assert not os.path.islink(TEMPLATE / path)
+    assert not (TEMPLATE / path).is_symlink()
 
 
 def test_jinja_stays_at_a_handful_of_lines():
@@ -115,10 +116,21 @@ def test_no_update_prints_what_to_do_next(tmp_path):
         return done.stdout
 
     (tmp_path / "tmp").mkdir()
-    identity = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "--quiet", "--allow-empty", "-am"]
+    cruft = [sys.executable, "-m", "cruft"]
+    identity = [
+        "git",
+        "-c",
+        "user.name=T",
+        "-c",
+        "user.email=t@example.com",
+        "commit",
+        "--quiet",
+        "--allow-empty",
+        "-am",
+    ]
     run(source, "git", "add", "--all")
     run(source, *identity, "one")
-    assert "make cycle" in run(work, "cruft", "create", str(source), "--no-input", "--default-config")
+    assert "make cycle" in run(work, *cruft, "create", str(source), "--no-input", "--default-config")
     project = work / "flight-delays"
     run(project, "git", "init", "--quiet")
     run(project, "git", "add", "--all")
@@ -126,7 +138,7 @@ def test_no_update_prints_what_to_do_next(tmp_path):
     makefile = source / "{{cookiecutter.project_slug}}/Makefile"
     makefile.write_text(makefile.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     run(source, *identity, "two")
-    assert "make cycle" not in run(project, "cruft", "update", "--skip-apply-ask")
+    assert "make cycle" not in run(project, *cruft, "update", "--skip-apply-ask")
     assert (project / "Makefile").read_text(encoding="utf-8").endswith("# changed\n")
 
 

@@ -43,12 +43,22 @@ def example(flights: pd.DataFrame, weather: pd.DataFrame) -> pd.DataFrame:
     """Join flights with their weather and keep (ROWS, 15) of them, in order of departure."""
     date = pd.to_datetime(flights[["year", "month", "day"]])
     departure = date + pd.to_timedelta(flights["hour"], "h") + pd.to_timedelta(flights["minute"], "min")
-    flights["flight_id"] = flights["carrier"] + flights["flight"].astype(str) + flights["origin"] + date.dt.strftime("%m%d")
+    flights["flight_id"] = (
+        flights["carrier"] + flights["flight"].astype(str) + flights["origin"] + date.dt.strftime("%m%d")
+    )
     flights["scheduled_departure"] = departure.dt.strftime("%Y-%m-%d %H:%M")
     flights["late"] = (flights["arr_delay"] > LATE_MINUTES).map({True: "yes", False: "no"})
     flights.loc[flights["arr_delay"].isna(), "late"] = ""  # cancelled or diverted: no arrival to judge
     joined = flights.merge(weather_at_departure(weather), on=["origin", "time_hour"], how="left")
-    columns = ["flight_id", "scheduled_departure", "carrier", "origin", "dest", "distance", *weather_at_departure(weather)]
+    columns = [
+        "flight_id",
+        "scheduled_departure",
+        "carrier",
+        "origin",
+        "dest",
+        "distance",
+        *weather_at_departure(weather),
+    ]
     columns = [name for name in dict.fromkeys(columns) if name != "time_hour"] + ["late"]
     return joined.sample(ROWS, random_state=0).sort_values(["scheduled_departure", "flight_id"])[columns]
 

@@ -15,7 +15,7 @@ from .features import make_features
 from .files import MODEL, TRAIN, InputError, need, say, whole
 from .model import make_estimator, make_model, save_model
 from .params import Search, Train, read_params
-from .registry import log_training
+from .registry import connect, log_training
 
 
 def target_values(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
@@ -68,6 +68,7 @@ def train() -> None:
     """Fit the model on data/train.parquet, write models/model.skops and log the run."""
     contract, params = read_contract(), read_params().train
     rows = pd.read_parquet(need(TRAIN, "prepare"))
+    connect()  # a store out of reach is better known before the training than after it
     started = time.perf_counter()
     model, parameters = fit(params, rows, contract)
     seconds = time.perf_counter() - started

@@ -1,0 +1,177 @@
+"""What a newcomer does: set up, run the cycle, test, check, experiment. For real, with several sets of answers."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import use_environment
+
+
+def test_the_cycle_leaves_a_judged_and_tracked_model(default):
+    metrics = json.loads(default.read("reports/metrics.json"))
+    assert 0.68 < metrics["roc_auc"] < 0.8  # measured on all flights: 0.79; the sample is a ninth of them
+    assert metrics["rows"] > 3000
+    assert default.run("git", "status", "--porcelain") == ""
+    lock = default.read("dvc.lock")
+    assert all(name in lock for name in ("raw.parquet", "train.parquet", "model.skops", "report.html"))
+
+
+def test_make_alone_lists_every_verb(default):
+    listed = re.findall(r"^  make (\w+) +\S", default.run("make"), re.MULTILINE)
+    phony = " ".join(re.findall(r"^\.PHONY: (.*)", default.read("Makefile"), re.MULTILINE)).split()
+    assert sorted(listed) == sorted(phony)
+    assert set(listed) == {"help", "setup", "notebooks", "ui", "reproduce", "check", "test", "cycle"}
+    assert all(f"`{verb}`" in default.read("README.md") for verb in listed if verb != "help")
+
+
+def test_the_tests_and_the_checks_of_the_default_bake_pass(default):
+    assert re.search(r"\d{2,} passed", default.run("make", "test"))
+    assert "Failed" not in default.run("make", "check")
+    assert default.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"data_remote": "s3", "license": "MIT", "project_slug": "parcels", "package_name": "parcel_times"},
+        {"data_remote": "azure", "license": "Apache-2.0", "python_version": "3.12", "project_slug": "wind-power"},
+        {"data_remote": "ssh", "license": "BSD-3-Clause", "python_version": "3.14", "package_name": "other"},
+        {"data_remote": "gs"},
+    ],
+    ids=lambda answers: "-".join(answers.values()),
+)
+def test_other_answers_set_up_run_and_pass_their_tests(bake, answers):
+    repository = bake(**answers)
+    repository.commit()
+    here = {"UV_PYTHON": "3.11"}  # the newer ones can't be had on every machine that runs this
+    repository.run("make", "cycle", **here)
+    assert "passed" in repository.run("make", "test", **here)
+    assert "up to date" in repository.run("make", "reproduce", **here)
+    slug = answers.get("project_slug", "flight-delays")
+    assert "ingest" in repository.run(slug, "--help")
+    assert "ingest" in repository.run("python", "-m", answers.get("package_name", slug.replace("-", "_")), "--help")
+
+
+def test_uv_is_installed_where_there_is_none(bake, tmp_path):
+    """A machine with git, make and Python alone: nothing else is on the PATH."""
+    for name in [
+        "sh",
+        "bash",
+        "git",
+        "make",
+        "python3",
+        "awk",
+        "rm",
+        "mkdir",
+        "touch",
+        "env",
+        "uname",
+        "dirname",
+        "tail",
+        "cp",
+    ]:
+        (tmp_path / name).symlink_to(subprocess.run(["which", name], capture_output=True, text=True).stdout.strip())
+    repository = bake()
+    printed = repository.run("make", "setup", PATH=str(tmp_path))
+    assert ".uv/bin/uv sync" in printed
+    assert (repository.path / ".venv/bin/dvc").exists()
+    assert (repository.path / ".git/hooks/pre-commit").exists()
+
+
+def test_experiments_metrics_and_plots_of_dvc_work(copy):
+    assert "ingest" in copy.run("dvc", "dag")
+    copy.run("dvc", "exp", "run", "-n", "fewer-trees", "-S", "train.parameters.max_iter=20")
+    changes = json.loads(copy.run("dvc", "metrics", "diff", "--json"))["reports/metrics.json"]
+    assert changes["roc_auc"]["diff"] != 0
+    assert "fewer-trees" in copy.run("dvc", "exp", "show", "--csv")
+    copy.run("dvc", "plots", "show", "-o", "plots")
+    html = copy.read("plots/index.html")
+    assert all(title in html for title in ("Predicted against observed", "How much worse", "Leading metric by slice"))
+    report = copy.read("reports/report.html")
+    assert "Compared with the last committed run" in report
+    assert "worse" in report or "better" in report
+
+
+def test_the_report_says_what_changed_since_the_last_committed_run(copy):
+    before = json.loads(copy.read("reports/metrics.json"))["roc_auc"]
+    assert "no earlier committed run" in copy.read("reports/report.html")
+    params = copy.path / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("2013-07-01", "2013-04-01"), encoding="utf-8")
+    copy.run("dvc", "repro")
+    now = json.loads(copy.read("reports/metrics.json"))["roc_auc"]
+    row = re.search(r"<tr><th>roc_auc</th>((?:<td[^>]*>[^<]*</td>\s*){4})</tr>", copy.read("reports/report.html"))[1]
+    assert re.findall(r">([^<]+)</td>", row)[:3] == [f"{before:.3f}", f"{now:.3f}", f"{now - before:+.3f}"]
+
+
+def test_moving_time_on_keeps_every_row_on_its_side(copy):
+    import pandas as pd
+
+    before = pd.read_parquet(copy.path / "data/test.parquet")["flight_id"]
+    train = pd.read_parquet(copy.path / "data/train.parquet")["flight_id"]
+    params = copy.path / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace('"2013-07-01"', "null"), encoding="utf-8")
+    copy.run("dvc", "repro", "prepare")
+    after = pd.read_parquet(copy.path / "data/test.parquet")["flight_id"]
+    assert len(after) > 1.8 * len(before)
+    assert set(before) <= set(after)
+    assert not set(train) & set(after)
+
+
+def test_the_data_goes_to_the_remote_and_comes_back(copy):
+    copy.run("dvc", "push")
+    remote = copy.path.parent / "flight-delays-remote"
+    assert any(remote.rglob("*"))
+    for folder in ("data", "models", "reports", ".dvc/cache"):
+        copy.run("rm", "-r", folder)
+    copy.run("dvc", "pull")
+    assert "up to date" in copy.run("dvc", "repro")
+
+
+def test_clones_give_the_same_test_predictions(default, tmp_path):
+    clones = []
+    for name in ("one", "two"):
+        default.run("git", "clone", "--quiet", str(default.path), str(tmp_path / name))
+        clones.append(type(default)(tmp_path / name))
+        use_environment(clones[-1].path, default)
+        clones[-1].run("dvc", "repro", "evaluate", "--force", "--no-run-cache")
+    for name in ("reports/predictions.parquet", "models/model.skops", "data/train.parquet"):
+        assert len({(clone.path / name).read_bytes() for clone in [default, *clones]}) == 1
+    assert clones[0].read("dvc.lock") == clones[1].read("dvc.lock")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        ("sklearn.linear_model.LogisticRegression", "{C: 0.1}"),
+        ("sklearn.ensemble.RandomForest", "{n_estimators: 30, min_samples_leaf: 20}"),
+        ("sklearn.neighbors.KNeighbors", "{}"),
+        ("sklearn.naive_bayes.GaussianNB", "{}"),
+        ("sklearn.neural_network.MLP", "{max_iter: 15}"),
+    ],
+)
+def test_any_estimator_of_scikit_learn_trains_and_is_stored(copy, estimator, parameters):
+    set_train(copy, estimator, parameters)
+    copy.run("dvc", "repro")
+    assert json.loads(copy.read("reports/metrics.json"))["roc_auc"] > 0.55
+
+
+def set_train(repository, estimator: str, parameters: str, search: str = "null") -> None:
+    text = repository.read("params.yaml")
+    text = re.sub(r"(?m)^  estimator: .*", f"  estimator: {estimator}", text)
+    text = re.sub(r"(?m)^  parameters: .*", f"  parameters: {parameters}", text)
+    text = re.sub(r"(?m)^  search: .*", f"  search: {search}", text)
+    (repository.path / "params.yaml").write_text(text, encoding="utf-8")
+
+
+def test_a_search_shows_progress_and_logs_what_it_found(copy):
+    search = "{trials: 4, folds: 2, parameters: {max_iter: [5, 100], learning_rate: [0.05, 0.1]}}"
+    set_train(copy, "sklearn.ensemble.HistGradientBoosting", "{}", search)
+    printed = copy.run("flight-delays", "train")
+    assert re.search(r"search +best roc_auc 0\.\d+ of 4 trials +\{.*'max_iter': 100", printed)
+    assert "100%" in printed
+
+
+def test_tracking_goes_where_the_environment_says(copy):
+    copy.run("flight-delays", "train", MLFLOW_TRACKING_URI="sqlite:///elsewhere.db")
+    assert (copy.path / "elsewhere.db").exists()
