@@ -16,7 +16,7 @@ aux nul com1 com2 com3 com4 com5 com6 com7 com8 com9 lpt1 lpt2 lpt3 lpt4 lpt5 lp
 RULES = {  # question: most characters, the form as a pattern, the form in words
     "project_name": (60, r".+", ""),
     "project_slug": (50, r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and hyphens, as in flight-delays"),
-    "package_name": (50, r"[a-z][a-z0-9]*(_[a-z0-9]+)*", "lower-case letters, digits and _, as in flight_delays"),
+    "package_name": (40, r"[a-z][a-z0-9]*(_[a-z0-9]+)*", "lower-case letters, digits and _, as in flight_delays"),
     "description": (200, r".+", ""),
     "author_name": (80, r".+", ""),
     "author_email": (120, r"[A-Za-z0-9_.+-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}", "an address such as team@example.com"),

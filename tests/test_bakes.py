@@ -13,9 +13,12 @@ from ruamel.yaml import YAML
 PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHOICES.values()))]
 
 
+LONGEST = "a" * 40  # a package's name shows in imports, which must not become too long for the formatter
+
+
 @pytest.fixture(scope="module", params=PAIRS, ids=lambda answers: "-".join(answers.values()))
 def baked(request, bake):
-    return bake(**request.param, project_name="Other Name", package_name="other"), request.param
+    return bake(**request.param, project_name="Other Name", package_name=LONGEST), request.param
 
 
 def test_every_pair_of_answers_is_baked():
@@ -56,7 +59,7 @@ def test_no_file_is_empty_and_every_one_parses(baked):
 
 def test_a_second_bake_gives_the_same_bytes(baked, bake):
     repository, answers = baked
-    again = bake(**answers, project_name="Other Name", package_name="other")
+    again = bake(**answers, project_name="Other Name", package_name=LONGEST)
     assert again.files() == repository.files()
     for path in repository.files():
         assert (again.path / path).read_bytes() == (repository.path / path).read_bytes(), path

@@ -46,11 +46,15 @@ def contract() -> Contract:
 def rows() -> pd.DataFrame:
     """60 orders as text, as a CSV file gives them, that keep the contract."""
     return pd.DataFrame(
-        [
-            [str(i), f"{i % 28 + 1:02}.03.2024", f"{i}.5", "NO" if i % 3 else "Köln", "yes", "-", "yes" if i % 4 else "no"]
-            for i in range(60)
-        ],
-        columns=["order", "at", "price", "shop", "gift", "note", "returned"],
+        {
+            "order": [str(i) for i in range(60)],
+            "at": [f"{i % 28 + 1:02}.03.2024" for i in range(60)],
+            "price": [f"{i}.5" for i in range(60)],
+            "shop": ["Köln", "NO", "NO"] * 20,
+            "gift": "yes",
+            "note": "-",
+            "returned": ["no", "yes", "yes", "yes"] * 15,
+        }
     )
 
 

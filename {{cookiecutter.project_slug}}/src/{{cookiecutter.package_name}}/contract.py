@@ -109,7 +109,8 @@ def convert(values: pd.Series, column: Column) -> pd.Series:
         case "number" | "integer":
             numbers = pd.to_numeric(values, errors="coerce", dtype_backend="numpy_nullable")
             if column.type == "number":
-                return pd.Series(numbers.to_numpy("float64", na_value=np.nan), values.index).replace([np.inf, -np.inf], np.nan)
+                numbers = pd.Series(numbers.to_numpy("float64", na_value=np.nan), values.index)
+                return numbers.where(np.isfinite(numbers))
             return numbers.where(numbers % 1 == 0).astype("Int64")
         case "boolean":
             words = values.astype("str").str.strip().str.lower()

@@ -22,7 +22,16 @@ from .files import InputError
 TRUSTED = [
     "functools.partial",
     "numpy.dtype",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
 ]
 
@@ -100,7 +109,7 @@ def save_model(model: Pipeline, path: Path) -> None:
     content = skops.io.dumps(model)
     if unknown := sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED)):
         raise InputError(
-            f"{path} would hold types that are not trusted: {', '.join(unknown)}. "
+            f"The model holds types that are not trusted: {', '.join(unknown)}. "
             "If you know where they come from, add them to TRUSTED in model.py."
         )
     path.write_bytes(_same_bytes(content))

@@ -4,7 +4,12 @@ import pytest
 
 from {{ cookiecutter.package_name }}.features import make_features
 from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.model import load_model, make_estimator, predict, save_model
+from {{ cookiecutter.package_name }}.model import (
+    load_model,
+    make_estimator,
+    predict,
+    save_model,
+)
 from {{ cookiecutter.package_name }}.train import fit
 
 
@@ -79,6 +84,6 @@ def test_a_file_that_is_no_model_or_would_run_code_is_refused(tmp_path):
     (tmp_path / "text.skops").write_text("no model")
     with pytest.raises(InputError, match="is no model that can be loaded"):
         load_model(tmp_path / "text.skops")
-    with pytest.raises(InputError, match="not trusted: .*Popen"):
+    with pytest.raises(InputError, match=r"not trusted: .*Popen"):
         save_model({"step": __import__("subprocess").Popen}, tmp_path / "evil.skops")
     assert not (tmp_path / "evil.skops").exists()

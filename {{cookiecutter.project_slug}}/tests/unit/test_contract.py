@@ -2,7 +2,14 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from {{ cookiecutter.package_name }}.contract import Column, Contract, convert, need_columns, need_unique_keys, violations
+from {{ cookiecutter.package_name }}.contract import (
+    Column,
+    Contract,
+    convert,
+    need_columns,
+    need_unique_keys,
+    violations,
+)
 from {{ cookiecutter.package_name }}.files import InputError
 
 
@@ -79,5 +86,5 @@ def test_a_contract_that_does_not_hold_together_is_refused(contract, column, com
 
 
 def test_a_missing_column_is_named_with_its_role_and_what_there_is(rows, contract):
-    with pytest.raises(InputError, match="no column 'returned', which contract.yaml names as target. Columns: order"):
+    with pytest.raises(InputError, match=r"no column 'returned', which contract.yaml names as target. Columns: order"):
         need_columns(rows.drop(columns=["returned", "note"]).columns, contract, "orders.csv")

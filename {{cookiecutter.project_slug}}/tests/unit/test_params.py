@@ -1,7 +1,13 @@
 import pytest
 
 from {{ cookiecutter.package_name }}.contract import Contract
-from {{ cookiecutter.package_name }}.files import CONTRACT, PARAMS, InputError, read_config, whole
+from {{ cookiecutter.package_name }}.files import (
+    CONTRACT,
+    PARAMS,
+    InputError,
+    read_config,
+    whole,
+)
 from {{ cookiecutter.package_name }}.params import Params
 
 

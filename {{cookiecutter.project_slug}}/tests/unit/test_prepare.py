@@ -3,7 +3,12 @@ import pytest
 
 from {{ cookiecutter.package_name }}.contract import violations
 from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.prepare import is_test, need_trainable, profile, reject_report
+from {{ cookiecutter.package_name }}.prepare import (
+    is_test,
+    need_trainable,
+    profile,
+    reject_report,
+)
 
 
 def test_a_row_keeps_its_side_when_data_grows(rows):

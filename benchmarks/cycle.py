@@ -1,0 +1,82 @@
+"""Time the cycle of the default bake, and a `dvc repro` with nothing to do beside DVC's own floor.
+
+    uv run benchmarks/cycle.py
+
+Bakes into a temporary folder and sets it up, which is not timed. The floor is a pipeline of as many shell stages with
+as many dependencies, outputs and parameters that hold one byte each, run by the same DVC, in turn with ours.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+HERE = Path(__file__).parents[1]
+RUNS = 7
+
+
+def seconds(folder: Path, *command: str) -> float:
+    """Run a command in a folder and return how long the whole process took."""
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+    }
+    clean["PATH"] = os.pathsep.join([str(folder / ".venv/bin"), os.environ["PATH"]])
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=clean, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def empty_pipeline(bake: Path, folder: Path) -> None:
+    """Write a pipeline of the same shape whose stages only touch their outputs."""
+    stages = YAML(typ="safe").load((bake / "dvc.yaml").read_text())["stages"]
+    outputs = [path for stage in stages.values() for path in stage["outs"]]
+    for stage in stages.values():
+        stage["outs"] += stage.pop("metrics", [])
+        stage["deps"] = ["source" if "$" in path else path for path in stage["deps"]]
+        stage["cmd"] = " && ".join(f"echo x > {path}" for path in stage["outs"])
+        outputs += stage["outs"]
+    for path in {path for stage in stages.values() for path in stage["deps"]} - set(outputs):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("x")
+    for name in {Path(path).parent for path in outputs}:
+        (folder / name).mkdir(exist_ok=True)
+    shutil.copy(bake / "params.yaml", folder)
+    YAML().dump({"stages": stages}, folder / "dvc.yaml")
+    (folder / ".venv").symlink_to(bake / ".venv")
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"], ["dvc", "repro"]):
+        seconds(folder, *command)
+
+
+def main() -> None:
+    """Bake, set up, and print the figures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        subprocess.run(
+            ["cookiecutter", "--no-input", "--output-dir", str(work), str(HERE)], check=True, capture_output=True
+        )
+        bake, floor = work / "flight-delays", work / "floor"
+        floor.mkdir()
+        seconds(bake, "make", "setup")
+        cold = seconds(bake, "make", "cycle")
+        warm = [seconds(bake, "dvc", "repro", "--force", "--no-run-cache") for _ in range(3)]
+        stages = {name: seconds(bake, "flight-delays", name) for name in ("ingest", "prepare", "train", "evaluate")}
+        empty_pipeline(bake, floor)
+        pairs = [(seconds(bake, "dvc", "repro"), seconds(floor, "dvc", "repro")) for _ in range(RUNS)]
+    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    print("| what | seconds |\n|---|---|")
+    print(f"| `make cycle`, the first after set-up | {cold:.1f} |")
+    print(f"| all four steps again (median of 3) | {statistics.median(warm):.1f} |")
+    for name, taken in stages.items():
+        print(f"| {name} alone, start-up included | {taken:.1f} |")
+    print(f"| `dvc repro` with nothing to do (median of {RUNS}) | {ours:.2f} |")
+    print(f"| the same with empty shell stages | {theirs:.2f}, ours takes {ratio:.2f} x |")
+
+
+if __name__ == "__main__":
+    main()
