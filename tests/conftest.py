@@ -43,7 +43,7 @@ class Repository:
         done = subprocess.run(
             command,
             cwd=self.path,
-            env=clean | {"PATH": path, "COLUMNS": "200"} | environment,
+            env=clean | {"PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",

@@ -108,7 +108,8 @@ def _texts(values: pd.Series) -> list[str]:
 def infer_target(values: pd.Series) -> Column:
     """Infer the target's type: text and few integers are classes, all other numbers an amount of any size."""
     column = infer_column(values)
-    is_amount = column.type == "number" or (column.type == "integer" and values.nunique() > MOST_CLASSES)
+    few = values.nunique() <= min(MOST_CLASSES, len(values) / 5)
+    is_amount = column.type == "number" or (column.type == "integer" and not few)
     if column.type == "boolean" or is_amount:
         return Column(role="target", type=column.type, nullable=column.nullable)
     texts = _texts(values)
@@ -162,25 +163,36 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
     return Contract(description=description, columns=columns)
 
 
-def write_contract(contract: Contract) -> None:
-    """Write contract.yaml, each column with the facts that differ from the defaults."""
+def _yaml() -> YAML:
+    """Write YAML as people do: a short list on one line, nothing wrapped, `null` spelled out."""
     yaml = YAML()
     yaml.default_flow_style = None
+    yaml.width = 10_000
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def write_contract(contract: Contract) -> None:
+    """Write contract.yaml, each column with the facts that differ from the defaults."""
     columns = {name: column.model_dump(exclude_defaults=True) for name, column in contract.columns.items()}
     with whole(CONTRACT) as draft, draft.open("w", encoding="utf-8") as text:
         text.write("# Inferred from a sample: correct what is wrong, add `unit` and `description`.\n")
         text.write("# Roles: key, time, feature, target, ignored.\n")
         text.write("# Types: number, integer, boolean, category, datetime, text.\n")
-        yaml.dump({"description": contract.description, "columns": columns}, text)
+        _yaml().dump({"description": contract.description, "columns": columns}, text)
 
 
 def write_params(source: Path, options: dict[str, Any], contract: Contract) -> None:
     """Point params.yaml at the new source; comments and everything else in it stay."""
-    yaml = YAML()
+    yaml = _yaml()
     params = yaml.load(PARAMS.read_text(encoding="utf-8"))
     params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
     groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
     params["evaluate"]["slices"] = groups[:2]
+    if Path("example").exists():
+        params["train"]["parameters"] = {}  # those of the example were found for its data
     with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
         yaml.dump(params, text)
 

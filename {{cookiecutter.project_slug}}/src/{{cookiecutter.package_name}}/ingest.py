@@ -31,6 +31,8 @@ def read_source(ingest: Ingest) -> pd.DataFrame:
                 rows = read_database(ingest.database, path.read_text(encoding="utf-8"))
             case ".parquet":
                 rows = pd.read_parquet(path)
+                for name in rows.select_dtypes("category"):
+                    rows[name] = rows[name].astype("object").infer_objects()
             case _:
                 rows = read_csv(path, ingest.csv)
     except InputError:
