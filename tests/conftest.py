@@ -56,18 +56,8 @@ class Repository:
         """Put everything into git."""
         self.run("git", "init", "--quiet", "--initial-branch=main")
         self.run("git", "add", "--all")
-        self.run(
-            "git",
-            "-c",
-            "user.name=T",
-            "-c",
-            "user.email=t@example.com",
-            "commit",
-            "--quiet",
-            "--no-verify",
-            "-m",
-            message,
-        )
+        author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
+        self.run("git", *author, "commit", "--quiet", "--no-verify", "-m", message)
 
 
 @pytest.fixture(scope="session")

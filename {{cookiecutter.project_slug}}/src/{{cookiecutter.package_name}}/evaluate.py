@@ -8,24 +8,10 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
+from . import files
 from .contract import Contract, read_contract
 from .features import make_features
-from .files import (
-    CALIBRATION,
-    IMPORTANCE,
-    INTERVALS,
-    METRICS,
-    MODEL,
-    PREDICTIONS,
-    REPORT,
-    SLICES,
-    TEST,
-    TRAIN,
-    InputError,
-    need,
-    say,
-    whole,
-)
+from .files import InputError, need, say, whole
 from .lineage import earlier_version
 from .metrics import HIGHER_IS_BETTER, LEADING, intervals, score
 from .model import load_model, predict
@@ -108,9 +94,9 @@ def evaluate() -> None:
             raise InputError(
                 f"params.yaml: evaluate.slices names {name}; expected features of contract.yaml that are no dates."
             )
-    model = load_model(need(MODEL, "train"))
-    test = pd.read_parquet(need(TEST, "prepare"))
-    train = pd.read_parquet(need(TRAIN, "prepare"), columns=[contract.target])
+    model = load_model(need(files.MODEL, "train"))
+    test = pd.read_parquet(need(files.TEST, "prepare"))
+    train = pd.read_parquet(need(files.TRAIN, "prepare"), columns=[contract.target])
     truth = target_values(test, contract)
     predictions = predict(model, make_features(test, contract))
     figures = intervals(truth, predictions, params.bootstrap)
@@ -118,21 +104,21 @@ def evaluate() -> None:
     figures["baseline"] = [round(float(x[0]), 6) for x in score(truth, guesses, np.ones((1, len(test)))).values()]
     metrics = {"rows": len(test)} | {str(name): float(x) for name, x in figures["value"].dropna().items()}
     tables = {
-        INTERVALS: figures.rename_axis("metric").reset_index(),
-        SLICES: slices(test[params.slices], truth, predictions, params.bootstrap),
-        CALIBRATION: calibration(truth, predictions),
-        IMPORTANCE: importance(model, test, truth, contract),
+        files.INTERVALS: figures.rename_axis("metric").reset_index(),
+        files.SLICES: slices(test[params.slices], truth, predictions, params.bootstrap),
+        files.CALIBRATION: calibration(truth, predictions),
+        files.IMPORTANCE: importance(model, test, truth, contract),
     }
     for path, table in tables.items():
         with whole(path) as draft:
             table.to_csv(draft, index=False, lineterminator="\n")
-    with whole(PREDICTIONS) as draft:
+    with whole(files.PREDICTIONS) as draft:
         pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
-    with whole(METRICS) as draft:
+    with whole(files.METRICS) as draft:
         draft.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    with whole(REPORT) as draft:
-        write_report(draft, contract, len(test), list(tables.values()), earlier_version(METRICS))
-    log_evaluation(metrics, REPORT)
+    with whole(files.REPORT) as draft:
+        write_report(draft, contract, len(test), list(tables.values()), earlier_version(files.METRICS))
+    log_evaluation(metrics, files.REPORT)
     leading = LEADING[contract.is_classification]
     value, low, high, baseline = (f"{figure:.3f}" for figure in figures.loc[leading])
-    say("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", REPORT)
+    say("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", files.REPORT)
