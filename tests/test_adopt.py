@@ -201,7 +201,12 @@ def test_adopting_twice_gives_the_same_and_a_newer_file_replaces_the_older(fresh
         ("a,b\n" + "1,x\n2,y\n" * 30, "c", [], "has no column 'c'. Columns: a, b."),
         ("a,b\n" + "1,x\n2,y\n" * 30, "b", ["--key", "b"], "'b' is named for two roles"),
         ("a,b\n" + "1,x\n2,y\n" * 30, "b", ["--time", "a"], "the column 'a' holds no readable dates, e.g. 1"),
-        ("a,b,c\n" + "1,x,5\n2,y,6\n1,y,7\n" * 30, "b", ["--key", "a"], "a should identify a row, but 2 rows repeat"),
+        (
+            "a,b,c\n" + "1,x,5\n2,y,5\n1,y,6\n2,x,6\n" * 30,
+            "b",
+            ["--key", "a"],
+            "a should identify a row, but 2 rows repeat",
+        ),
         ("a,b\n" + "1,x\n2,x\n" * 30, "b", [], "The target 'b' has 1 values"),
         ("a,b\n" + "1,\n2,\n" * 30, "b", [], "The target 'b' has 0 values"),
         ("a,b\n" + "1,x\n1,y\n" * 30, "b", [], "leaves no column to predict 'b' from. a is always 1"),

@@ -156,7 +156,7 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
     description = f"Predicts {target} from the columns of {Path(source).name}."
     if any(column.role == "feature" for column in columns.values()):
         for name in leaks(rows, Contract(description=description, columns=columns)):
-            columns[name] = _ignored(f"tells {target} all by itself: is it known too late, or a copy?")
+            columns[name] = _ignored(f"tells {target} all by itself, like a copy or what is known too late")
     if all(column.role != "feature" for column in columns.values()):
         reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
         raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")
