@@ -1,27 +1,32 @@
 """Start from the team's own table: infer the contract, bring the data under DVC, retire the example."""
 
+import codecs
 import csv
+import math
 import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from .contract import FALSE_WORDS, TRUE_WORDS, Column, Contract, convert, need_unique_keys
-from .files import CONTRACT, PARAMS, RAW, REJECTS, TEST, TRAIN, InputError, say, whole
+from .contract import BOOLEANS, Column, Contract, convert, need_unique_keys
+from .files import CONTRACT, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, explain, say, whole
 from .ingest import read_source
 from .lineage import git
 from .params import Ingest
 
-DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y"]
+DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
 NAME_OF_AN_IDENTIFIER = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
 MOST_CLASSES = 20  # an integer target with more values than this is an amount
@@ -30,13 +35,21 @@ LEAK = 0.99  # balanced accuracy or R2 above which a column alone must know the 
 
 
 def csv_format(path: Path) -> dict[str, Any]:
-    """Find out the encoding and the delimiter of a CSV file, as options of pandas.read_csv."""
-    for encoding in ("utf-8-sig", "cp1252", "latin-1"):
+    """Find out the encoding and the delimiter of a CSV file, as options of pandas.read_csv.
+
+    Raises InputError when it is no text.
+    """
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in content[:1_000_000] and not wide:
+        raise InputError(f"{path} is no text file; expected a table as CSV, not compressed, or Parquet.")
+    for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252", "latin-1"):
         try:
-            text = path.read_text(encoding=encoding)
+            text = content.decode(encoding)
             break
         except UnicodeDecodeError:
             continue
+    csv.field_size_limit(2**31 - 1)
     lines = text[:1_000_000].splitlines()[:200]
 
     def regularity(delimiter: str) -> int:
@@ -49,22 +62,25 @@ def csv_format(path: Path) -> dict[str, Any]:
 def number_format(rows: pd.DataFrame) -> dict[str, Any]:
     """Find out how (n, m) columns of text write numbers, as options of pandas.read_csv."""
     texts = pd.concat([rows[name].dropna().head(1000) for name in rows])
-    commas = texts[texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+")]
-    points = texts[texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(,\d{3})+)\.\d+")]
-    if len(commas) > len(points):
-        return {"decimal": ","} | ({"thousands": "."} if commas.str.contains(".", regex=False).any() else {})
-    return {"thousands": ","} if points.str.contains(",", regex=False).any() else {}
+    by_comma = texts.str.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")  # 1,234 and 1,234.5
+    by_point = texts.str.fullmatch(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
+    commas = texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+") & ~by_comma
+    points = texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(,\d{3})+)\.\d+") & ~by_point
+    if commas.sum() > points.sum():
+        return {"decimal": ","} | ({"thousands": "."} if by_point.any() else {})
+    return {"thousands": ","} if by_comma.any() else {}
 
 
-def missing_words(rows: pd.DataFrame) -> list[str]:
-    """Find words such as '?' that stand for a missing number in (n, m) columns of text."""
-    words: set[str] = set()
+def missing_words(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Find words such as '?' that stand for a missing number in (n, m) columns of text, column by column."""
+    found: dict[str, list[str]] = {}
     for name in rows:
         values = rows[name].dropna()
         strange = values[pd.to_numeric(values, errors="coerce").isna()]
-        if len(strange) <= len(values) / 5 and strange.nunique() <= 3:
-            words |= {word for word in strange.unique() if not re.search(r"\d", word)}
-    return sorted(words)
+        words = sorted(word for word in strange.unique() if not re.search(r"\d", word))
+        if len(strange) <= len(values) / 5 and strange.nunique() <= 3 and words:
+            found[str(name)] = words
+    return found
 
 
 def infer_column(values: pd.Series) -> Column:
@@ -74,27 +90,37 @@ def infer_column(values: pd.Series) -> Column:
     if known.nunique() < 2:
         return _ignored(f"is always {known.iloc[0]}" if len(known) else "is always empty")
     words = set(known.unique().astype("str")) if known.nunique() <= 4 else set()
-    words = {word.strip().lower() for word in words}
-    if words & set(TRUE_WORDS) and words & set(FALSE_WORDS) and words <= {*TRUE_WORDS, *FALSE_WORDS}:
+    if {word.strip().lower() for word in words} in [set(pair) for pair in BOOLEANS]:
         return Column(type="boolean", **facts)
     if not is_datetime64_any_dtype(known) and (numbers := pd.to_numeric(known, errors="coerce")).notna().all():
-        integers = bool((numbers % 1 == 0).all())
-        low, high = float(numbers.min()), float(numbers.max())
+        finite = numbers[np.isfinite(numbers.astype("float64"))]
+        low, high = float(finite.min()), float(finite.max())
+        integers = bool((finite % 1 == 0).all()) and -(2**63) <= low <= high < 2**63
         counts_up = high - low == len(known) - 1 or NAME_OF_AN_IDENTIFIER.search(str(values.name))
         if integers and known.is_unique and counts_up and len(known) > 20:
             return _ignored("is different in every row, like an identifier")
         slack = (high - low) / 2  # the sample's extremes are not the world's; what was never negative stays so
-        facts["min"] = float(f"{low - slack if low < 0 else max(low - slack, 0):.3g}")
-        facts["max"] = float(f"{high + slack if high > 0 else min(high + slack, 0):.3g}")
+        if slack > 0:
+            step = 10.0 ** (math.floor(math.log10(slack)) - 1)
+            below, above = math.floor((low - slack) / step) * step, math.ceil((high + slack) / step) * step
+            facts["min"] = round(below if low < 0 else max(below, 0.0), 12)
+            facts["max"] = round(above if high > 0 else min(above, 0.0), 12)
         return Column(type="integer" if integers else "number", **facts)
-    for date_format in DATE_FORMATS:
-        column = Column(type="datetime", format=date_format, **facts)
-        if convert(known.head(1000), column).notna().all() and convert(known, column).notna().mean() > 0.99:
-            return column
+    if (date_format := infer_date_format(known)) is not None:
+        return Column(type="datetime", format=date_format, **facts)
     if known.nunique() > max(20, len(known) / 2):
         return _ignored("is different in nearly every row, like an identifier or free text")
     texts = _texts(known)
     return Column(type="category", values=texts if len(texts) <= MOST_LISTED else None, **facts)
+
+
+def infer_date_format(known: pd.Series) -> str | None:
+    """Find the format in which (n,) known values are dates; empty for ISO 8601, None where they are no dates."""
+    for date_format in DATE_FORMATS:
+        column = Column(role="feature", type="datetime", format=date_format)
+        if convert(known.head(1000), column).notna().all() and convert(known, column).notna().mean() > 0.99:
+            return date_format
+    return None
 
 
 def _ignored(reason: str) -> Column:
@@ -107,15 +133,17 @@ def _texts(values: pd.Series) -> list[str]:
 
 def infer_target(values: pd.Series) -> Column:
     """Infer the target's type: text and few integers are classes, all other numbers an amount of any size."""
-    column = infer_column(values)
-    few = values.nunique() <= min(MOST_CLASSES, len(values) / 5)
-    is_amount = column.type == "number" or (column.type == "integer" and not few)
-    if column.type == "boolean" or is_amount:
-        return Column(role="target", type=column.type, nullable=column.nullable)
+    column = infer_column(values.rename(""))
+    nullable = bool(values.isna().any())
+    numbers = pd.to_numeric(values.dropna(), errors="coerce") if column.type != "datetime" else pd.Series([np.nan])
+    if column.type == "boolean":
+        return Column(role="target", type="boolean", nullable=nullable)
+    if numbers.notna().all() and (values.nunique() > min(MOST_CLASSES, len(values) / 5) or (numbers % 1 != 0).any()):
+        return Column(role="target", type="integer" if (numbers % 1 == 0).all() else "number", nullable=nullable)
     texts = _texts(values)
     if not 2 <= len(texts) <= 100:
         raise InputError(f"The target '{values.name}' has {len(texts):,} values; expected numbers or 2 to 100 classes.")
-    return Column(role="target", type="category", nullable=bool(values.isna().any()), values=texts)
+    return Column(role="target", type="category", nullable=nullable, values=texts)
 
 
 def leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
@@ -127,11 +155,14 @@ def leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
     if contract.is_classification:
         tree, scoring = DecisionTreeClassifier(max_leaf_nodes=30, random_state=0), "balanced_accuracy"
         truth = truth.astype(str)
+    if len(truth) < 6 or (contract.is_classification and len(truth) <= 2 * len(np.unique(truth))):
+        return []  # too few to tell
     found = []
-    for name in contract.names("feature"):
-        codes = convert(sample[name], contract.columns[name]).rank(method="dense").to_numpy(float)[:, None]
-        if cross_val_score(tree, codes, truth, cv=3, scoring=scoring, error_score=0).mean() > LEAK:
-            found.append(name)
+    with warnings.catch_warnings(action="ignore"):  # of classes that are rarer than folds
+        for name in contract.names("feature"):
+            codes = pd.factorize(convert(sample[name], contract.columns[name]), sort=True)[0][:, None]
+            if cross_val_score(tree, codes, truth, cv=3, scoring=scoring, error_score=0).mean() > LEAK:
+                found.append(name)
     return found
 
 
@@ -150,9 +181,9 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
     for name in key:
         columns[name] = Column(role="key", type="integer" if pd.api.types.is_integer_dtype(rows[name]) else "text")
     if time:
-        if columns[time].type != "datetime":
+        if (date_format := infer_date_format(rows[time].dropna())) is None:
             raise InputError(f"{source}: the column '{time}' holds no readable dates, e.g. {rows[time].iloc[0]}.")
-        columns[time] = Column(role="time", type="datetime", format=columns[time].format)
+        columns[time] = Column(role="time", type="datetime", format=date_format)
     description = f"Predicts {target} from the columns of {Path(source).name}."
     if any(column.role == "feature" for column in columns.values()):
         for name in leaks(rows, Contract(description=description, columns=columns)):
@@ -165,9 +196,15 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
 
 def _yaml() -> YAML:
     """Write YAML as people do: a short list on one line, nothing wrapped, `null` spelled out."""
+
+    def text(representer: Any, value: str) -> Any:
+        style = '"' if re.search(r"^\? |[\x85\u2028\u2029]", value) else None  # which would not be read back
+        return representer.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
     yaml = YAML()
     yaml.default_flow_style = None
     yaml.width = 10_000
+    yaml.representer.add_representer(str, text)
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
@@ -202,7 +239,11 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     data = Path("data") / file.name
     if not file.is_file():
         raise InputError(f"{file} is no file; expected a table as CSV or Parquet.")
-    if data in (RAW, TRAIN, TEST, REJECTS):
+    if file.suffix.lower() == ".sql":
+        raise InputError(
+            "adopt takes a table, not a query: adopt an extract, then set ingest.source and ingest.database."
+        )
+    if data in (RAW, TRAIN, TEST, REJECTS, PROFILE):
         raise InputError(f"{data} is a file that the pipeline writes; give {file.name} another name.")
     changes = git("status", "--porcelain", "--", str(CONTRACT), str(PARAMS)).splitlines()
     if any("M" in change[:2] for change in changes) and not force:
@@ -215,8 +256,12 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         if words := missing_words(rows):
             options["na_values"] = words
             rows = rows.mask(rows.isin(words))
-    contract = infer_contract(rows, str(file), target, key, time)
-    need_unique_keys(rows.drop_duplicates(), contract)
+    try:
+        contract = infer_contract(rows, str(file), target, key, time)
+    except ValidationError as error:
+        raise InputError(f"{file}: {explain(error)}") from None
+    distinct = rows.drop_duplicates([name for name in rows if contract.columns[str(name)].role != "ignored"])
+    need_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
 
     data.parent.mkdir(exist_ok=True)
     if file.resolve() != data.resolve():
@@ -229,10 +274,13 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     write_contract(contract)
     write_params(data, options, contract)
     shutil.rmtree("example", ignore_errors=True)
+    Path("dvc.lock").unlink(missing_ok=True)  # of the earlier data, with which nothing is to be compared
 
     kind = "classes" if contract.is_classification else "an amount"
     say("adopt", f"{len(rows):,} rows, {len(rows.columns)} columns", data)
     say("", f"{target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
+    if key and len(distinct) < len(rows):
+        say("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
     for name in contract.names("ignored"):
         say("", f"ignored: {name} {contract.columns[name].reason}")
     print("Read contract.yaml and commit, then `make cycle`.")

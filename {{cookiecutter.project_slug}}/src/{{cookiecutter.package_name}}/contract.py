@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .files import CONTRACT, InputError, read_config
 
-TRUE_WORDS = ["true", "t", "yes", "y", "1", "1.0", "ja", "j", "oui", "si", "sí", "sim", "wahr"]
-FALSE_WORDS = ["false", "f", "no", "n", "0", "0.0", "nein", "non", "não", "falsch"]
+BOOLEANS = [  # how yes and no are written
+    *[("true", "false"), ("t", "f"), ("yes", "no"), ("y", "n"), ("1", "0"), ("1.0", "0.0")],
+    *[("ja", "nein"), ("j", "n"), ("wahr", "falsch"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não")],
+]
 
 
 class Column(BaseModel):
@@ -66,6 +68,9 @@ class Contract(BaseModel):
             if not least <= len(names) <= most:
                 wanted = "exactly one" if most == 1 == least else "at most one" if most == 1 else "at least one"
                 raise ValueError(f"expected {wanted} column with role {role}, found {', '.join(names) or 'none'}")
+        for name in self.names("key", "target"):
+            if name == "prediction" or name.startswith("probability_"):
+                raise ValueError(f"'{name}' is what the model's answer is called; give this column another name")
         return self
 
     def names(self, *roles: str) -> list[str]:
@@ -111,15 +116,17 @@ def convert(values: pd.Series, column: Column) -> pd.Series:
             if column.type == "number":
                 numbers = pd.Series(numbers.to_numpy("float64", na_value=np.nan), values.index)
                 return numbers.where(np.isfinite(numbers))
-            return numbers.where(numbers % 1 == 0).astype("Int64")
+            return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
         case "boolean":
             words = values.astype("str").str.strip().str.lower()
-            return words.map(dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)).astype("boolean")
+            meaning = {word: word == yes for yes, no in BOOLEANS for word in (yes, no)}
+            return words.map(meaning).astype("boolean")
         case "datetime":
             if pd.api.types.is_datetime64_any_dtype(values):
                 times = pd.to_datetime(values, utc=True)
             else:
-                times = pd.to_datetime(values, format=column.format or "ISO8601", errors="coerce", utc=True)
+                words = values.astype("str")
+                times = pd.to_datetime(words, format=column.format or "ISO8601", errors="coerce", utc=True)
             return times.dt.tz_localize(None).astype("datetime64[us]")
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")  # codes read as 1.0 because others are missing are the same as 1

@@ -13,7 +13,7 @@ from .contract import Contract, read_contract
 from .features import make_features
 from .files import InputError, need, say, whole
 from .lineage import earlier_version
-from .metrics import HIGHER_IS_BETTER, LEADING, intervals, score
+from .metrics import HIGHER_IS_BETTER, LEADING, intervals, score, six_digits
 from .model import load_model, predict
 from .params import read_params
 from .registry import log_evaluation
@@ -47,7 +47,7 @@ def slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, dra
         for label, count in pd.Series(labels).value_counts().head(20).items():
             if count >= 30:
                 figures = intervals(truth[labels == label], predictions[labels == label], draws).loc[metric]
-                found.append({"column": name, "slice": label, "rows": count, **figures})
+                found.append({"column": name, "slice": f"{name} = {label}", "rows": count, **figures})
     return pd.DataFrame(found, columns=["column", "slice", "rows", "value", "low", "high"]).dropna(subset="value")
 
 
@@ -85,8 +85,8 @@ def importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract:
     whole_figure, worse = figure(some), []
     for name in track(contract.inputs, description="importance", transient=True):
         shuffles = [some[name].sample(frac=1, random_state=seed).set_axis(some.index) for seed in range(3)]
-        worse.append(whole_figure - np.mean([figure(some.assign(**{name: shuffled})) for shuffled in shuffles]))
-    table = pd.DataFrame({"column": contract.inputs, "worse": np.round(worse, 6)})
+        worse.append(whole_figure - float(np.mean([figure(some.assign(**{name: one})) for one in shuffles])))
+    table = pd.DataFrame({"column": contract.inputs, "worse": [six_digits(figure) for figure in worse]})
     return table.sort_values("worse", ascending=False, ignore_index=True)
 
 
@@ -94,7 +94,7 @@ def evaluate() -> None:
     """Score models/model.skops on data/test.parquet and write the figures and the report."""
     contract, params = read_contract(), read_params().evaluate
     for name in params.slices:
-        if name not in contract.inputs or contract.columns[name].type == "datetime":
+        if name not in contract.names("feature") or contract.columns[name].type == "datetime":
             raise InputError(
                 f"params.yaml: evaluate.slices names {name}; expected features of contract.yaml that are no dates."
             )
@@ -105,7 +105,7 @@ def evaluate() -> None:
     predictions = predict(model, make_features(test, contract))
     figures = intervals(truth, predictions, params.bootstrap)
     guesses = guess(target_values(train, contract), len(test), contract.is_classification)
-    figures["baseline"] = [round(float(x[0]), 6) for x in score(truth, guesses, np.ones((1, len(test)))).values()]
+    figures["baseline"] = [six_digits(x[0]) for x in score(truth, guesses, np.ones((1, len(test)))).values()]
     metrics = {"rows": len(test)} | {str(name): float(x) for name, x in figures["value"].dropna().items()}
     tables = {
         files.INTERVALS: figures.rename_axis("metric").reset_index(),

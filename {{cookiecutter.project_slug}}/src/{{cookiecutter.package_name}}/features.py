@@ -17,9 +17,9 @@ def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             case "number" | "integer" | "boolean":
                 features[name] = rows[name].astype("float64")
             case "datetime":
-                features[f"{name}_month"] = rows[name].dt.month.astype("float64")
-                features[f"{name}_weekday"] = rows[name].dt.weekday.astype("float64")
-                features[f"{name}_hour"] = rows[name].dt.hour + rows[name].dt.minute / 60
+                features[f"{name}:month"] = rows[name].dt.month.astype("float64")
+                features[f"{name}:weekday"] = rows[name].dt.weekday.astype("float64")
+                features[f"{name}:hour"] = rows[name].dt.hour + rows[name].dt.minute / 60
             case _:
                 features[name] = rows[name].astype("str").where(rows[name].notna())
     return pd.DataFrame(features, index=rows.index)

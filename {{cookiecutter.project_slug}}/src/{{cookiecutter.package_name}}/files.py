@@ -56,8 +56,13 @@ def explain(error: ValidationError) -> str:
         case "extra_forbidden":
             return f"{key} is not a known key; check its spelling and its indentation.{more}"
         case "value_error":
-            return f"{key}: {first['ctx']['error']}.{more}"
+            return f"{key + ': ' if first['loc'] else ''}{first['ctx']['error']}.{more}"
     return f"{key} is {first['input']!r}; expected {first['msg'].replace('Input should be', '').strip()}.{more}"
+
+
+def first_line(error: Exception) -> str:
+    """Give the first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def say(verb: str, result: str, place: object = "") -> None:

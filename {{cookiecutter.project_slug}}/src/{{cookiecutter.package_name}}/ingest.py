@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from .contract import Contract, convert, need_columns, read_contract
-from .files import RAW, InputError, say, whole
+from .files import RAW, InputError, first_line, say, whole
 from .params import Ingest, read_params
 
 
@@ -31,24 +31,37 @@ def read_source(ingest: Ingest) -> pd.DataFrame:
                 rows = read_database(ingest.database, path.read_text(encoding="utf-8"))
             case ".parquet":
                 rows = pd.read_parquet(path)
-                for name in rows.select_dtypes("category"):
-                    rows[name] = rows[name].astype("object").infer_objects()
+                rows = rows if rows.index.names == [None] else rows.reset_index()
             case _:
                 rows = read_csv(path, ingest.csv)
     except InputError:
         raise
     except Exception as error:  # each reader, codec and database driver has exceptions of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} can't be read: {reason}") from None
+        raise InputError(f"{path} can't be read: {first_line(error)}") from None
     if rows.empty:
         raise InputError(f"{path} holds no row; expected a table with at least one.")
-    return rows.reset_index(drop=True)
+    rows.columns = rows.columns.map(str).str.strip()
+    if not rows.columns.is_unique:
+        twice = rows.columns[rows.columns.duplicated()][0]
+        raise InputError(f"{path} has more than one column '{twice}'; expected a name for each.")
+    return rows.apply(plain).reset_index(drop=True)
+
+
+def plain(values: pd.Series) -> pd.Series:
+    """Give (n,) values a type that every file format has: durations in seconds; lists, bytes and mixtures as text."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype("object").infer_objects()
+    if pd.api.types.is_timedelta64_dtype(values):
+        return pd.Series(values.dt.total_seconds())
+    if pd.api.types.infer_dtype(values, skipna=True) in ("mixed", "mixed-integer", "bytes"):
+        return values.map(str, na_action="ignore").astype("str")
+    return values
 
 
 def read_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
     """Read a CSV file as text with pandas' own options; numbers get a decimal point and no thousands separator."""
     as_text = {name: value for name, value in options.items() if name not in ("decimal", "thousands")}
-    rows: pd.DataFrame = pd.read_csv(path, **{"dtype": str, "skipinitialspace": True, **as_text})
+    rows: pd.DataFrame = pd.read_csv(path, **{"dtype": str, "skipinitialspace": True, "index_col": False, **as_text})
     thousands, decimal = options.get("thousands", ""), options.get("decimal", ".")
     if thousands or decimal != ".":
         for name in rows:
@@ -75,7 +88,7 @@ def rows_until(rows: pd.DataFrame, contract: Contract, until: date | None) -> pd
     if contract.time is None:
         raise InputError("params.yaml: ingest.until is set, but no column of contract.yaml has the role time.")
     times = convert(rows[contract.time], contract.columns[contract.time])
-    kept = rows[~(times >= pd.Timestamp(until))]
+    kept = rows[~(times >= pd.to_datetime(until, utc=True).tz_localize(None))]
     if kept.empty:
         raise InputError(f"params.yaml: ingest.until is {until}, but the first row is of {times.min()}.")
     return kept.reset_index(drop=True)

@@ -47,15 +47,22 @@ def score(truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> 
     classes = predictions.columns[1:].str.removeprefix("probability_").to_numpy()
     if not len(classes):
         error = predictions["prediction"].to_numpy(float) - truth
-        spread = shares @ truth**2 - (shares @ truth) ** 2
+        centred = truth - truth.mean()  # or large values would drown their spread
+        spread = shares @ centred**2 - (shares @ centred) ** 2
         squared = shares @ error**2
         with np.errstate(divide="ignore", invalid="ignore"):
-            return {"mae": shares @ np.abs(error), "rmse": np.sqrt(squared), "r2": 1 - squared / spread}
+            return {
+                "mae": shares @ np.abs(error),
+                "rmse": np.sqrt(squared),
+                "r2": np.where(spread > 0, 1 - squared / spread, np.nan),
+            }
     probabilities = predictions.to_numpy()[:, 1:].astype(float)
     happened = truth.astype(str)[:, None] == classes
     given = np.clip((probabilities * happened).sum(axis=1), 1e-15, 1)
     seen = [i for i in range(len(classes)) if happened[:, i].any()][-1 if len(classes) == 2 else 0 :]
-    areas = np.array([weighted_auc(happened[:, i], probabilities[:, i], weights) for i in seen])
+    areas = np.array([weighted_auc(happened[:, i], probabilities[:, i], weights) for i in seen]).reshape(
+        -1, len(weights)
+    )
     with np.errstate(invalid="ignore"):
         auc = np.nansum(areas, axis=0) / np.isfinite(areas).sum(axis=0)
     half = 2 if len(classes) == 2 else 1  # the customary Brier score of two classes counts one of them
@@ -88,4 +95,10 @@ def intervals(truth: np.ndarray, predictions: pd.DataFrame, draws: int) -> pd.Da
         drawn = np.concatenate([batch[metric] for batch in batches])
         drawn = drawn[np.isfinite(drawn)]
         figures[metric] = [value[0], *(np.quantile(drawn, [0.025, 0.975]) if len(drawn) else [np.nan, np.nan])]
-    return pd.DataFrame.from_dict(figures, orient="index", columns=["value", "low", "high"]).round(6)
+    table = pd.DataFrame.from_dict(figures, orient="index", columns=["value", "low", "high"])
+    return table.map(six_digits)
+
+
+def six_digits(figure: float) -> float:
+    """Round to six significant digits, of which no more are ever meant."""
+    return float(f"{figure:.6g}")

@@ -63,7 +63,12 @@ def make_estimator(name: str, parameters: dict[str, Any], seed: int, classificat
                 f"params.yaml: train.parameters.{parameter} is no parameter of {type(estimator).__name__}; "
                 f"expected one of {', '.join(known)}."
             )
-    return estimator.set_params(**({"random_state": seed} if "random_state" in known else {}) | parameters)
+    estimator.set_params(**({"random_state": seed} if "random_state" in known else {}) | parameters)
+    if classification and not hasattr(estimator, "predict_proba"):
+        raise InputError(
+            f"params.yaml: train.estimator is {name}, which gives no probabilities; expected one that does."
+        )
+    return estimator
 
 
 def make_model(estimator: Any, features: pd.DataFrame) -> Pipeline:
@@ -72,8 +77,8 @@ def make_model(estimator: Any, features: pd.DataFrame) -> Pipeline:
     An estimator that takes missing values gets numbers as they are and categories as codes. Any other gets missing
     numbers replaced, numbers scaled and one column for each frequent category.
     """
-    numbers = list(features.select_dtypes("number"))
-    categories = [name for name in features if name not in numbers]
+    numbers = list(features.select_dtypes("number").dropna(axis="columns", how="all"))
+    categories = list(features.select_dtypes(exclude="number"))
     if get_tags(estimator).input_tags.allow_nan:
         codes = OrdinalEncoder(
             handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, max_categories=250
@@ -82,7 +87,7 @@ def make_model(estimator: Any, features: pd.DataFrame) -> Pipeline:
         if "categorical_features" in estimator.get_params():
             estimator.set_params(categorical_features=list(range(len(categories))))
     else:
-        scaled = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
+        scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
         columns = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False)
         encode = make_column_transformer((scaled, numbers), (columns, categories))
     return Pipeline([("encode", encode), ("estimator", estimator)])

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .files import PARAMS, read_config
 
@@ -21,6 +21,13 @@ class Ingest(Section):
     database: str | None = None
     csv: dict[str, Any] = {}
     until: datetime | date | None = None
+
+    @field_validator("until", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: Any) -> Any:
+        if isinstance(value, int | float):
+            raise ValueError(f'a time is expected, in quotes, such as "2024-01-31"; found the number {value}')
+        return value
 
 
 class Prepare(Section):

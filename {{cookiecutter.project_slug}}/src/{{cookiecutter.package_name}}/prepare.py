@@ -76,7 +76,7 @@ def prepare() -> None:
     typed, broken = violations(raw, contract)
     reasons = (broken["column"] + " " + broken["rule"]).groupby(broken["index"]).agg("; ".join)
     rejects = raw.loc[reasons.index]
-    rejects.insert(0, "reason", reasons)
+    rejects.insert(0, "reason", reasons, allow_duplicates=True)
     with whole(REJECTS) as draft:
         rejects.to_csv(draft, index_label="row")
     if len(rejects) > params.max_rejected * len(raw):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .files import CONTRACT, MODEL, PARAMS, RAW, TEST, TRAIN, InputError
+from .files import CONTRACT, MODEL, PARAMS, RAW, TEST, TRAIN, InputError, first_line
 from .lineage import commit, md5
 
 LOCAL_STORE = Path(".mlflow")
@@ -27,8 +27,9 @@ def connect() -> Any:
             client.create_experiment(EXPERIMENT, (LOCAL_STORE / "artifacts").resolve().as_uri() if local else None)
         mlflow.set_experiment(EXPERIMENT)
     except Exception as error:  # a server, a database and a file store each raise their own
-        reason = str(error).splitlines()[0]
-        raise InputError(f"The tracking store {mlflow.get_tracking_uri()} does not answer: {reason}") from None
+        raise InputError(
+            f"The tracking store {mlflow.get_tracking_uri()} does not answer: {first_line(error)}"
+        ) from None
     return client
 
 

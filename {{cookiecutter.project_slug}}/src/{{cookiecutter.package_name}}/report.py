@@ -14,7 +14,13 @@ from matplotlib.figure import Figure
 from .contract import Contract
 from .metrics import HIGHER_IS_BETTER, LEADING, MEANING
 
+matplotlib.rcParams["text.parse_math"] = False  # a column may have a $ in its name
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9721f", "#8a929c"
+
+
+def short(figure: float) -> str:
+    """Write a figure as people read it: three decimals, more only where it is very small, fewer where it is large."""
+    return f"{figure:.3f}" if figure == 0 or 0.001 <= abs(figure) < 1000 else f"{figure:.4g}"
 
 
 def picture(figure: Figure, description: str) -> Markup:
@@ -63,8 +69,7 @@ def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
     plot.axvline(overall, color=GREY, linestyle="--", label=f"all cases: {overall:.3f}")
     plot.hlines(rows.index, rows["low"], rows["high"], color=colors)
     plot.scatter(rows["value"], rows.index, color=colors, zorder=3)
-    labels = rows["column"] + " = " + rows["slice"] + "  (" + rows["rows"].map("{:,}".format) + ")"
-    plot.set_yticks(rows.index, [label.replace("$", r"\$") for label in labels])
+    plot.set_yticks(rows.index, rows["slice"] + "  (" + rows["rows"].map("{:,}".format) + ")")
     plot.set_xlabel(f"{metric} with its 95 % interval")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
     return picture(figure, "Each slice's figure with its interval")
@@ -83,16 +88,18 @@ def write_report(
     intervals, slices, calibration, importance = tables
     figures = intervals.set_index("metric")
     lead = figures.to_dict("index")[leading]
-    boolean = contract.columns[contract.target].type == "boolean"
+    answer = contract.columns[contract.target]
+    classes = ["false", "true"] if answer.type == "boolean" else sorted(answer.values or [])
     edge = slices["high"] < lead["value"] if better == 1 else slices["low"] > lead["value"]
     slices = slices.assign(weak=edge).sort_values("value", ascending=better == 1)
     before = json.loads(earlier[1]) if earlier else {}
     page = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
+    page.filters["short"] = short
     content = page.get_template("report.html").render(
         project=str(__package__).replace("_", " "),
         contract=contract,
-        target=contract.columns[contract.target],
-        target_is=f"{contract.target} is true" if boolean else f"{contract.target} is a certain class",
+        target=answer,
+        target_is=f"{contract.target} is {classes[1] if len(classes) == 2 else 'a certain class'}",
         figures=figures.dropna(subset="value").to_dict("index"),
         rows=rows,
         leading=leading,

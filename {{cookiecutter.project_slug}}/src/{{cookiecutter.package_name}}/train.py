@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from .contract import Contract, read_contract
 from .features import make_features
-from .files import MODEL, TRAIN, InputError, need, say, whole
+from .files import MODEL, TRAIN, InputError, first_line, need, say, whole
 from .model import make_estimator, make_model, save_model
 from .params import Search, Train, read_params
 from .registry import connect, log_training
@@ -42,6 +42,10 @@ def search_parameters(
         score = cross_val_score(model, features, target, cv=search.folds, scoring=scoring).mean()
         if score > best_score:
             best, best_score = trial, score
+    if not np.isfinite(best_score):
+        raise InputError(
+            f"params.yaml: train.search.folds is {search.folds}, more than a class of the target has rows."
+        )
     say("search", f"best {scoring.removeprefix('neg_')} {abs(best_score):.4f} of {len(trials)} trials", best)
     return best
 
@@ -61,7 +65,7 @@ def fit(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline,
         estimator = make_estimator(train.estimator, parameters, train.seed, contract.is_classification)
         return clone(make_model(estimator, features)).fit(features, target), parameters
     except (ValueError, TypeError) as error:
-        raise InputError(f"params.yaml: {train.estimator} refuses to train: {str(error).splitlines()[0]}") from None
+        raise InputError(f"params.yaml: {train.estimator} refuses to train: {first_line(error)}") from None
 
 
 def train() -> None:

@@ -8,6 +8,7 @@ from {{ cookiecutter.package_name }}.adopt import (
     missing_words,
     number_format,
 )
+from {{ cookiecutter.package_name }}.contract import Column, Contract, violations
 from {{ cookiecutter.package_name }}.files import InputError
 
 
@@ -40,13 +41,53 @@ def test_ranges_are_wider_than_the_sample_but_do_not_cross_zero():
     assert infer_column(pd.Series(["-10", "10", "3"])).min == -20
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [52.5101, 52.5207, 52.5312],  # a range that is small beside its values
+        [100400, 100439, 100420],
+        [2**53 + 1, 2**53 + 8, 2**53 + 30],
+        [str(2**64 + 7 * i) for i in range(9)],
+        [1e-9, 3e-9, 2e-9],
+        [1.5, float("inf"), 2.5],
+    ],
+)
+def test_a_column_keeps_the_contract_that_was_inferred_from_it(values):
+    rows = pd.DataFrame({"x": values, "y": [True, False, True] * (len(values) // 3)})
+    columns = {"x": infer_column(rows["x"]), "y": Column(role="target", type="boolean")}
+    broken = violations(rows, Contract(description="", columns=columns))[1]
+    assert broken["found"].tolist() == (["inf"] if float("inf") in values else [])
+
+
+@pytest.mark.parametrize(
+    ("texts", "options"),
+    [
+        (["1,5", "1.000,25"], {"decimal": ",", "thousands": "."}),
+        (["5,863", "455", "1,214,703"], {"thousands": ","}),
+        (["5,20", "3,99", "1.234", "12.500"], {"decimal": ",", "thousands": "."}),
+        (["0,123", "1,456"], {"decimal": ","}),
+        (["52.123", "13.456", "0.5"], {}),
+        (["1", "2"], {}),
+    ],
+)
+def test_decimal_and_thousands_separators_are_told_apart(texts, options):
+    assert number_format(pd.DataFrame({"x": texts})) == options
+
+
 def test_the_format_of_a_messy_file_is_found_out(tmp_path):
     path = tmp_path / "messy.csv"
     path.write_bytes("Größe;Preis;Ort\n1,5;1.000,25;Köln\n2,5;20,00;Bonn\n".encode("latin-1"))
     assert csv_format(path) == {"sep": ";", "encoding": "cp1252"}
     rows = pd.read_csv(path, sep=";", encoding="cp1252", dtype=str)
     assert number_format(rows) == {"decimal": ",", "thousands": "."}
-    assert missing_words(pd.DataFrame({"age": ["1", "2", "3", "4", "5", "?"]})) == ["?"]
+    rows = pd.DataFrame({"age": ["1", "2", "3", "4", "5", "?"], "known": ["?", "no", "yes", "no", "no", "?"]})
+    assert missing_words(rows) == {"age": ["?"]}
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "table.xlsx").write_bytes(b"PK\x03\x04\x00\x00")
+    with pytest.raises(InputError, match="is no text file"):
+        csv_format(tmp_path / "table.xlsx")
 
 
 def test_a_column_that_tells_the_target_is_ignored_with_the_reason():

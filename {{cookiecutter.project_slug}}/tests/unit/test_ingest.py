@@ -1,5 +1,6 @@
 import sqlite3
 
+import pandas as pd
 import pytest
 
 from {{ cookiecutter.package_name }}.files import InputError
@@ -27,6 +28,24 @@ def test_parquet_and_a_query_give_the_same_rows(tmp_path, rows, monkeypatch):
     assert queried.equals(read_source(Ingest(source=str(tmp_path / "orders.parquet"))))
 
 
+def test_values_that_not_every_format_has_become_plain(tmp_path):
+    rows = pd.DataFrame(
+        {
+            "lasted": pd.to_timedelta(["90s", None]),
+            "size": pd.Categorical(["S", "M"]),
+            "tags": [["a"], None],
+            " spaced ": [1, 2],
+        },
+        index=pd.Index([7, 8], name="order"),
+    )
+    rows.to_parquet(tmp_path / "odd.parquet")
+    read = read_source(Ingest(source=str(tmp_path / "odd.parquet")))
+    assert list(read) == ["order", "lasted", "size", "tags", "spaced"]
+    assert read["lasted"].tolist()[0] == 90
+    assert read["lasted"].isna().tolist() == read["tags"].isna().tolist() == [False, True]
+    read.to_parquet(tmp_path / "plain.parquet")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
@@ -51,5 +70,6 @@ def test_until_takes_the_rows_before_and_keeps_what_has_no_readable_time(rows, c
     rows.loc[0, "at"] = "soon"
     taken = rows_until(rows, contract, "2024-03-03")
     assert set(taken["at"]) == {"soon", "01.03.2024", "02.03.2024"}
+    assert len(rows_until(rows, contract, "2024-03-03T00:00:00+00:00")) == len(taken)
     with pytest.raises(InputError, match="the first row is of 2024-03-01"):
         rows_until(rows.drop(index=0), contract, "2020-01-01")

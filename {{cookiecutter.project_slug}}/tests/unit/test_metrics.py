@@ -36,8 +36,9 @@ def test_many_classes_score_as_in_scikit_learn():
     assert scores["log_loss"][0] == pytest.approx(metrics.log_loss(truth.astype(str), probabilities))
 
 
-def test_amounts_score_as_in_scikit_learn():
-    truth = random.normal(size=400)
+@pytest.mark.parametrize("offset", [0, 1e9])
+def test_amounts_score_as_in_scikit_learn(offset):
+    truth = offset + random.normal(size=400)
     guess = truth + random.normal(size=400)
     scores = score(truth, pd.DataFrame({"prediction": guess}), WEIGHTS)
     for i, weights in enumerate(WEIGHTS):
@@ -45,6 +46,7 @@ def test_amounts_score_as_in_scikit_learn():
         expected = metrics.root_mean_squared_error(truth, guess, sample_weight=weights)
         assert scores["rmse"][i] == pytest.approx(expected)
         assert scores["r2"][i] == pytest.approx(metrics.r2_score(truth, guess, sample_weight=weights))
+    assert np.isnan(score(np.full(400, 1.5), pd.DataFrame({"prediction": guess}), WEIGHTS)["r2"]).all()
 
 
 def test_an_interval_holds_its_value_and_covers_the_truth_as_often_as_it_says():
