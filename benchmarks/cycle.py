@@ -1,9 +1,11 @@
-"""Time the cycle of the default bake, and a `dvc repro` with nothing to do beside DVC's own floor.
+"""Time the cycle of the default bake, release, rollback and trace, and a `dvc repro` with nothing to do.
 
     uv run benchmarks/cycle.py
 
-Bakes into a temporary folder and sets it up, which is not timed. The floor is a pipeline of as many shell stages with
-as many dependencies, outputs and parameters that hold one byte each, run by the same DVC, in turn with ours.
+Bakes into a temporary folder and sets it up, which is not timed. The floor of `dvc repro` is a pipeline of as many
+shell stages with as many dependencies, outputs and parameters that hold one byte each, run by the same DVC, in turn
+with ours. What release, rollback and trace take is mostly MLflow's import and its opening of the store: that is timed
+alone.
 """
 
 import os
@@ -52,6 +54,27 @@ def empty_pipeline(bake: Path, folder: Path) -> None:
         seconds(folder, *command)
 
 
+def release_twice(bake: Path) -> dict[str, float]:
+    """Release, change the gate and release again, trace, roll back: the seconds of each."""
+    author = ["-c", "user.name=B", "-c", "user.email=b@example.com"]
+
+    def commit() -> None:
+        seconds(bake, "git", "add", "--all")
+        seconds(bake, "git", *author, "commit", "--quiet", "--no-verify", "-m", "benchmark")
+
+    commit()
+    taken = {"release, the first": seconds(bake, "flight-delays", "release")}
+    params = bake / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("slice_gap: 0.1", "slice_gap: 0.2"), encoding="utf-8")
+    commit()
+    taken["release, with a duel"] = seconds(bake, "flight-delays", "release")
+    taken["trace (median of 5)"] = statistics.median(seconds(bake, "flight-delays", "trace") for _ in range(5))
+    taken["rollback"] = seconds(bake, "flight-delays", "rollback")
+    store = ["python", "-c", "from flight_delays.registry import connect; connect()"]
+    taken["of each: opening MLflow's store (median of 5)"] = statistics.median(seconds(bake, *store) for _ in range(5))
+    return taken
+
+
 def main() -> None:
     """Bake, set up, and print the figures."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -65,6 +88,7 @@ def main() -> None:
         cold = seconds(bake, "make", "cycle")
         warm = [seconds(bake, "dvc", "repro", "--force", "--no-run-cache") for _ in range(3)]
         stages = {name: seconds(bake, "flight-delays", name) for name in ("ingest", "prepare", "train", "evaluate")}
+        releases = release_twice(bake)
         empty_pipeline(bake, floor)
         pairs = [(seconds(bake, "dvc", "repro"), seconds(floor, "dvc", "repro")) for _ in range(RUNS)]
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
@@ -74,6 +98,8 @@ def main() -> None:
     print(f"| all four steps again (median of 3) | {statistics.median(warm):.1f} |")
     for name, taken in stages.items():
         print(f"| {name} alone, start-up included | {taken:.1f} |")
+    for name, taken in releases.items():
+        print(f"| {name} | {taken:.1f} |")
     print(f"| `dvc repro` with nothing to do (median of {RUNS}) | {ours:.2f} |")
     print(f"| the same with empty shell stages | {theirs:.2f}, ours takes {ratio:.2f} x |")
 

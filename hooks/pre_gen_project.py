@@ -8,10 +8,10 @@ import sys
 answers = json.loads(r"""{{ cookiecutter | tojson }}""")  # {% raw %}
 # What the generated project installs, and what Windows keeps for its devices.
 TAKEN = """
-altair dvc detect_secrets fastapi hatchling ipykernel ipywidgets jinja2 joblib jupyter jupyterlab matplotlib mlflow
-mypy nbclient nbstripout numpy pandas pandas_stubs pandera pip pre_commit pre_commit_hooks pyarrow pydantic pytest
-rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools skops sklearn sqlalchemy src test tests typer uv yaml con prn
-aux nul com1 com2 com3 com4 com5 com6 com7 com8 com9 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
+altair dvc detect_secrets fastapi filelock hatchling ipykernel ipywidgets jinja2 joblib jupyter jupyterlab matplotlib
+mlflow mypy nbclient nbstripout numpy pandas pandas_stubs pandera pip pre_commit pre_commit_hooks pyarrow pydantic
+pytest rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools skops sklearn sqlalchemy src test tests typer uv yaml
+con prn aux nul com1 com2 com3 com4 com5 com6 com7 com8 com9 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
 """.split()
 RULES = {  # question: most characters, the form as a pattern, the form in words
     "project_name": (60, r".+", ""),

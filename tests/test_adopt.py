@@ -168,6 +168,12 @@ def test_the_cycle_and_the_tests_pass_on_the_table(fresh, tmp_path, name):
         assert (leading["value"] > leading["baseline"]) == ("roc_auc" in figures.index)
     assert metrics["rows"] >= 2
     assert "passed" in fresh.run("make", "test")
+
+    fresh.commit("reproduce")
+    released = fresh.run("flight-delays", "release", fails=not table.better_than_guessing)
+    decision = "is the champion, none was before" if table.better_than_guessing else "better than guessing: found"
+    assert decision in released
+    assert 'all_broken": []' in fresh.run("flight-delays", "trace", "1", "--json")
     fresh.commit("reproduce")
     assert "Failed" not in fresh.run("make", "check")
 

@@ -89,7 +89,7 @@ def test_no_path_is_illegal_on_windows(path):
 def test_jinja_stays_at_a_handful_of_lines():
     blocks = {}
     for path in TREE.rglob("*"):
-        if path.is_file() and path.suffix not in (".csv", ".html", ".pyc"):
+        if path.is_file() and "templates" not in path.parts and path.suffix not in (".csv", ".pyc"):
             blocks[path.name] = sum("{%" in line for line in path.read_text(encoding="utf-8").splitlines())
     assert max(blocks.values()) <= 6, blocks
 

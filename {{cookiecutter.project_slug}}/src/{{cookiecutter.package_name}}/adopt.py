@@ -229,7 +229,8 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract) -> N
     groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
     params["evaluate"]["slices"] = groups[:2]
     if Path("example").exists():
-        params["train"]["parameters"] = {}  # those of the example were found for its data
+        params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
+        params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
     with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
         yaml.dump(params, text)
 

@@ -54,7 +54,8 @@ def slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, dra
 def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
     """Compare what was predicted with what happened, in ten groups of equal size.
 
-    Probabilities of all classes count, for two classes those of the second. Returns (10, 3): predicted, observed, rows.
+    Probabilities of all classes count, for two classes those of the second. Returns (10, 4): predicted, observed, rows,
+    and margin, to which a group of this size tells the difference with 95 % confidence.
     """
     predicted, observed = predictions["prediction"].to_numpy(), truth
     if len(predictions.columns) > 1:
@@ -64,8 +65,9 @@ def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
         observed = (truth.astype(str)[:, None] == classes).ravel()
     pairs = pd.DataFrame({"predicted": predicted, "observed": observed}, dtype=float)
     groups = pd.qcut(pairs["predicted"].rank(method="first"), min(10, len(pairs)), labels=False)
-    means = pairs.groupby(groups).mean()
-    return means.assign(rows=pairs.groupby(groups).size()).reset_index(drop=True)
+    rows = pairs.groupby(groups).size()
+    spread = (pairs["observed"] - pairs["predicted"]).groupby(groups).std().fillna(0)
+    return pairs.groupby(groups).mean().assign(rows=rows, margin=1.96 * spread / np.sqrt(rows)).reset_index(drop=True)
 
 
 def importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract: Contract) -> pd.DataFrame:

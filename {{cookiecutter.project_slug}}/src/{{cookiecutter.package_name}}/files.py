@@ -24,6 +24,9 @@ SLICES = Path("reports/slices.csv")
 CALIBRATION = Path("reports/calibration.csv")
 IMPORTANCE = Path("reports/importance.csv")
 REPORT = Path("reports/report.html")
+RELEASE_REPORT = Path("reports/release.html")
+MODEL_CARD = Path("docs/model_card.md")
+DATA_CARD = Path("docs/data_card.md")
 
 Config = TypeVar("Config", bound=BaseModel)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, RAW, TEST, TRAIN
+
 
 def md5(path: Path) -> str:
     """Digest a file's content, (32,) hexadecimal digits; the same as DVC's."""
@@ -23,6 +25,32 @@ def commit() -> str:
     return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or "nothing committed yet"
 
 
+def committed(revision: str, path: str) -> bytes | None:
+    """Give the bytes that a file of this folder has in a commit, or None where it has no such file."""
+    done = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def locked(revision: str) -> dict[str, str]:
+    """Read from a commit's dvc.lock the md5 of every file that the pipeline read or wrote, by path."""
+    lock = YAML(typ="safe", pure=True).load(committed(revision, "dvc.lock") or b"") or {"stages": {}}
+    parts = [part for stage in lock["stages"].values() for part in stage.get("deps", []) + stage.get("outs", [])]
+    return {part["path"]: str(part.get("md5", "")) for part in parts}
+
+
+def provenance(revision: str) -> dict[str, str]:
+    """Say what a commit's results come from: the commit, and the md5 of data, model, predictions and configuration.
+
+    Everything is read from git, so that it can be derived again at any time and compared with what was noted.
+    """
+    files = locked(revision)
+    digests = {path.stem: files.get(path.as_posix(), "") for path in (RAW, TRAIN, TEST, MODEL, PREDICTIONS)}
+    for name, path in [("contract", CONTRACT), ("params", PARAMS), ("lock", "dvc.lock"), ("environment", "uv.lock")]:
+        content = committed(revision, str(path))
+        digests[name] = "" if content is None else hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return {"git_commit": git("rev-parse", revision)} | {f"md5.{name}": digest for name, digest in digests.items()}
+
+
 def earlier_version(path: Path) -> tuple[str, str] | None:
     """Find the last committed version of a pipeline's output that differs from the present one.
 
@@ -32,11 +60,10 @@ def earlier_version(path: Path) -> tuple[str, str] | None:
 
     present = md5(path)
     for revision in git("log", "--format=%h", "--", "dvc.lock").splitlines():
-        lock = YAML(typ="safe", pure=True).load(git("show", f"{revision}:./dvc.lock"))
-        if lock is None:  # removed there: what came before is another problem's, see adopt
+        files = locked(revision)
+        if not files:  # removed there: what came before is another problem's, see adopt
             return None
-        digests = {out["path"]: out.get("md5") for stage in lock["stages"].values() for out in stage.get("outs", [])}
-        if digests.get(path.as_posix(), present) != present:
+        if files.get(path.as_posix(), present) != present:
             try:
                 return revision, dvc.api.read(path.as_posix(), rev=revision)
             except Exception:  # neither in the cache nor in the remote, each of which has errors of its own

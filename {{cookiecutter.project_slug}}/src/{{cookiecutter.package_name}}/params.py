@@ -1,7 +1,7 @@
-"""What to ingest, split, train and evaluate: the values of params.yaml, checked before anything runs."""
+"""What to ingest, split, train, evaluate and demand: the values of params.yaml, checked before anything runs."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -61,6 +61,35 @@ class Evaluate(Section):
     slices: list[str] = []
 
 
+class Behaviour(Section):
+    """What the model's answers have to do when columns of the test rows are changed."""
+
+    set: dict[str, Any] = {}
+    add: dict[str, float] = {}
+    shuffle: list[str] = []
+    expect: Literal["same", "different", "higher", "lower"]
+    by: float = Field(ge=0)
+
+
+class Duel(Section):
+    """How much worse than the champion a model may be, and how sure of that the gate has to be."""
+
+    margin: float = Field(ge=0)
+    confidence: float = Field(gt=0.5, lt=1)
+
+
+class Gate(Section):
+    """What a model has to show before it becomes the champion."""
+
+    bound: float | None = None
+    too_good: float | None = None
+    slice_gap: float = Field(ge=0)
+    calibration_gap: float = Field(ge=0)
+    fewest_rows: float = Field(ge=0)
+    duel: Duel
+    behaviour: list[Behaviour] = []
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -68,6 +97,7 @@ class Params(Section):
     prepare: Prepare
     train: Train
     evaluate: Evaluate
+    gate: Gate
 
 
 def read_params() -> Params:

@@ -1,14 +1,25 @@
-"""The MLflow tracking store: on SQLite in .mlflow, or wherever MLFLOW_TRACKING_URI says."""
+"""The MLflow store of runs, versions and decisions: on SQLite in .mlflow, or wherever MLFLOW_TRACKING_URI says.
 
+A version is a model that was put before the gate; the alias `champion` names the one in use. The ledger is an
+experiment with a run for each decision, to which is only ever added. The alias follows the ledger.
+"""
+
+import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from .files import CONTRACT, MODEL, PARAMS, RAW, TEST, TRAIN, InputError, first_line
-from .lineage import commit, md5
+from .lineage import commit, git, md5
 
 LOCAL_STORE = Path(".mlflow")
 EXPERIMENT = str(__package__)
+IS_LOCAL = "MLFLOW_TRACKING_URI" not in os.environ  # known here: MLflow sets the variable itself later
 
 
 def connect() -> Any:
@@ -17,14 +28,13 @@ def connect() -> Any:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # or the first use lists every step of its schema
     import mlflow  # imported late: it takes longer than all the rest
 
-    local = "MLFLOW_TRACKING_URI" not in os.environ
-    if local:
+    if IS_LOCAL:
         LOCAL_STORE.mkdir(exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.as_posix()}/mlflow.db")
     client = mlflow.MlflowClient()
     try:
         if client.get_experiment_by_name(EXPERIMENT) is None:
-            client.create_experiment(EXPERIMENT, (LOCAL_STORE / "artifacts").resolve().as_uri() if local else None)
+            client.create_experiment(EXPERIMENT, _artifacts())
         mlflow.set_experiment(EXPERIMENT)
     except Exception as error:  # a server, a database and a file store each raise their own
         raise InputError(
@@ -33,27 +43,112 @@ def connect() -> Any:
     return client
 
 
-def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> None:
-    """Record the training that has just written the model: what it used, and what came out."""
+def _artifacts() -> str | None:
+    """Say where files go: beside the local store, or where a server wants them."""
+    return (LOCAL_STORE / "artifacts").resolve().as_uri() if IS_LOCAL else None
+
+
+def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:
+    """Record the training that has just written the model, what it used and what came out. Returns the run's id."""
     connect()
     import mlflow
 
     digests = {f"md5.{path.stem}": md5(path) for path in (RAW, TRAIN, TEST, CONTRACT, MODEL)}
-    with mlflow.start_run(run_name=f"train {commit()[:7]}", tags={"git_commit": commit(), **digests}):
+    with mlflow.start_run(run_name=f"train {commit()[:7]}", tags={"git_commit": commit(), **digests}) as run:
         mlflow.log_params(parameters)
         mlflow.log_metrics(metrics)
         for path in (MODEL, CONTRACT, PARAMS):
             mlflow.log_artifact(str(path), artifact_path="model")
+    return str(run.info.run_id)
+
+
+def find_run(client: Any, digests: dict[str, str]) -> str | None:
+    """Find the latest training with these md5 tags; None where it was done elsewhere, with another store."""
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    wanted = "".join(f"tags.`{name}` = '{digest}' and " for name, digest in digests.items())
+    runs = client.search_runs([experiment], f"{wanted}params.seed != ''", max_results=1)
+    return runs[0].info.run_id if runs else None
 
 
 def log_evaluation(metrics: dict[str, float], report: Path) -> None:
-    """Add the evaluation to the run that trained the model, found by the model's md5, or to a run of its own."""
+    """Add the evaluation to the run that trained the model, or to a run of its own."""
     client = connect()
     import mlflow
 
-    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-    trained = client.search_runs([experiment], f"tags.`md5.model` = '{md5(MODEL)}'", max_results=1)
-    run = trained[0].info.run_id if trained else None  # none where the model came from another machine
+    run = find_run(client, {"md5.model": md5(MODEL)})
     with mlflow.start_run(run_id=run, tags=None if run else {"git_commit": commit(), "md5.model": md5(MODEL)}):
         mlflow.log_metrics(metrics)
         mlflow.log_artifact(str(report))
+
+
+def versions(client: Any, condition: str = "") -> list[Any]:
+    """List the registered versions, the newest first; `condition` is one of MLflow's, such as tags.verdict = 'x'."""
+    found = client.search_model_versions(f"name = '{EXPERIMENT}'" + (f" and {condition}" if condition else ""))
+    return sorted(found, key=lambda version: -int(version.version))
+
+
+def champion(client: Any) -> Any:
+    """Give the version in use, None before the first release. Mends the alias where a command was interrupted."""
+    moves = [entry for entry in ledger(client) if entry["event"] in ("promoted", "rolled back")]
+    if not moves:
+        return None
+    current = client.get_model_version(EXPERIMENT, moves[-1]["version"])
+    if "champion" not in current.aliases:
+        client.set_registered_model_alias(EXPERIMENT, "champion", current.version)
+    return current
+
+
+def find_version(client: Any, name: str) -> Any:
+    """Find a version by its number or alias. Raises InputError with those there are."""
+    for version in versions(client):
+        current = client.get_model_version(EXPERIMENT, version.version)  # a search leaves the aliases out
+        if name == str(current.version) or name in current.aliases:
+            return current
+    there = ", ".join(str(version.version) for version in versions(client)) or "none yet: `make release` makes one"
+    raise InputError(f"There is no version '{name}'. Versions: {there}.")
+
+
+def model_folder(client: Any, version: Any) -> Path:
+    """Fetch a version's files, model.skops, contract.yaml and params.yaml, and give the folder they are in."""
+    import mlflow
+
+    source = client.get_model_version_download_uri(EXPERIMENT, version.version)
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=source))
+    except Exception as error:  # every kind of store has its own
+        raise InputError(f"The files of version {version.version} can't be had: {first_line(error)}") from None
+
+
+def enter(client: Any, event: str, version: str, **facts: str) -> None:
+    """Add a decision to the ledger; then the alias follows."""
+    by = git("config", "user.name") or getpass.getuser()
+    name = f"{EXPERIMENT} ledger"
+    book = client.get_experiment_by_name(name)
+    book_id = book.experiment_id if book else client.create_experiment(name, _artifacts())
+    tags = {"event": event, "version": version, "by": by, **facts}
+    entry = client.create_run(book_id, tags=tags, run_name=f"version {version} {event}")
+    client.set_terminated(entry.info.run_id)
+    champion(client)
+
+
+def ledger(client: Any) -> list[dict[str, str]]:
+    """List all decisions, the oldest first: event, version, by, when and further facts."""
+    book = client.get_experiment_by_name(f"{EXPERIMENT} ledger")
+    runs = (
+        client.search_runs([book.experiment_id], max_results=50_000, order_by=["attributes.start_time ASC"])
+        if book
+        else []
+    )
+    return [
+        {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+        | {"when": datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")}
+        for run in runs
+    ]
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let commands that decide wait for each other on this machine; the system frees the lock of a killed one."""
+    LOCAL_STORE.mkdir(exist_ok=True)
+    with FileLock(LOCAL_STORE / "decision.lock"):
+        yield

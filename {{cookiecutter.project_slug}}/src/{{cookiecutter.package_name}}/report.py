@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .contract import Contract
+from .gate import Duel, Verdict
 from .metrics import HIGHER_IS_BETTER, LEADING, MEANING
 
 matplotlib.rcParams["text.parse_math"] = False  # a column may have a $ in its name
@@ -41,11 +43,12 @@ def axes(height: float, left_open: bool = False) -> tuple[Figure, Axes]:
 
 
 def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
-    """Draw what was predicted against what happened, (10, 3), beside the diagonal on which both agree."""
+    """Draw what was predicted against what happened, (10, 4), beside the diagonal on which both agree."""
     figure, plot = axes(3.6)
     ends = [groups[["predicted", "observed"]].min().min(), groups[["predicted", "observed"]].max().max()]
     plot.plot(ends, ends, color=GREY, linestyle="--", label="prediction and truth agree")
-    plot.plot(groups["predicted"], groups["observed"], "o-", color=BLUE, label="this model, a tenth of the cases each")
+    label = "this model, a tenth of the cases each, with margin"
+    plot.errorbar(groups["predicted"], groups["observed"], groups["margin"], fmt="o-", color=BLUE, label=label)
     plot.set_xlabel("predicted probability" if classification else "predicted")
     plot.set_ylabel("share that happened" if classification else "mean of the truth")
     plot.legend(frameon=False)
@@ -75,13 +78,32 @@ def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
     return picture(figure, "Each slice's figure with its interval")
 
 
+def plot_duel(duel: Duel) -> Markup:
+    """Draw how much better the model is than the champion, in each of the resamples."""
+    figure, plot = axes(2.8, left_open=True)
+    plot.hist(duel.differences, bins=40, color=BLUE)
+    plot.axvline(0, color=GREY, linestyle="--", label="as good as the champion")
+    plot.axvline(-duel.margin, color=ORANGE, label="worse than this is refused")
+    plot.set_yticks([])
+    plot.set_xlabel(f"how much better {duel.metric} is than the champion's, in {len(duel.differences):,} resamples")
+    plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return picture(figure, "Differences from the champion in the resamples")
+
+
 def write_report(
-    path: Path, contract: Contract, rows: int, tables: list[pd.DataFrame], earlier: tuple[str, str] | None
+    path: Path,
+    contract: Contract,
+    rows: int,
+    tables: list[pd.DataFrame],
+    earlier: tuple[str, str] | None,
+    verdicts: Sequence[Verdict] = (),
+    duel: Duel | None = None,
 ) -> None:
     """Write the page.
 
     rows: how many were tested on. tables: intervals, slices, calibration and importance, as in reports/.
     earlier: the commit and the metrics.json of the last committed run that differs, if any.
+    verdicts, duel: what the gate says, and its comparison with the champion, once the model is to be released.
     """
     leading = LEADING[contract.is_classification]
     better = 1 if leading in HIGHER_IS_BETTER else -1
@@ -114,5 +136,8 @@ def write_report(
         before={name: value for name, value in before.items() if name in figures["value"].dropna()},
         before_commit=earlier[0] if earlier else None,
         higher=HIGHER_IS_BETTER,
+        verdicts=verdicts,
+        duel=duel,
+        duel_plot=plot_duel(duel) if duel else None,
     )
     path.write_text(content, encoding="utf-8")

@@ -1,0 +1,332 @@
+"""From a committed model to a version, back again, and back to the bytes that it came from."""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+from conftest import Repository, use_environment
+
+TOOL = "flight-delays"
+
+
+@pytest.fixture(scope="module")
+def released(default, tmp_path_factory) -> Repository:
+    """The default repository after its first release. Tests must leave it as it is."""
+    path = tmp_path_factory.mktemp("released") / default.path.name
+    shutil.copytree(default.path, path, ignore=shutil.ignore_patterns(".venv", ".mlflow", "__pycache__"), symlinks=True)
+    use_environment(path, default)
+    repository = Repository(path)
+    repository.run("dvc", "repro", "--force", "--no-run-cache")  # for a tracking store of its own
+    repository.run(TOOL, "release")
+    repository.run("git", "checkout", "--quiet", "docs")
+    return repository
+
+
+def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml") -> None:
+    text = repository.read(path)
+    assert old in text
+    (repository.path / path).write_text(text.replace(old, new), encoding="utf-8")
+    repository.run("dvc", "repro")
+    repository.commit(new)
+
+
+def fork(released: Repository, path) -> Repository:
+    """Copy the released repository with its tracking store, to be changed."""
+    path = path / released.path.name
+    shutil.copytree(released.path, path, ignore=shutil.ignore_patterns(".venv", "__pycache__"), symlinks=True)
+    use_environment(path, released)
+    with sqlite3.connect(path / ".mlflow/mlflow.db") as store:  # the store notes where it lies
+        for table, column in [
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ]:
+            moved = f"replace({column}, '{released.path}', '{path}')"
+            store.execute(f"update {table} set {column} = {moved}")
+    return Repository(path)
+
+
+def ledger(repository: Repository) -> list[str]:
+    return re.findall(r"version (\d+ \w+(?: back)?)", repository.run(TOOL, "release", "--history"))
+
+
+def ask(repository: Repository, code: str, *arguments: str) -> str:
+    """Run Python with a client of the registry named `client`."""
+    lines = "from flight_delays.registry import *\nclient = connect()\n" + code
+    return repository.run("python", "-c", lines, *arguments).strip()
+
+
+def test_the_first_release_makes_the_champion_and_a_second_one_changes_nothing(released):
+    assert ledger(released) == ["1 promoted"]
+    assert "version 1 of this commit is the champion already" in released.run("make", "release")
+    assert ledger(released) == ["1 promoted"]
+    assert "all 2" in released.read("reports/release.html")
+    assert released.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"notes.txt": "mine"}, "The work tree differs from the commit: notes.txt"),
+        ({"params.yaml": "seed: 0->seed: 5"}, "The work tree differs from the commit: params.yaml"),
+        ({"params.yaml": "seed: 0->seed: 5", "commit": ""}, "The pipeline is not up to date: train has changed"),
+        ({"dvc.lock": "", "commit": ""}, "The pipeline is not up to date"),
+    ],
+    ids=["untracked file", "uncommitted parameter", "stale pipeline", "no dvc.lock"],
+)
+def test_what_is_no_single_commit_is_not_released(released, tmp_path, change, sentence):
+    repository = fork(released, tmp_path)
+    for name, edit in change.items():
+        path, (old, _, new) = repository.path / name, edit.partition("->")
+        if name == "commit":
+            repository.commit()
+        elif new:
+            path.write_text(repository.read(name).replace(old, new), encoding="utf-8")
+        elif old:
+            path.write_text(old, encoding="utf-8")
+        else:
+            path.unlink()
+    printed = repository.run(TOOL, "release", fails=True)
+    assert sentence in printed
+    assert "Traceback" not in printed
+    assert ledger(repository) == ["1 promoted"]
+
+
+def test_a_rejected_model_is_a_version_but_no_champion(released, tmp_path):
+    repository = fork(released, tmp_path)
+    commit_change(repository, "max_iter: 200", "max_iter: 2")
+    printed = repository.run(TOOL, "release", fails=True)
+    assert "error: The gate rejects version 2:" in printed
+    assert re.search(
+        r"duel with the champion: found roc_auc .*, expected at worst -0.0150 .* Users would get worse", printed
+    )
+    assert ledger(repository) == ["1 promoted", "2 rejected"]
+    assert "Rejected" in repository.read("reports/release.html")
+    assert "version 1 (champion)" in repository.run(TOOL, "trace", fails=False).splitlines()[0]
+    assert "The gate rejected version 2; add --force" in repository.run(TOOL, "rollback", "2", fails=True)
+    assert "version 2 is the champion" in repository.run(TOOL, "rollback", "2", "--force")
+
+
+def test_a_shallow_clone_does_not_skip_the_duel(released, tmp_path):
+    repository = fork(released, tmp_path)
+    commit_change(repository, "seed: 0", "seed: 8")
+    repository.run("git", "checkout", "--quiet", "--orphan", "shallow")
+    repository.commit("all that is here")
+    repository.run("git", "branch", "--quiet", "-D", "main")
+    repository.run("git", "reflog", "expire", "--expire=now", "--all")
+    repository.run("git", "gc", "--quiet", "--prune=now")
+    assert "is not in this repository; `git fetch --unshallow`" in repository.run(TOOL, "release", fails=True)
+    assert ledger(repository) == ["1 promoted"]
+
+
+def test_a_changed_gate_does_not_break_the_trace(released, tmp_path):
+    repository = fork(released, tmp_path)
+    commit_change(repository, "slice_gap: 0.1 ", "slice_gap: 0.2 ")
+    repository.run(TOOL, "release")
+    assert 'all_broken": []' in repository.run(TOOL, "trace", "2", "--json")
+
+
+def test_the_rollback_drill(released, tmp_path):
+    """Release A, release B, roll back: the champion answers like A, bit for bit."""
+    repository = fork(released, tmp_path)
+    before = (repository.path / "reports/predictions.parquet").read_bytes()
+    commit_change(repository, "seed: 0", "seed: 3")
+    repository.run(TOOL, "release")
+    repository.commit("cards")
+    assert (repository.path / "reports/predictions.parquet").read_bytes() != before
+    answers = """
+import pandas as pd
+from flight_delays.contract import read_contract
+from flight_delays.features import make_features
+from flight_delays.model import load_model, predict
+contract, test = read_contract(), pd.read_parquet("data/test.parquet")
+model = load_model(model_folder(client, champion(client)) / "model.skops")
+made = predict(model, make_features(test, contract))
+pd.concat([test[["flight_id", "late"]], made], axis=1).to_parquet("again.parquet", index=False)
+"""
+    ask(repository, answers)
+    assert (repository.path / "again.parquet").read_bytes() != before
+    assert "version 1 is the champion, 2 was before" in repository.run("make", "rollback", "REASON=too slow")
+    ask(repository, answers)
+    assert (repository.path / "again.parquet").read_bytes() == before
+    (repository.path / "again.parquet").unlink()
+    assert ledger(repository) == ["1 promoted", "2 promoted", "1 rolled back"]
+    assert "too slow" in repository.run(TOOL, "release", "--history")
+    assert "no earlier champion" in repository.run(TOOL, "rollback", fails=True)
+    assert "There is no version '9'. Versions: 2, 1." in repository.run(TOOL, "rollback", "9", fails=True)
+
+
+def test_a_champion_with_another_contract_is_compared_or_the_gate_says_why_not(released, tmp_path):
+    repository = fork(released, tmp_path)
+    contract = repository.read("contract.yaml")
+    humidity = re.search(r"  humidity:\n(?:    .*\n)+", contract)[0]
+    commit_change(repository, humidity, "  humidity: {role: ignored, type: number, nullable: true}\n", "contract.yaml")
+    printed = repository.run(TOOL, "release")
+    assert "duel with the champion: not held" in printed
+    assert "needs humidity, which today" in repository.read("reports/release.html") or "not held" in printed
+    assert ledger(repository)[-1] == "2 promoted"
+
+
+def test_two_releases_at_once_make_one_champion(released, tmp_path):
+    repository = fork(released, tmp_path)
+    commit_change(repository, "seed: 0", "seed: 4")
+    environment = os.environ | {"PATH": f"{repository.path}/.venv/bin:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    command = [TOOL, "release"]
+    both = [
+        subprocess.Popen(command, cwd=repository.path, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    printed = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("version 2 is the champion, 1 was before" in text for text in printed) == 1
+    assert sum("version 2 of this commit is the champion already" in text for text in printed) == 1
+    assert ledger(repository) == ["1 promoted", "2 promoted"]
+
+
+def test_a_killed_release_leaves_nothing_half_made(released, tmp_path):
+    repository = fork(released, tmp_path)
+    commit_change(repository, "seed: 0", "seed: 6")
+    environment = os.environ | {"PATH": f"{repository.path}/.venv/bin:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    started = time.monotonic()
+    clone = fork(repository, tmp_path / "timed")
+    clone.run(TOOL, "release")
+    whole = time.monotonic() - started
+    for share in (0.5, 0.7, 0.8, 0.9, 0.95):
+        process = subprocess.Popen([TOOL, "release"], cwd=repository.path, env=environment, stdout=subprocess.DEVNULL)
+        time.sleep(whole * share)
+        process.kill()
+        process.wait()
+    repository.run(TOOL, "release")
+    assert ledger(repository) == ["1 promoted", "2 promoted"]
+    state = "print(champion(client).version, len(versions(client)), find_version(client, 'champion').version)"
+    assert ask(repository, state) == "2 2 2"
+    assert "broken" not in repository.run(TOOL, "trace")
+
+
+def test_an_interruption_between_ledger_and_alias_is_mended(released, tmp_path):
+    repository = fork(released, tmp_path)
+    ask(repository, "client.delete_registered_model_alias(EXPERIMENT, 'champion')")
+    repository.run(TOOL, "release")
+    assert ask(repository, "print(find_version(client, 'champion').version)") == "1"
+
+
+def test_a_registry_out_of_reach_is_named(released):
+    printed = released.run(TOOL, "release", fails=True, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "error: The tracking store http://127.0.0.1:9 does not answer" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_trace_leads_to_every_byte(released):
+    printed = released.run(TOOL, "trace")
+    for part in ("version 1 (champion)", "ledger promoted", "gate 2", "estimator HistGradient", "2013-06-30", "code "):
+        assert part in printed
+    chain = json.loads(released.run(TOOL, "trace", "1", "--json"))
+    assert chain["all_broken"] == []
+    assert "version 1" in released.run(TOOL, "trace", "reports/predictions.parquet")
+    raw = re.search(r"data/raw.parquet md5 (\w+)", printed)[1]
+    assert released.run(TOOL, "trace", "--data", raw).split()[:2] == ["version", "1"]
+    assert "No version comes from" in released.run(TOOL, "trace", "--data", "0" * 32, fails=True)
+
+
+@contextmanager
+def changed_byte(path):
+    """Change the last byte of a file for a while, also of a file that DVC has made read-only."""
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        yield
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "data/raw.parquet data/train.parquet data/test.parquet models/model.skops reports/predictions.parquet "
+    "contract.yaml params.yaml dvc.lock src/flight_delays/features.py example/flights.csv".split(),
+)
+def test_a_changed_byte_in_the_workspace_is_named(released, name):
+    with changed_byte(released.path / name):
+        printed = released.run(TOOL, "trace", fails=True)
+    assert re.search(rf"error: The trace of version 1 is broken:\n  {re.escape(name)} ", printed), printed[-800:]
+
+
+@pytest.mark.parametrize("name", ["data/train.parquet", "models/model.skops"])
+def test_a_changed_or_deleted_cache_object_is_named(released, name):
+    digest = re.search(rf"{name} md5 (\w+)", released.run(TOOL, "trace"))[1]
+    stored = released.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    with changed_byte(stored):
+        assert f"{name} has md5" in released.run(TOOL, "trace", fails=True).partition("error:")[2]
+    content = stored.read_bytes()
+    stored.unlink()
+    printed = released.run(TOOL, "trace", fails=True)
+    stored.write_bytes(content)
+    assert f"{name}, md5 {digest}, is neither in the cache nor in the remote" in printed
+
+
+@pytest.mark.parametrize("name", ["model.skops", "contract.yaml", "params.yaml"])
+def test_a_changed_file_in_the_registry_is_named(released, name):
+    (stored,) = (released.path / ".mlflow").rglob(f"release-*/{name}")
+    with changed_byte(stored):
+        assert f"{name} in the registry has md5" in released.run(TOOL, "trace", fails=True)
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        ("client.set_model_version_tag(EXPERIMENT, 1, 'md5.train', '0' * 32)", "the version's tag md5.train says 000"),
+        ("client.set_model_version_tag(EXPERIMENT, 1, 'git_commit', '1' * 40)", "is not in this repository"),
+        (
+            "client.set_tag(client.get_model_version(EXPERIMENT, 1).run_id, 'md5.raw', 'x')",
+            "the run's tag md5.raw differs",
+        ),
+    ],
+)
+def test_an_edited_registry_is_noticed(released, tmp_path, edit, sentence):
+    repository = fork(released, tmp_path)
+    ask(repository, edit)
+    assert sentence in repository.run(TOOL, "trace", fails=True)
+
+
+def test_rewritten_history_is_noticed(released, tmp_path):
+    repository = fork(released, tmp_path)
+    (repository.path / "params.yaml").write_text(repository.read("params.yaml") + "# late\n", encoding="utf-8")
+    repository.run("git", "add", "--all")
+    author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
+    repository.run("git", *author, "commit", "--quiet", "--no-verify", "--amend", "-m", "rewritten")
+    assert "is on no branch or tag: history has been rewritten" in repository.run(TOOL, "trace", fails=True)
+
+
+def test_a_version_is_reproduced_bit_for_bit_and_the_workspace_stays(released):
+    before = released.run("git", "status", "--porcelain")
+    printed = released.run(TOOL, "trace", "--reproduce")
+    assert "reproduced" in printed
+    assert released.run("git", "status", "--porcelain") == before
+    assert len(released.run("git", "worktree", "list").splitlines()) == 1
+
+
+def test_the_cards_are_written_and_what_the_team_wrote_stays(released, tmp_path):
+    repository = fork(released, tmp_path)
+    card = repository.path / "docs/model_card.md"
+    card.write_text(repository.read("docs/model_card.md") + "\nAsk Ada.\n", encoding="utf-8")
+    commit_change(repository, "seed: 0", "seed: 7")
+    repository.run(TOOL, "release")
+    written = repository.read("docs/model_card.md")
+    assert "| version | 2 |" in written
+    assert "Ask Ada." in written
+    assert "## Intended use" in written
+    assert "duel with the champion" in written
+    assert "| humidity | feature | integer |" in repository.read("docs/data_card.md")
+    assert repository.run("git", "status", "--porcelain").split() == [
+        "M",
+        "docs/data_card.md",
+        "M",
+        "docs/model_card.md",
+    ]

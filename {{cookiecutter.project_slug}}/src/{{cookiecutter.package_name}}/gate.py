@@ -1,0 +1,232 @@
+"""The gate: what a model has to show before it becomes the champion, each rule with what it found and what it means."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from . import params
+from .contract import Contract, convert
+from .features import make_features
+from .files import InputError
+from .metrics import HIGHER_IS_BETTER, LEADING, resamples, score
+from .model import predict
+from .params import Behaviour, Gate
+
+
+@dataclass
+class Verdict:
+    """What one rule says of a model."""
+
+    rule: str
+    passed: bool
+    found: str
+    expected: str
+    meaning: str
+
+
+@dataclass
+class Duel:
+    """How a model compares with the champion: the differences of the metric in each resample, above 0 where better."""
+
+    version: str
+    metric: str
+    margin: float
+    differences: np.ndarray
+
+
+def judge_figures(
+    gate: Gate, classification: bool, figures: pd.DataFrame, slices: pd.DataFrame, calibration: pd.DataFrame
+) -> Iterator[Verdict]:
+    """Judge the figures that `evaluate` wrote: reports/intervals.csv (by metric), slices.csv and calibration.csv."""
+    metric = LEADING[classification]
+    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    value, low, high, baseline = figures.loc[[metric], ["value", "low", "high", "baseline"]].to_numpy(float)[0]
+    worst, best_guess = (low, baseline) if sign > 0 else (-high, -baseline)
+    scale = 1 if classification else value
+    yield Verdict(
+        "better than guessing",
+        bool(worst > best_guess),
+        f"{metric} {value:.4g} ({low:.4g} to {high:.4g})",
+        f"{'above' if sign > 0 else 'below'} {baseline:.4g} for certain",
+        "A model that may be no better than guessing is of no use.",
+    )
+    if gate.bound is not None:
+        yield Verdict(
+            "minimum",
+            bool(worst >= sign * gate.bound),
+            f"{metric} {value:.4g} ({low:.4g} to {high:.4g})",
+            f"at {'least' if sign > 0 else 'most'} {gate.bound:g} for certain",
+            "The model is not as good as was agreed.",
+        )
+    if gate.too_good is not None:
+        yield Verdict(
+            "not too good to be true",
+            bool(sign * value <= sign * gate.too_good),
+            f"{metric} {value:.4g}",
+            f"at {'most' if sign > 0 else 'least'} {gate.too_good:g}",
+            "A column probably holds the answer, or what is known only later.",
+        )
+    for _, part in slices.iterrows():
+        at_best = part["high"] if sign > 0 else -part["low"]
+        yield Verdict(
+            f"slice {part['slice']}",
+            bool(at_best >= sign * value - gate.slice_gap * scale),
+            f"{metric} {part['value']:.4g} ({part['low']:.4g} to {part['high']:.4g})",
+            f"no more than {gate.slice_gap * scale:.4g} worse than {value:.4g}",
+            "The model is much worse for these cases than for all together.",
+        )
+    gaps = ((calibration["predicted"] - calibration["observed"]).abs() - calibration["margin"]).clip(lower=0)
+    gap = np.average(gaps, weights=calibration["rows"]) / scale
+    yield Verdict(
+        "calibration",
+        bool(gap <= gate.calibration_gap),
+        f"{gap:.4f} apart",
+        f"at most {gate.calibration_gap:g}",
+        "The predictions can't be taken at their word: they are too high or too low.",
+    )
+
+
+def judge_data(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> Verdict:
+    """Judge whether a row of the test data was also trained on, by the columns that identify it."""
+    names = contract.identity
+    shared = len(test[names].merge(train[names].drop_duplicates(), on=names))
+    return Verdict(
+        "no test row in training",
+        shared == 0,
+        f"{shared:,} rows in both",
+        "0",
+        "The model has seen the questions of its examination.",
+    )
+
+
+def judge_behaviour(
+    rules: list[Behaviour], model: Pipeline, rows: pd.DataFrame, contract: Contract
+) -> Iterator[Verdict]:
+    """Judge how the answers for (n, m) test rows change when their columns do.
+
+    Every model has to answer missing and unseen values; `rules` are those of params.yaml.
+    Raises InputError when a rule names no input, or a direction where there are many classes.
+    """
+    before = _answers(model, rows, contract)
+    odd = rows.copy()
+    for name in contract.names("feature"):
+        column = contract.columns[name]
+        if column.nullable:
+            odd[name] = convert(pd.Series(None, odd.index, dtype="object"), column)
+        elif column.type == "category" and not column.values:
+            odd[name] = "never seen before"
+    try:
+        answered = int(np.isfinite(_answers(model, odd, contract)).all(axis=1).sum())
+    except ValueError:
+        answered = 0
+    yield Verdict(
+        "missing and unseen values",
+        answered == len(rows),
+        f"{answered:,} of {len(rows):,} rows answered",
+        "all",
+        "The model fails on rows that the contract allows.",
+    )
+    for rule in rules:
+        names = [*rule.set, *rule.add, *rule.shuffle]
+        if not names or not set(names) <= set(contract.inputs):
+            raise InputError(f"params.yaml: gate.behaviour changes {names}; expected inputs of contract.yaml.")
+        if rule.expect in ("higher", "lower") and before.shape[1] > 1:
+            raise InputError(
+                f"params.yaml: gate.behaviour expects {rule.expect}, which needs an amount or two classes."
+            )
+        moved = _answers(model, changed(rows, rule, contract), contract) - before
+        size, shift = float(np.abs(moved).mean()), float(moved.mean())
+        found, passed = {
+            "same": (size, size <= rule.by),
+            "different": (size, size >= rule.by),
+            "higher": (shift, shift > 0 and shift >= rule.by),
+            "lower": (shift, shift < 0 and -shift >= rule.by),
+        }[rule.expect]
+        change = ", ".join(
+            [f"{name} = {value}" for name, value in rule.set.items()]
+            + [f"{name} {value:+g}" for name, value in rule.add.items()]
+            + [f"{name} shuffled" for name in rule.shuffle]
+        )
+        yield Verdict(
+            f"behaviour: {change}",
+            bool(passed),
+            f"answers move by {found:.4g}",
+            f"{rule.expect}, by {'at most' if rule.expect == 'same' else 'at least'} {rule.by:g}",
+            "The model reacts in a way that the people who know the subject have ruled out.",
+        )
+
+
+def _answers(model: Pipeline, rows: pd.DataFrame, contract: Contract) -> np.ndarray:
+    """Give (n, c) probabilities, (n, 1) the second one of two, or (n, 1) predicted amounts."""
+    predictions = predict(model, make_features(rows, contract))
+    first = {1: 0, 3: 2}.get(len(predictions.columns), 1)
+    return predictions.iloc[:, first:].to_numpy(float)
+
+
+def changed(rows: pd.DataFrame, rule: Behaviour, contract: Contract) -> pd.DataFrame:
+    """Change columns of (n, m) rows as a rule of params.yaml says."""
+    rows = rows.copy()
+    for name, value in rule.set.items():
+        rows[name] = convert(pd.Series([value] * len(rows), rows.index), contract.columns[name])
+    for name, amount in rule.add.items():
+        is_time = contract.columns[name].type == "datetime"
+        rows[name] = rows[name] + (pd.Timedelta(hours=amount) if is_time else amount)
+    for name in rule.shuffle:
+        rows[name] = rows[name].sample(frac=1, random_state=0).set_axis(rows.index)
+    return rows
+
+
+def judge_duel(
+    duel: params.Duel,
+    version: str,
+    truth: np.ndarray,
+    new: pd.DataFrame,
+    champion: pd.DataFrame,
+    draws: int,
+    classification: bool,
+) -> tuple[Verdict, Duel]:
+    """Compare a model with the champion on the same test rows, by a paired bootstrap of the difference.
+
+    truth: (n,). new, champion: (n, 1 + c) predictions, `version` being the champion's. The one-sided test of
+    non-inferiority: at the wanted confidence, the difference must not lie below the margin.
+    """
+    metric = LEADING[classification]
+    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    once = np.ones((1, len(truth)))
+    ours, theirs = (float(score(truth, predictions, once)[metric][0]) for predictions in (new, champion))
+    differences = sign * np.concatenate(
+        [
+            score(truth, new, drawn)[metric] - score(truth, champion, drawn)[metric]
+            for drawn in resamples(len(truth), draws)
+        ]
+    )
+    differences = differences[np.isfinite(differences)]
+    margin = duel.margin * (1 if classification else theirs)
+    worst = float(np.quantile(differences, 1 - duel.confidence)) if len(differences) else np.nan
+    verdict = Verdict(
+        "duel with the champion",
+        bool(worst >= -margin),
+        f"{metric} {ours:.4g}, version {version} {theirs:.4g}; at worst {worst:+.4f}",
+        f"at worst {-margin:+.4f} with {duel.confidence:.0%} confidence",
+        "Users would get worse answers than today.",
+    )
+    return verdict, Duel(version, metric, margin, differences)
+
+
+def judge_rows(rows: int, champion_rows: int, fewest: float) -> Verdict:
+    """Judge whether the model has been trained on enough rows, compared with the champion."""
+    return Verdict(
+        "training rows",
+        rows >= fewest * champion_rows,
+        f"{rows:,}",
+        f"at least {fewest:g} of the champion's {champion_rows:,}",
+        "Most of the data has been lost on the way.",
+    )
+
+
+def not_held(reason: str) -> Verdict:
+    """Say why there is no duel: a change that people have made, not a fault of the model."""
+    return Verdict("duel with the champion", True, "not held", "the champion's answers", reason)

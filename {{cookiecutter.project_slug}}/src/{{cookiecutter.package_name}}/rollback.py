@@ -1,0 +1,36 @@
+"""Make an earlier version the champion again."""
+
+from . import registry
+from .files import InputError, say
+
+
+def earlier_champion(entries: list[dict[str, str]]) -> str | None:
+    """Find by the ledger which version was champion before the present one came, going back past rollbacks."""
+    line: list[str] = []
+    for entry in entries:
+        if entry["event"] == "rolled back" and entry["version"] in line:
+            line = line[: line.index(entry["version"]) + 1]
+        elif entry["event"] in ("promoted", "rolled back"):
+            line.append(entry["version"])
+    return line[-2] if len(line) > 1 else None
+
+
+def rollback(version: str | None, reason: str, force: bool) -> None:
+    """Make `version`, or the previous champion, the champion again and enter the reason into the ledger.
+
+    Raises InputError when there is no such version, or when the gate rejected it, unless forced.
+    """
+    client = registry.connect()
+    with registry.one_at_a_time():
+        entries, current = registry.ledger(client), registry.champion(client)
+        wanted = version or earlier_champion(entries)
+        if current is None or wanted is None:
+            raise InputError("There is no earlier champion to go back to; `release --history` shows what there was.")
+        target = registry.find_version(client, wanted)
+        if target.version == current.version:
+            raise InputError(f"Version {target.version} is the champion already.")
+        if target.tags.get("verdict") != "passed" and not force:
+            raise InputError(f"The gate rejected version {target.version}; add --force if it has to be all the same.")
+        commit = target.tags["git_commit"]
+        registry.enter(client, "rolled back", target.version, commit=commit, replaced=current.version, reason=reason)
+    say("rollback", f"version {target.version} is the champion, {current.version} was before")

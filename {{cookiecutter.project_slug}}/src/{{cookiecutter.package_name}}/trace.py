@@ -1,0 +1,285 @@
+"""Where a version comes from, down to the bytes: what was noted is compared, what is within reach is hashed again.
+
+The chain: version, ledger, run, commit, dvc.lock, and the md5 of every file that the pipeline read or wrote.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.tree import Tree
+from ruamel.yaml import YAML
+
+from . import registry
+from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, InputError, first_line
+from .lineage import committed, git, locked, md5, provenance
+
+
+@dataclass
+class Link:
+    """A part of the chain: what is known of it, what is broken, and what it consists of."""
+
+    name: str
+    facts: str = ""
+    broken: list[str] = field(default_factory=list)
+    parts: list["Link"] = field(default_factory=list)
+
+    def all_broken(self) -> list[str]:
+        """List what is broken here and in every part."""
+        return self.broken + [fault for part in self.parts for fault in part.all_broken()]
+
+
+def content_md5(content: bytes) -> str:
+    """Digest bytes as DVC does."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def stores() -> dict[str, Any]:
+    """Give the places that DVC keeps bytes in: the cache and, where one is set, the remote."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo  # imported late: few commands need it
+
+    repository = Repo()
+    places = {"cache": repository.cache.local}
+    with suppress(DvcException):  # there is no remote
+        places["remote"] = repository.cloud.get_remote_odb()
+    return places
+
+
+def stored_md5(store: Any, digest: str) -> str | None:
+    """Hash again what a store keeps under a digest; None where it has nothing, InputError where it is out of reach."""
+    path = store.oid_to_path(digest)
+    try:
+        if not store.fs.exists(path):
+            return None
+        hashed = hashlib.md5(usedforsecurity=False)
+        with store.fs.open(path, "rb") as content:
+            while chunk := content.read(1 << 20):
+                hashed.update(chunk)
+        return hashed.hexdigest() + (".dir" if digest.endswith(".dir") else "")
+    except Exception as error:  # every kind of remote has its own
+        raise InputError(f"out of reach: {first_line(error)}") from None
+
+
+def check_file(path: str, digest: str, revision: str, places: dict[str, Any], is_checked_out: bool) -> Link:
+    """Check one file of dvc.lock in git or in the stores, and in the workspace where that is at the same commit."""
+    link = Link(path, f"md5 {digest}")
+    seen: dict[str, str | None] = {}
+    content = committed(revision, path)
+    if content is not None:
+        seen["git"] = content_md5(content)
+    else:
+        for place, store in places.items():
+            try:
+                seen[place] = stored_md5(store, digest)
+            except InputError as error:
+                link.facts += f", {place} {error}"
+        if not any(seen.values()):
+            link.broken.append(f"{path}, md5 {digest}, is neither in the cache nor in the remote")
+    if is_checked_out and Path(path).is_file():
+        seen["workspace"] = md5(Path(path))
+    for place, found in seen.items():
+        link.facts += f", {place} {'has none' if found is None else 'ok' if found == digest else 'differs'}"
+        if found not in (None, digest):
+            link.broken.append(f"{path} has md5 {found} in the {place}, dvc.lock says {digest}")
+    return link
+
+
+def describe(link: Link, digest: str, places: dict[str, Any], time: str | None) -> None:
+    """Add the number of rows and the time span of a table to its link."""
+    for store in places.values():
+        path = store.oid_to_path(digest)
+        try:
+            with store.fs.open(path, "rb") as content:
+                table = pq.ParquetFile(content)
+                link.facts += f", {table.metadata.num_rows:,} rows"
+                if time in table.schema_arrow.names:
+                    ends = pc.min_max(table.read([time])[time]).as_py()
+                    link.facts += f", {ends['min']} to {ends['max']}"
+                return
+        except Exception:  # noqa: S112  a missing or damaged file is named by check_file
+            continue
+
+
+def check_commit(tags: dict[str, str]) -> Link:
+    """Check the commit of a version and all that it leads to against what the version's tags say."""
+    revision = tags.get("git_commit", "none")
+    link = Link("commit", revision)
+    if not git("cat-file", "-t", revision):
+        link.broken.append(f"commit {revision} is not in this repository; try `git fetch --unshallow`")
+        return link
+    link.facts += " " + git("show", "--no-patch", "--format=%cs %an: %s", revision)
+    if not git("for-each-ref", "--contains", revision, "--count=1"):
+        link.broken.append(f"commit {revision} is on no branch or tag: history has been rewritten")
+    for name, said in provenance(revision).items():
+        if tags.get(name) != said:
+            link.broken.append(f"the version's tag {name} says {tags.get(name)}, the commit says {said or 'nothing'}")
+    is_checked_out = git("rev-parse", "HEAD") == revision
+    for file in (CONTRACT, PARAMS, Path("dvc.lock"), Path("uv.lock")):
+        content = committed(revision, str(file))
+        part = Link(str(file), "not in the commit" if content is None else f"md5 {content_md5(content)}")
+        if content is not None and is_checked_out and (not file.exists() or file.read_bytes() != content):
+            part.broken.append(f"{file} in the workspace differs from commit {revision[:7]}, which is checked out")
+        link.parts.append(part)
+    places, files, code = stores(), locked(revision), Link("code")
+    columns = YAML(typ="safe", pure=True).load(committed(revision, str(CONTRACT)) or b"columns: {}")["columns"]
+    time = next((name for name, column in columns.items() if column.get("role") == "time"), None)
+    for path, digest in files.items():
+        part = check_file(path, digest, revision, places, is_checked_out)
+        if path.startswith("src/"):
+            code.parts.append(part)
+        elif path != str(CONTRACT):
+            if path.endswith(".parquet"):
+                describe(part, digest, places, time)
+            link.parts.append(part)
+    code.facts, code.broken, code.parts = f"{len(code.parts)} files, as dvc.lock says", code.all_broken(), []
+    link.parts.append(code)
+    return link
+
+
+def check_run(client: Any, version: Any) -> Link:
+    """Check the run of a version, and hash the files again that the version is used from."""
+    link = Link("run", version.run_id)
+    try:
+        run = client.get_run(version.run_id)
+        folder = registry.model_folder(client, version)
+    except Exception as error:  # MLflow's own, or the store's
+        link.broken.append(f"run {version.run_id} can't be read: {first_line(error)}")
+        return link
+    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    link.facts += f" {started:%Y-%m-%d %H:%M}, " + ", ".join(f"{k} {v}" for k, v in sorted(run.data.params.items()))
+    for name in ("raw", "train", "test", "contract", "model"):
+        if run.data.tags.get(f"md5.{name}") != version.tags.get(f"md5.{name}"):
+            link.broken.append(f"the run's tag md5.{name} differs from the version's")
+    for path, name in [(MODEL, "model"), (CONTRACT, "contract"), (PARAMS, "params")]:
+        part = Link(path.name)
+        found = md5(folder / path.name) if (folder / path.name).exists() else "nothing"
+        if found != (said := version.tags.get(f"md5.{name}")):
+            part.broken.append(f"{path.name} in the registry has md5 {found}, the version says {said}")
+        part.facts = f"md5 {found}"
+        link.parts.append(part)
+    return link
+
+
+def check_version(client: Any, version: Any) -> Link:
+    """Check the whole chain of a version."""
+    named = "".join(f" ({alias})" for alias in version.aliases)
+    link = Link(f"version {version.version}{named}", f"gate: {version.tags.get('verdict')}")
+    entries = [entry for entry in registry.ledger(client) if entry["version"] == str(version.version)]
+    if not entries:
+        link.broken.append(f"the ledger has no entry for version {version.version}")
+    for entry in entries:
+        part = Link("ledger", f"{entry['event']} {entry['when']} by {entry['by']}")
+        if entry["commit"] != version.tags.get("git_commit"):
+            part.broken.append(
+                f"the ledger says commit {entry['commit']}, the version {version.tags.get('git_commit')}"
+            )
+        link.parts.append(part)
+    rules = json.loads(version.tags.get("gate", "[]"))
+    failed = [rule["rule"] for rule in rules if not rule["passed"]]
+    link.parts.append(Link("gate", f"{len(rules)} rules, failed: {', '.join(failed) or 'none'}"))
+    link.parts += [check_run(client, version), check_commit(version.tags)]
+    return link
+
+
+def find(client: Any, name: str) -> Any:
+    """Find the version that a number, an alias or a file with predictions belongs to."""
+    path = Path(name)
+    if not path.is_file():
+        return registry.find_version(client, name)
+    found = registry.versions(client, f"tags.`md5.{PREDICTIONS.stem}` = '{md5(path)}'")
+    if not found:
+        raise InputError(f"{path}, md5 {md5(path)}, holds the predictions of no version.")
+    return registry.find_version(client, str(found[0].version))
+
+
+def versions_from(data: str) -> None:
+    """Print every version whose pipeline read or wrote a file, given by its md5 or its path."""
+    digest = md5(Path(data)) if Path(data).is_file() else data
+    found = 0
+    client = registry.connect()
+    for version in reversed(registry.versions(client)):
+        for path, other in locked(version.tags.get("git_commit", "HEAD")).items():
+            if other == digest:
+                found += 1
+                print(f"version {version.version:<4} {version.tags.get('verdict'):<9} {path}")
+    if not found:
+        raise InputError(f"No version comes from a file with md5 {digest}.")
+
+
+def reproduce(version: Any) -> Link:
+    """Run the version's pipeline again in a scratch work tree of its commit and compare the test predictions."""
+    revision, expected = version.tags["git_commit"], version.tags[f"md5.{PREDICTIONS.stem}"]
+    link = Link("reproduced", f"commit {revision}")
+    cache = stores()["cache"].path.removesuffix(f"{os.sep}files{os.sep}md5")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "fetch", "--quiet"], check=False)  # what is in the cache already is not fetched
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch) / "tree"
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), revision], check=True)
+        root = tree / git("rev-parse", "--show-prefix")
+        try:
+            environment = os.environ | {
+                "PYTHONPATH": str(root / "src"),
+                "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/runs.db",
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            }
+            lock = committed(revision, "uv.lock")
+            if lock and lock != (Path("uv.lock").read_bytes() if Path("uv.lock").exists() else b""):
+                subprocess.run(["uv", "sync", "--frozen", "--quiet"], cwd=root, check=True)
+                environment["PATH"] = f"{root / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+            link.facts += ", environment from uv.lock" if lock else ", present environment: no uv.lock in the commit"
+            for command in (["cache", "dir", "--local", cache], ["checkout", "--quiet", "--allow-missing"]):
+                subprocess.run([*dvc, *command], cwd=root, env=environment, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                [*dvc, "repro", "--force", "--no-run-cache"], cwd=root, env=environment, stdout=sys.stderr, check=True
+            )
+            found = md5(root / PREDICTIONS)
+        except subprocess.CalledProcessError as error:
+            link.broken.append(f"the pipeline of commit {revision[:7]} does not run any more: {error}")
+            return link
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=False)
+    link.facts += f", {PREDICTIONS} md5 {found}"
+    if found != expected:
+        link.broken.append(f"the predictions of the reproduced model have md5 {found}, the version says {expected}")
+    return link
+
+
+def as_tree(link: Link) -> Tree:
+    """Draw a chain for the terminal, what is broken in red."""
+    tree = Tree(f"{'[red]broken[/red] ' if link.broken else ''}[bold]{link.name}[/bold] {link.facts}", highlight=False)
+    for fault in link.broken:
+        tree.add(f"[red]{fault}[/red]")
+    for part in link.parts:
+        tree.add(as_tree(part))
+    return tree
+
+
+def trace(name: str, rerun: bool, as_json: bool) -> None:
+    """Print the chain of a version; raises InputError that names every broken link."""
+    client = registry.connect()
+    version = find(client, name)
+    link = check_version(client, version)
+    if rerun:
+        link.parts.append(reproduce(version))
+    broken = link.all_broken()
+    if as_json:
+        print(json.dumps(asdict(link) | {"all_broken": broken}, indent=1))
+    else:
+        Console(width=None if sys.stdout.isatty() else 1000).print(as_tree(link))
+    if broken:
+        raise InputError(
+            f"The trace of version {version.version} is broken:" + "".join(f"\n  {fault}" for fault in broken)
+        )

@@ -1,0 +1,96 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from {{ cookiecutter.package_name }}.files import InputError
+from {{ cookiecutter.package_name }}.gate import (
+    judge_behaviour,
+    judge_data,
+    judge_duel,
+    judge_figures,
+    judge_rows,
+)
+from {{ cookiecutter.package_name }}.params import Behaviour, Duel, Gate
+from {{ cookiecutter.package_name }}.train import fit
+
+GATE = Gate(
+    bound=0.7,
+    too_good=0.95,
+    slice_gap=0.1,
+    calibration_gap=0.05,
+    fewest_rows=0.5,
+    duel={"margin": 0.01, "confidence": 0.95},
+)
+CALIBRATION = {"predicted": [0.2, 0.8], "observed": [0.2, 0.8], "rows": [50, 50], "margin": [0.01, 0.01]}
+
+
+def failed(gate, classification, figures, slices=(), calibration=CALIBRATION):
+    metric = "roc_auc" if classification else "mae"
+    table = pd.DataFrame([figures], index=[metric], columns=["value", "low", "high", "baseline"])
+    parts = pd.DataFrame(slices, columns=["slice", "value", "low", "high"])
+    verdicts = judge_figures(gate, classification, table, parts, pd.DataFrame(calibration))
+    return [verdict.rule for verdict in verdicts if not verdict.passed]
+
+
+@pytest.mark.parametrize(
+    ("figures", "slices", "rules"),
+    [
+        ((0.8, 0.75, 0.85, 0.5), [], []),
+        ((0.52, 0.49, 0.55, 0.5), [], ["better than guessing", "minimum"]),
+        ((0.72, 0.68, 0.76, 0.5), [], ["minimum"]),
+        ((0.99, 0.98, 1.0, 0.5), [], ["not too good to be true"]),
+        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.5, 0.69)], ["slice a = 1"]),
+        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.4, 0.71)], []),  # it may be as good as all: too few cases to tell
+    ],
+)
+def test_classes_are_judged_by_the_end_of_the_interval_that_counts(figures, slices, rules):
+    assert failed(GATE, True, figures, slices) == rules
+
+
+@pytest.mark.parametrize(
+    ("figures", "slices", "rules"),
+    [
+        ((5.0, 4.5, 5.5, 9.0), [], []),
+        ((5.0, 4.5, 6.5, 9.0), [], ["minimum"]),
+        ((1.0, 0.5, 1.5, 9.0), [], ["not too good to be true"]),
+        ((5.0, 4.5, 5.5, 5.2), [], ["better than guessing"]),
+        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 6.0, 5.6, 6.5)], ["slice a = 1"]),
+    ],
+)
+def test_amounts_are_judged_the_other_way_round(figures, slices, rules):
+    gate = GATE.model_copy(update={"bound": 6.0, "too_good": 2.0, "calibration_gap": 1.0})
+    assert failed(gate, False, figures, slices) == rules
+
+
+def test_calibration_counts_what_is_apart_for_certain():
+    apart = CALIBRATION | {"observed": [0.32, 0.68]}
+    assert failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=apart) == ["calibration"]
+    assert failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=apart | {"margin": [0.1, 0.1]}) == []
+
+
+def test_a_key_on_both_sides_is_found(contract):
+    train, test = pd.DataFrame({"order": [1, 2, 3]}), pd.DataFrame({"order": [4, 3]})
+    assert judge_data(train, test, contract).found == "1 rows in both"
+    assert judge_data(train.head(2), test, contract).passed
+
+
+def test_too_few_training_rows_are_noticed():
+    assert judge_rows(600, 1000, 0.5).passed
+    assert not judge_rows(400, 1000, 0.5).passed
+
+
+def test_a_model_that_is_as_good_passes_the_duel_and_a_worse_one_does_not():
+    random = np.random.default_rng(0)
+    truth = random.normal(size=400)
+    champion, worse = (pd.DataFrame({"prediction": truth + random.normal(0, error, 400)}) for error in (0.5, 0.8))
+    duel = Duel(margin=0.05, confidence=0.95)
+    assert judge_duel(duel, "1", truth, champion, champion, 200, False)[0].passed
+    assert not judge_duel(duel, "1", truth, worse, champion, 200, False)[0].passed
+    assert judge_duel(duel, "1", truth, champion, worse, 200, False)[0].passed
+
+
+def test_a_rule_for_what_is_no_input_is_refused(real):
+    rule = Behaviour(shuffle=["nothing"], expect="same", by=0)
+    model = fit(real.params, real.train, real.contract)[0]
+    with pytest.raises(InputError, match=r"expected inputs of contract\.yaml"):
+        list(judge_behaviour([rule], model, real.test, real.contract))
