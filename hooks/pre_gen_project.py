@@ -8,10 +8,10 @@ import sys
 answers = json.loads(r"""{{ cookiecutter | tojson }}""")  # {% raw %}
 # What the generated project installs, and what Windows keeps for its devices.
 TAKEN = """
-altair dvc detect_secrets fastapi filelock hatchling ipykernel ipywidgets jinja2 joblib jupyter jupyterlab matplotlib
-mlflow mypy nbclient nbstripout numpy pandas pandas_stubs pandera pip pre_commit pre_commit_hooks pyarrow pydantic
-pytest rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools skops sklearn sqlalchemy src test tests typer uv yaml
-con prn aux nul com1 com2 com3 com4 com5 com6 com7 com8 com9 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
+altair detect_secrets dvc fastapi filelock hatchling ipykernel ipywidgets jinja2 joblib jupyter jupyterlab matplotlib
+mlflow mypy nbclient nbstripout numpy pandas pandas_stubs pandera pip pre_commit pre_commit_hooks prometheus_client
+pyarrow pydantic pydantic_settings pytest rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools sklearn skops
+sqlalchemy src test tests typer uv uvicorn yaml con prn aux nul
 """.split()
 RULES = {  # question: most characters, the form as a pattern, the form in words
     "project_name": (60, r".+", ""),
@@ -38,7 +38,7 @@ def instead_of(name, value):
         return f"type {form_in_words}"
     module = value.replace("-", "_")
     if name in ("project_slug", "package_name") and (
-        keyword.iskeyword(module) or module in {*sys.stdlib_module_names, *TAKEN}
+        keyword.iskeyword(module) or module in [*sys.stdlib_module_names, *TAKEN] or re.match(r"(com|lpt)\d$", module)
     ):
         return f"type a longer name, such as our{value}; this one is Python's, Windows's or a library's"
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,3 +101,42 @@ def use_environment(path: Path, owner: Repository) -> None:
     """Let a repository run with the environment of another one, instead of installing its own."""
     (path / ".venv").symlink_to(owner.path / ".venv")
     os.utime(owner.path / ".venv/ready")
+
+
+@pytest.fixture(scope="session")
+def released(default: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The default repository after its first release. Tests must leave it as it is."""
+    path = tmp_path_factory.mktemp("released") / default.path.name
+    shutil.copytree(default.path, path, ignore=shutil.ignore_patterns(".venv", ".mlflow", "__pycache__"), symlinks=True)
+    use_environment(path, default)
+    repository = Repository(path)
+    repository.run("dvc", "repro", "--force", "--no-run-cache")  # for a tracking store of its own
+    repository.run(default.path.name, "release")
+    repository.run("git", "checkout", "--quiet", "docs")
+    return repository
+
+
+def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml") -> None:
+    """Replace a text in a file, reproduce the pipeline and commit."""
+    text = repository.read(path)
+    assert old in text
+    (repository.path / path).write_text(text.replace(old, new), encoding="utf-8")
+    repository.run("dvc", "repro")
+    repository.commit(new)
+
+
+def fork(released: Repository, path: Path) -> Repository:
+    """Copy the released repository with its tracking store, to be changed."""
+    path = path / released.path.name
+    shutil.copytree(released.path, path, ignore=shutil.ignore_patterns(".venv", "__pycache__"), symlinks=True)
+    use_environment(path, released)
+    with sqlite3.connect(path / ".mlflow/mlflow.db") as store:  # the store notes where it lies
+        for table, column in [
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ]:
+            moved = f"replace({column}, '{released.path}', '{path}')"
+            store.execute(f"update {table} set {column} = {moved}")
+    return Repository(path)

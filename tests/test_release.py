@@ -3,54 +3,14 @@
 import json
 import os
 import re
-import shutil
-import sqlite3
 import subprocess
 import time
 from contextlib import contextmanager
 
 import pytest
-from conftest import Repository, use_environment
+from conftest import Repository, commit_change, fork
 
 TOOL = "flight-delays"
-
-
-@pytest.fixture(scope="module")
-def released(default, tmp_path_factory) -> Repository:
-    """The default repository after its first release. Tests must leave it as it is."""
-    path = tmp_path_factory.mktemp("released") / default.path.name
-    shutil.copytree(default.path, path, ignore=shutil.ignore_patterns(".venv", ".mlflow", "__pycache__"), symlinks=True)
-    use_environment(path, default)
-    repository = Repository(path)
-    repository.run("dvc", "repro", "--force", "--no-run-cache")  # for a tracking store of its own
-    repository.run(TOOL, "release")
-    repository.run("git", "checkout", "--quiet", "docs")
-    return repository
-
-
-def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml") -> None:
-    text = repository.read(path)
-    assert old in text
-    (repository.path / path).write_text(text.replace(old, new), encoding="utf-8")
-    repository.run("dvc", "repro")
-    repository.commit(new)
-
-
-def fork(released: Repository, path) -> Repository:
-    """Copy the released repository with its tracking store, to be changed."""
-    path = path / released.path.name
-    shutil.copytree(released.path, path, ignore=shutil.ignore_patterns(".venv", "__pycache__"), symlinks=True)
-    use_environment(path, released)
-    with sqlite3.connect(path / ".mlflow/mlflow.db") as store:  # the store notes where it lies
-        for table, column in [
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("model_versions", "source"),
-            ("model_versions", "storage_location"),
-        ]:
-            moved = f"replace({column}, '{released.path}', '{path}')"
-            store.execute(f"update {table} set {column} = {moved}")
-    return Repository(path)
 
 
 def ledger(repository: Repository) -> list[str]:

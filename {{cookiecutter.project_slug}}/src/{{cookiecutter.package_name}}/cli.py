@@ -105,6 +105,14 @@ def trace(
 
 
 @app.command()
+def serve() -> None:
+    """Answer requests with the champion; settings are environment variables (SERVE_PORT, DATABASE_URL ...)."""
+    from .serve import serve
+
+    serve()
+
+
+@app.command()
 def adopt(
     file: Annotated[Path, typer.Argument(help="The table: CSV with any delimiter and encoding, or Parquet.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],

@@ -126,7 +126,7 @@ def register(client: Any, facts: dict[str, str], params: Params) -> Any:
     if not client.search_registered_models(f"name = '{registry.EXPERIMENT}'"):
         client.create_registered_model(registry.EXPERIMENT)
     folder = f"release-{facts['git_commit']}"  # params.yaml may have changed since the training
-    for path in (files.MODEL, files.CONTRACT, files.PARAMS):
+    for path in (files.MODEL, files.CONTRACT, files.PARAMS, files.PROFILE):
         client.log_artifact(run, str(path), folder)
     source = f"{client.get_run(run).info.artifact_uri}/{folder}"
     return client.create_model_version(registry.EXPERIMENT, source, run, tags=facts)

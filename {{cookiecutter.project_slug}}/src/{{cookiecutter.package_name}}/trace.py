@@ -6,6 +6,7 @@ The chain: version, ledger, run, commit, dvc.lock, and the md5 of every file tha
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -194,14 +195,23 @@ def check_version(client: Any, version: Any) -> Link:
 
 
 def find(client: Any, name: str) -> Any:
-    """Find the version that a number, an alias or a file with predictions belongs to."""
+    """Find the version that a number, an alias, a prediction's id or a file with predictions belongs to."""
     path = Path(name)
+    if re.fullmatch("[0-9a-f]{32}", name):
+        from .log import open_log, read_answer
+        from .settings import read_settings
+
+        found = read_answer(open_log(read_settings().database_url), name)
+        if found is None:
+            raise InputError(f"The prediction log holds no prediction {name}; DATABASE_URL says where the log is.")
+        print(f"prediction {name} {found['at']:%Y-%m-%d %H:%M:%S} {found['answer']}", file=sys.stderr)
+        return registry.find_version(client, found["version"])
     if not path.is_file():
         return registry.find_version(client, name)
-    found = registry.versions(client, f"tags.`md5.{PREDICTIONS.stem}` = '{md5(path)}'")
-    if not found:
+    holding = registry.versions(client, f"tags.`md5.{PREDICTIONS.stem}` = '{md5(path)}'")
+    if not holding:
         raise InputError(f"{path}, md5 {md5(path)}, holds the predictions of no version.")
-    return registry.find_version(client, str(found[0].version))
+    return registry.find_version(client, str(holding[0].version))
 
 
 def versions_from(data: str) -> None:
