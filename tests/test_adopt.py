@@ -201,6 +201,17 @@ def test_adopting_twice_gives_the_same_and_a_newer_file_replaces_the_older(fresh
     assert "data/people.csv.dvc" in fresh.run("git", "status", "--porcelain")
 
 
+def test_the_adopted_table_goes_to_the_remote_and_comes_back(fresh, tmp_path):
+    tiny(tmp_path / "people.csv")
+    adopt(fresh, tmp_path / "people.csv", "weight")
+    fresh.commit()
+    content = (fresh.path / "data/people.csv").read_bytes()
+    fresh.run("dvc", "push")
+    fresh.run("rm", "-r", "data/people.csv", ".dvc/cache")
+    fresh.run("dvc", "pull", "data/people.csv.dvc")
+    assert (fresh.path / "data/people.csv").read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("content", "target", "options", "sentence"),
     [
