@@ -135,5 +135,9 @@ def main() -> None:
         app()
     except InputError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
+    except Exception as error:
+        if type(error).__module__.startswith("mlflow."):  # the store went away meanwhile
+            sys.exit(f"error: the tracking store: {str(error).splitlines()[0]}")
+        if not isinstance(error, OSError):
+            raise
         sys.exit(f"error: {error.filename or 'input and output'}: {error.strerror or error}")

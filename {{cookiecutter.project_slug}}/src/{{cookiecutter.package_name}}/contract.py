@@ -115,7 +115,7 @@ def convert(values: pd.Series, column: Column) -> pd.Series:
             numbers = pd.to_numeric(values, errors="coerce", dtype_backend="numpy_nullable")
             if column.type == "number":
                 numbers = pd.Series(numbers.to_numpy("float64", na_value=np.nan), values.index)
-                return numbers.where(np.isfinite(numbers))
+                return numbers.where(np.isfinite(numbers)) + 0.0  # -0.0 is 0.0, also where keys are hashed
             return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
         case "boolean":
             words = values.astype("str").str.strip().str.lower()

@@ -1,6 +1,7 @@
 """Judge the model on the test data: figures with intervals, weak spots, calibration, and what matters to it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from .files import InputError, need, say, whole
 from .lineage import earlier_version
 from .metrics import HIGHER_IS_BETTER, LEADING, intervals, score, six_digits
 from .model import load_model, predict
-from .params import read_params
+from .params import Evaluate, read_params
 from .registry import log_evaluation
 from .report import write_report
 from .train import target_values
@@ -38,17 +39,20 @@ def slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, dra
     """Score each slice of at least 30 rows by the leading metric, the largest 20 of a column.
 
     rows: (n, s) the columns to slice by. truth: (n,). predictions: (n, 1 + c). draws: resamples for the intervals.
-    Returns (s, 6): column, value, rows, and the metric with its interval.
+    Returns (s, 6): slice, rows, the metric with its interval, and what guessing reaches in this slice alone.
     """
-    metric = "roc_auc" if len(predictions.columns) > 1 else "mae"
+    classification = len(predictions.columns) > 1
+    metric = LEADING[classification]
     found = []
     for name in rows:
         labels = slice_labels(rows[name]).to_numpy()
         for label, count in pd.Series(labels).value_counts().head(20).items():
             if count >= 30:
-                figures = intervals(truth[labels == label], predictions[labels == label], draws).loc[metric]
-                found.append({"column": name, "slice": f"{name} = {label}", "rows": count, **figures})
-    return pd.DataFrame(found, columns=["column", "slice", "rows", "value", "low", "high"]).dropna(subset="value")
+                some = truth[labels == label]
+                figures = intervals(some, predictions[labels == label], draws).loc[metric]
+                least = score(some, guess(some, count, classification), np.ones((1, count)))[metric][0]
+                found.append({"slice": f"{name} = {label}", "rows": count, **figures, "baseline": six_digits(least)})
+    return pd.DataFrame(found, columns=["slice", "rows", "value", "low", "high", "baseline"]).dropna(subset="value")
 
 
 def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -92,6 +96,24 @@ def importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract:
     return table.sort_values("worse", ascending=False, ignore_index=True)
 
 
+def judge(
+    rows: pd.DataFrame, predictions: pd.DataFrame, train: np.ndarray, contract: Contract, params: Evaluate
+) -> dict[Path, pd.DataFrame]:
+    """Compute the figures that the gate goes by: intervals by metric, slices and calibration, by the file they go to.
+
+    rows: (n, m) test data. predictions: (n, 1 + c). train: (t,) the training target, which guessing goes by.
+    """
+    truth = target_values(rows, contract)
+    figures = intervals(truth, predictions, params.bootstrap)
+    guesses = guess(train, len(rows), contract.is_classification)
+    figures["baseline"] = [six_digits(x[0]) for x in score(truth, guesses, np.ones((1, len(rows)))).values()]
+    return {
+        files.INTERVALS: figures.rename_axis("metric").reset_index(),
+        files.SLICES: slices(rows[params.slices], truth, predictions, params.bootstrap),
+        files.CALIBRATION: calibration(truth, predictions),
+    }
+
+
 def evaluate() -> None:
     """Score models/model.skops on data/test.parquet and write the figures and the report."""
     contract, params = read_contract(), read_params().evaluate
@@ -103,18 +125,11 @@ def evaluate() -> None:
     model = load_model(need(files.MODEL, "train"))
     test = pd.read_parquet(need(files.TEST, "prepare"))
     train = pd.read_parquet(need(files.TRAIN, "prepare"), columns=[contract.target])
-    truth = target_values(test, contract)
     predictions = predict(model, make_features(test, contract))
-    figures = intervals(truth, predictions, params.bootstrap)
-    guesses = guess(target_values(train, contract), len(test), contract.is_classification)
-    figures["baseline"] = [six_digits(x[0]) for x in score(truth, guesses, np.ones((1, len(test)))).values()]
+    tables = judge(test, predictions, target_values(train, contract), contract, params)
+    tables[files.IMPORTANCE] = importance(model, test, target_values(test, contract), contract)
+    figures = tables[files.INTERVALS].set_index("metric")
     metrics = {"rows": len(test)} | {str(name): float(x) for name, x in figures["value"].dropna().items()}
-    tables = {
-        files.INTERVALS: figures.rename_axis("metric").reset_index(),
-        files.SLICES: slices(test[params.slices], truth, predictions, params.bootstrap),
-        files.CALIBRATION: calibration(truth, predictions),
-        files.IMPORTANCE: importance(model, test, truth, contract),
-    }
     for path, table in tables.items():
         with whole(path) as draft:
             table.to_csv(draft, index=False, lineterminator="\n")

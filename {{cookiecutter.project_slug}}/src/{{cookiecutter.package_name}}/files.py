@@ -27,6 +27,7 @@ REPORT = Path("reports/report.html")
 RELEASE_REPORT = Path("reports/release.html")
 MODEL_CARD = Path("docs/model_card.md")
 DATA_CARD = Path("docs/data_card.md")
+FEATURES = "features.py"
 
 Config = TypeVar("Config", bound=BaseModel)
 

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, RAW, TEST, TRAIN
+from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
 
 
 def md5(path: Path) -> str:
     """Digest a file's content, (32,) hexadecimal digits; the same as DVC's."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def content_md5(content: bytes | str) -> str:
+    """Digest bytes or a text as DVC does."""
+    return hashlib.md5(content if isinstance(content, bytes) else content.encode(), usedforsecurity=False).hexdigest()
 
 
 def git(*arguments: str) -> str:
@@ -27,15 +32,26 @@ def commit() -> str:
 
 def committed(revision: str, path: str) -> bytes | None:
     """Give the bytes that a file of this folder has in a commit, or None where it has no such file."""
-    done = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, check=False)
+    done = subprocess.run(["git", "cat-file", "blob", f"{revision}:./{path}"], capture_output=True, check=False)
     return done.stdout if done.returncode == 0 else None
 
 
 def locked(revision: str) -> dict[str, str]:
     """Read from a commit's dvc.lock the md5 of every file that the pipeline read or wrote, by path."""
-    lock = YAML(typ="safe", pure=True).load(committed(revision, "dvc.lock") or b"") or {"stages": {}}
-    parts = [part for stage in lock["stages"].values() for part in stage.get("deps", []) + stage.get("outs", [])]
+    return lock_files(committed(revision, "dvc.lock") or b"", committed(revision, "dvc.yaml") or b"")
+
+
+def lock_files(lock: bytes, pipeline: bytes) -> dict[str, str]:
+    """Give the md5 by path that dvc.lock holds for the stages of dvc.yaml; stages that are gone don't count."""
+    noted, wanted = (YAML(typ="safe", pure=True).load(text) or {"stages": {}} for text in (lock, pipeline))
+    stages = [stage for name, stage in noted["stages"].items() if name.split("@")[0] in wanted["stages"]]
+    parts = [part for kind in ("deps", "outs") for stage in stages for part in stage.get(kind, [])]
     return {part["path"]: str(part.get("md5", "")) for part in parts}
+
+
+def is_on_a_branch(revision: str) -> bool:
+    """Say whether a commit belongs to a branch or a tag, here or as last fetched: git keeps it then."""
+    return bool(git("for-each-ref", "--contains", revision, "--count=1", "refs/heads", "refs/remotes", "refs/tags"))
 
 
 def provenance(revision: str) -> dict[str, str]:
@@ -44,11 +60,11 @@ def provenance(revision: str) -> dict[str, str]:
     Everything is read from git, so that it can be derived again at any time and compared with what was noted.
     """
     files = locked(revision)
-    digests = {path.stem: files.get(path.as_posix(), "") for path in (RAW, TRAIN, TEST, MODEL, PREDICTIONS)}
+    digests = {path.stem: files.get(path.as_posix(), "") for path in (RAW, TRAIN, TEST, PROFILE, MODEL, PREDICTIONS)}
     for name, path in [("contract", CONTRACT), ("params", PARAMS), ("lock", "dvc.lock"), ("environment", "uv.lock")]:
         content = committed(revision, str(path))
-        digests[name] = "" if content is None else hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return {"git_commit": git("rev-parse", revision)} | {f"md5.{name}": digest for name, digest in digests.items()}
+        digests[name] = "" if content is None else content_md5(content)
+    return {"git_commit": git("rev-parse", revision)} | {f"md5.{name}": found for name, found in digests.items()}
 
 
 def earlier_version(path: Path) -> tuple[str, str] | None:

@@ -4,8 +4,9 @@ A version is a model that was put before the gate; the alias `champion` names th
 experiment with a run for each decision, to which is only ever added. The alias follows the ledger.
 """
 
-import getpass
+import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,12 +15,15 @@ from typing import Any
 
 from filelock import FileLock
 
-from .files import CONTRACT, MODEL, PARAMS, RAW, TEST, TRAIN, InputError, first_line
-from .lineage import commit, git, md5
+from .files import CONTRACT, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN, InputError, first_line
+from .lineage import commit, content_md5, git, md5
 
 LOCAL_STORE = Path(".mlflow")
 EXPERIMENT = str(__package__)
-IS_LOCAL = "MLFLOW_TRACKING_URI" not in os.environ  # known here: MLflow sets the variable itself later
+ORDER = "attributes.start_time ASC"
+RELEASED = (MODEL, CONTRACT, PARAMS, PROFILE)  # the files that a version consists of
+FACTS = ("git_commit", "verdict", "train_rows", "test_share", "figures", "gate")
+IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # known here: MLflow sets the variable itself later
 
 
 def connect() -> Any:
@@ -28,6 +32,8 @@ def connect() -> Any:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # or the first use lists every step of its schema
     import mlflow  # imported late: it takes longer than all the rest
 
+    if not PARAMS.exists():
+        raise InputError(f"{PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
     if IS_LOCAL:
         LOCAL_STORE.mkdir(exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.as_posix()}/mlflow.db")
@@ -44,8 +50,9 @@ def connect() -> Any:
 
 
 def _artifacts() -> str | None:
-    """Say where files go: beside the local store, or where a server wants them."""
-    return (LOCAL_STORE / "artifacts").resolve().as_uri() if IS_LOCAL else None
+    """Say where files go: to where a server wants them; with a database alone, into the local store's folder."""
+    served = not IS_LOCAL and os.environ["MLFLOW_TRACKING_URI"].startswith(("http:", "https:", "databricks"))
+    return None if served else (LOCAL_STORE / "artifacts").resolve().as_uri()
 
 
 def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:
@@ -89,59 +96,90 @@ def versions(client: Any, condition: str = "") -> list[Any]:
 
 def champion(client: Any) -> Any:
     """Give the version in use, None before the first release. Mends the alias where a command was interrupted."""
-    moves = [entry for entry in ledger(client) if entry["event"] in ("promoted", "rolled back")]
-    if not moves:
+    name = champion_number(ledger(client))
+    if name is None:
         return None
-    current = client.get_model_version(EXPERIMENT, moves[-1]["version"])
+    try:
+        current = find_version(client, name)
+    except InputError as error:
+        raise InputError(f"{error} It is the champion by the ledger: `rollback VERSION` to another one.") from None
     if "champion" not in current.aliases:
         client.set_registered_model_alias(EXPERIMENT, "champion", current.version)
     return current
 
 
+def champion_number(entries: list[dict[str, str]]) -> str | None:
+    """Say which version is in use by the decisions so far: the one that was last moved to."""
+    moves = [entry["version"] for entry in entries if entry["event"] in ("promoted", "rolled back")]
+    return moves[-1] if moves else None
+
+
 def find_version(client: Any, name: str) -> Any:
     """Find a version by its number or alias. Raises InputError with those there are."""
-    for version in versions(client):
-        current = client.get_model_version(EXPERIMENT, version.version)  # a search leaves the aliases out
-        if name == str(current.version) or name in current.aliases:
-            return current
-    there = ", ".join(str(version.version) for version in versions(client)) or "none yet: `make release` makes one"
-    raise InputError(f"There is no version '{name}'. Versions: {there}.")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        number = name if name.isdigit() else client.get_model_version_by_alias(EXPERIMENT, name).version
+        return client.get_model_version(EXPERIMENT, number)
+    except MlflowException:
+        there = ", ".join(str(version.version) for version in versions(client)) or "none yet: `make release` makes one"
+        raise InputError(f"There is no version '{name}'. Versions: {there}.") from None
 
 
 def model_folder(client: Any, version: Any) -> Path:
-    """Fetch a version's files, model.skops, contract.yaml and params.yaml, and give the folder they are in."""
+    """Fetch a version's files and give the folder they are in.
+
+    Raises InputError when they are out of reach, or are not those that were released.
+    """
     import mlflow
 
+    if "git_commit" not in version.tags:
+        raise InputError(f"Version {version.version} was not made by `make release`: it names no commit.")
     source = client.get_model_version_download_uri(EXPERIMENT, version.version)
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=source))
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=source))
     except Exception as error:  # every kind of store has its own
         raise InputError(f"The files of version {version.version} can't be had: {first_line(error)}") from None
+    for path in RELEASED:
+        found = md5(folder / path.name) if (folder / path.name).exists() else "nothing"
+        if found != (said := version.tags.get(f"md5.{path.stem}")):
+            raise InputError(f"{path.name} in the registry has md5 {found}, version {version.version} says {said}.")
+    return folder
+
+
+def facts_md5(tags: dict[str, str]) -> str:
+    """Digest what a version says of itself, for the ledger: a later edit of its tags shows."""
+    own = {name: tags[name] for name in sorted(tags) if name in FACTS or name.startswith("md5.")}
+    return content_md5(json.dumps(own))
 
 
 def enter(client: Any, event: str, version: str, **facts: str) -> None:
     """Add a decision to the ledger; then the alias follows."""
-    by = git("config", "user.name") or getpass.getuser()
+    by = git("config", "user.name") or os.environ.get("USER") or "unknown"
     name = f"{EXPERIMENT} ledger"
     book = client.get_experiment_by_name(name)
     book_id = book.experiment_id if book else client.create_experiment(name, _artifacts())
     tags = {"event": event, "version": version, "by": by, **facts}
-    entry = client.create_run(book_id, tags=tags, run_name=f"version {version} {event}")
+    # Later than all others also where another machine's clock is ahead: the order is what counts.
+    latest = max([int(entry["milliseconds"]) for entry in ledger(client)], default=0)
+    at = max(int(time.time() * 1000), latest + 1)
+    entry = client.create_run(book_id, at, tags, f"version {version} {event}")
     client.set_terminated(entry.info.run_id)
-    champion(client)
+    champion(client)  # moves the alias
 
 
 def ledger(client: Any) -> list[dict[str, str]]:
     """List all decisions, the oldest first: event, version, by, when and further facts."""
+    from mlflow.entities import ViewType  # ALL: a run that somebody deletes stays in the ledger
+
     book = client.get_experiment_by_name(f"{EXPERIMENT} ledger")
-    runs = (
-        client.search_runs([book.experiment_id], max_results=50_000, order_by=["attributes.start_time ASC"])
-        if book
-        else []
-    )
+    runs = client.search_runs([book.experiment_id], "", ViewType.ALL, 50_000, [ORDER]) if book else []
     return [
         {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
-        | {"when": datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")}
+        | {
+            "when": datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            "milliseconds": str(run.info.start_time),
+        }
         for run in runs
     ]
 

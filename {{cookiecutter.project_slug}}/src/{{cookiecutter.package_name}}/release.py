@@ -5,27 +5,28 @@ the decision is entered into the ledger, and last the alias follows. Releasing a
 """
 
 import json
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
 from . import files, registry
+from .bundle import Bundle, load_version
 from .cards import write_cards
 from .contract import Contract, read_contract
+from .evaluate import judge
 from .features import make_features
-from .files import InputError, need, read_config, say
+from .files import InputError, first_line, need, say
 from .gate import Duel, Verdict, judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows, not_held
-from .lineage import committed, earlier_version, git, provenance
+from .lineage import earlier_version, git, is_on_a_branch, provenance
 from .model import load_model, predict
 from .params import Params, read_params
+from .prepare import is_test
 from .report import write_report
 from .train import target_values
 
 
 def need_clean_tree() -> None:
-    """Raise InputError when the work tree holds anything that the commit does not; documents don't count."""
+    """Raise InputError when the work tree holds anything that a branch does not; documents don't count."""
     if not git("rev-parse", "--verify", "HEAD"):
         raise InputError("Nothing is committed yet; commit the project, then release again.")
     # --no-renames keeps one path to a line; the cards that a release writes lie in docs/.
@@ -36,13 +37,26 @@ def need_clean_tree() -> None:
             f"The work tree differs from the commit: {names}{' and more' if len(changes) > 5 else ''}. "
             "A version names exactly one commit: commit or stash, then release again."
         )
+    if not is_on_a_branch("HEAD"):
+        raise InputError(
+            "The commit is on no branch, so that git may delete it; check out a branch, then release again."
+        )
 
 
 def need_reproduced() -> None:
     """Raise InputError when a step of the pipeline is not up to date, or its results are not in dvc.lock."""
-    from dvc.repo import Repo  # imported late: few commands need it
+    from dvc.exceptions import DvcException  # imported late: few commands need it
+    from dvc.repo import Repo
 
-    if changed := list(Repo().status()):
+    try:
+        repository = Repo()
+        held = [stage.addressing for stage in repository.index.stages if stage.cmd and getattr(stage, "frozen", False)]
+        changed = list(repository.status())
+    except DvcException as error:
+        raise InputError(f"DVC can't read the pipeline: {first_line(error)}") from None
+    if held:
+        raise InputError(f"dvc.yaml: {', '.join(held)} is frozen, so its result may be stale; remove `frozen`.")
+    if changed:
         raise InputError(
             f"The pipeline is not up to date: {', '.join(changed)} has changed. "
             "Run `make reproduce`, commit dvc.lock, then release again."
@@ -51,63 +65,62 @@ def need_reproduced() -> None:
         raise InputError("dvc.lock is not in git. Commit it, then release again.")
 
 
-def features_at(revision: str) -> Callable[[pd.DataFrame, Contract], pd.DataFrame]:
-    """Give make_features as it was in a commit, because a model needs the features that it was trained with.
+def duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract: Contract) -> pd.DataFrame | str:
+    """Give today's test rows that the champion never saw, or say why there can be no duel.
 
-    Raises InputError when the commit is not in this repository.
+    test_share: the champion's. It was trained on the other rows, so where the share has grown, those are left out.
     """
-    path = f"src/{__package__}/features.py"
-    source = committed(revision, path)
-    if source is None:
-        raise InputError(
-            f"{path} of commit {revision[:7]} is not in this repository; `git fetch --unshallow` may help."
-        )
-    module = ModuleType(f"{__package__}.features_at_{revision}")
-    exec(compile(source, f"{path} at {revision[:7]}", "exec"), module.__dict__)  # noqa: S102  the team's own code
-    make: Callable[[pd.DataFrame, Contract], pd.DataFrame] = module.__dict__["make_features"]
-    return make
-
-
-def champion_predictions(client: Any, champion: Any, test: pd.DataFrame, contract: Contract) -> pd.DataFrame | str:
-    """Score the champion anew on today's (n, m) test rows, with its own features: (n, 1 + c), or why that can't be.
-
-    Raises InputError when its commit is missing here, as in a shallow clone: no duel is skipped for that.
-    """
-    folder = registry.model_folder(client, champion)
-    old = read_config(Contract, folder / "contract.yaml")
-    if (old.target, old.is_classification) != (contract.target, contract.is_classification):
-        return f"The champion predicts {old.target}, this model {contract.target}."
+    old = champion.contract
+    if (old.target, old.columns[old.target].type) != (contract.target, contract.columns[contract.target].type):
+        return f"The champion predicts {old.target} as {old.columns[old.target].type}."
+    if [(name, old.columns[name].type) for name in old.identity] != [
+        (name, contract.columns[name].type) for name in contract.identity
+    ]:
+        return "The champion's test rows were chosen by other columns; it may have been trained on today's."
     if missing := [name for name in old.inputs if name not in test]:
         return f"The champion needs {', '.join(missing)}, which today's contract no longer has."
-    make_features = features_at(champion.tags["git_commit"])
+    return test[is_test(test[contract.identity], test_share)]
+
+
+def fight(
+    champion: Bundle, test_share: float, test: pd.DataFrame, ours: pd.DataFrame, contract: Contract, params: Params
+) -> tuple[Verdict, Duel | None]:
+    """Compare a model with the champion, which is scored anew on today's (n, m) test rows. ours: (n, 1 + c)."""
+    rows = duel_rows(champion, test_share, test, contract)
+    if isinstance(rows, str):
+        return not_held(rows), None
     try:
-        return predict(load_model(folder / "model.skops"), make_features(test, old))
-    except (InputError, ValueError, TypeError, KeyError) as error:
-        return f"The champion can't answer today's rows: {files.first_line(error)}"
+        theirs = champion.predict(rows)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # what its features.py or its model raises
+        return not_held(f"The champion can't answer today's rows: {first_line(error)}"), None
+    if list(ours) != list(theirs):
+        return not_held("The champion knows other classes."), None
+    truth, draws = target_values(rows, contract), params.evaluate.bootstrap
+    ours = ours.loc[rows.index]
+    return judge_duel(params.gate.duel, champion.version, truth, ours, theirs, draws, contract.is_classification)
 
 
-def judge(
+def judge_all(
     client: Any, champion: Any, contract: Contract, params: Params
-) -> tuple[list[Verdict], Duel | None, pd.DataFrame]:
-    """Put the model in models/ before every rule of the gate. Returns the verdicts, the duel and the figures."""
+) -> tuple[list[Verdict], Duel | None, list[pd.DataFrame]]:
+    """Put the model in models/ before every rule of the gate.
+
+    Nothing in reports/ is believed: all figures are computed again from the model and the data.
+    Returns the verdicts, the duel, and the tables intervals, slices and calibration.
+    """
     test, train = pd.read_parquet(need(files.TEST, "prepare")), pd.read_parquet(need(files.TRAIN, "prepare"))
     model = load_model(need(files.MODEL, "train"))
-    figures = pd.read_csv(need(files.INTERVALS, "evaluate")).set_index("metric")
-    tables = pd.read_csv(files.SLICES), pd.read_csv(files.CALIBRATION)
-    classification = contract.is_classification
-    verdicts = list(judge_figures(params.gate, classification, figures, *tables))
+    ours = predict(model, make_features(test, contract))
+    tables = list(judge(test, ours, target_values(train, contract), contract, params.evaluate).values())
+    verdicts = list(judge_figures(params.gate, contract.is_classification, *tables))
     verdicts += [judge_data(train, test, contract)]
     verdicts += judge_behaviour(params.gate.behaviour, model, test.head(1000), contract)
     if champion is None:
-        return verdicts, None, figures
+        return verdicts, None, tables
     verdicts.append(judge_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))
-    theirs = champion_predictions(client, champion, test, contract)
-    if isinstance(theirs, str):
-        return [*verdicts, not_held(theirs)], None, figures
-    truth, ours = target_values(test, contract), predict(model, make_features(test, contract))
-    draws = params.evaluate.bootstrap
-    verdict, duel = judge_duel(params.gate.duel, champion.version, truth, ours, theirs, draws, classification)
-    return [*verdicts, verdict], duel, figures
+    test_share = float(champion.tags["test_share"])
+    verdict, duel = fight(load_version(client, champion), test_share, test, ours, contract, params)
+    return [*verdicts, verdict], duel, tables
 
 
 def register(client: Any, facts: dict[str, str], params: Params) -> Any:
@@ -126,7 +139,7 @@ def register(client: Any, facts: dict[str, str], params: Params) -> Any:
     if not client.search_registered_models(f"name = '{registry.EXPERIMENT}'"):
         client.create_registered_model(registry.EXPERIMENT)
     folder = f"release-{facts['git_commit']}"  # params.yaml may have changed since the training
-    for path in (files.MODEL, files.CONTRACT, files.PARAMS, files.PROFILE):
+    for path in registry.RELEASED:
         client.log_artifact(run, str(path), folder)
     source = f"{client.get_run(run).info.artifact_uri}/{folder}"
     return client.create_model_version(registry.EXPERIMENT, source, run, tags=facts)
@@ -143,39 +156,54 @@ def release() -> None:
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
             say("release", f"version {champion.version} of this commit is the champion already")
             return
-        verdicts, duel, figures = judge(client, champion, contract, params)
+        verdicts, duel, tables = judge_all(client, champion, contract, params)
         failed = [verdict for verdict in verdicts if not verdict.passed]
+        figures = tables[0].set_index("metric")["value"]
         facts |= {
             "verdict": "rejected" if failed else "passed",
             "train_rows": str(len(pd.read_parquet(files.TRAIN, columns=[contract.target]))),
+            "test_share": str(params.prepare.test_share),
+            "figures": ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items()),
             "gate": json.dumps([vars(verdict) for verdict in verdicts]),
         }
         version = register(client, facts, params)
         before = str(champion.version) if champion else "none"
-        present = registry.champion(client)
-        if (str(present.version) if present else "none") != before:
-            raise InputError(f"Version {present.version} has become the champion meanwhile; release again.")
+        present = registry.champion_number(registry.ledger(client)) or "none"
+        if present != before:  # on another machine
+            raise InputError(f"Version {present} has become the champion meanwhile; release again.")
+        document(client, version, verdicts, duel, contract, tables)
         event = "rejected" if failed else "promoted"
-        value = ", ".join(f"{name} {figure:.4g}" for name, figure in figures["value"].items())
-        registry.enter(client, event, version.version, commit=facts["git_commit"], replaced=before, figures=value)
+        noted = {"commit": facts["git_commit"], "replaced": before, "figures": facts["figures"]}
+        registry.enter(client, event, version.version, **noted, facts=registry.facts_md5(facts))
     for verdict in verdicts:
         say("" if verdict.passed else "FAILED", f"{verdict.rule}: {verdict.found}", f"expected {verdict.expected}")
-    document(client, version, verdicts, duel, contract)
     if failed:
         reasons = "\n".join(f"  {v.rule}: found {v.found}, expected {v.expected}. {v.meaning}" for v in failed)
         raise InputError(f"The gate rejects version {version.version}:\n{reasons}")
     say("release", f"version {version.version} is the champion, {before} was before", files.RELEASE_REPORT)
 
 
-def document(client: Any, version: Any, verdicts: list[Verdict], duel: Duel | None, contract: Contract) -> None:
-    """Write the report with the gate's verdict and the cards, and keep them with the version."""
-    tables = [pd.read_csv(path) for path in (files.INTERVALS, files.SLICES, files.CALIBRATION, files.IMPORTANCE)]
+def document(
+    client: Any,
+    version: Any,
+    verdicts: list[Verdict],
+    duel: Duel | None,
+    contract: Contract,
+    judged: list[pd.DataFrame],
+) -> None:
+    """Write the report with the gate's verdict and keep it with the version; a version that passes gets its cards."""
+    tables = [
+        *judged,
+        pd.read_csv(files.IMPORTANCE, keep_default_na=False, na_values=[""]),
+    ]  # a column may be called NA
     rows = json.loads(files.METRICS.read_text(encoding="utf-8"))["rows"]
     with files.whole(files.RELEASE_REPORT) as draft:
         write_report(draft, contract, rows, tables, earlier_version(files.METRICS), verdicts, duel)
-    write_cards(version, verdicts, contract, tables)
-    for path in (files.RELEASE_REPORT, files.MODEL_CARD, files.DATA_CARD):
-        client.log_artifact(version.run_id, str(path))
+    client.log_artifact(version.run_id, str(files.RELEASE_REPORT))
+    if all(verdict.passed for verdict in verdicts):
+        write_cards(version, verdicts, contract, tables)
+        for path in (files.MODEL_CARD, files.DATA_CARD):
+            client.log_artifact(version.run_id, str(path))
 
 
 def history() -> None:

@@ -18,19 +18,23 @@ def earlier_champion(entries: list[dict[str, str]]) -> str | None:
 def rollback(version: str | None, reason: str, force: bool) -> None:
     """Make `version`, or the previous champion, the champion again and enter the reason into the ledger.
 
-    Raises InputError when there is no such version, or when the gate rejected it, unless forced.
+    Raises InputError when there is no such version, when its files were changed,
+    or when the gate rejected it, unless forced.
     """
     client = registry.connect()
     with registry.one_at_a_time():
-        entries, current = registry.ledger(client), registry.champion(client)
+        entries = registry.ledger(client)
+        current = registry.champion_number(entries)
         wanted = version or earlier_champion(entries)
         if current is None or wanted is None:
             raise InputError("There is no earlier champion to go back to; `release --history` shows what there was.")
         target = registry.find_version(client, wanted)
-        if target.version == current.version:
-            raise InputError(f"Version {target.version} is the champion already.")
-        if target.tags.get("verdict") != "passed" and not force:
-            raise InputError(f"The gate rejected version {target.version}; add --force if it has to be all the same.")
+        number = str(target.version)
+        if number == current:
+            raise InputError(f"Version {number} is the champion already.")
+        if not force and not any((entry["version"], entry["event"]) == (number, "promoted") for entry in entries):
+            raise InputError(f"The gate rejected version {number}; add --force if it has to be all the same.")
+        registry.model_folder(client, target)  # refuses files that were changed
         commit = target.tags["git_commit"]
-        registry.enter(client, "rolled back", target.version, commit=commit, replaced=current.version, reason=reason)
-    say("rollback", f"version {target.version} is the champion, {current.version} was before")
+        registry.enter(client, "rolled back", number, commit=commit, replaced=current, reason=reason)
+    say("rollback", f"version {number} is the champion, {current} was before")

@@ -5,7 +5,6 @@ transaction of the log. So one row costs little under load, with the same code t
 """
 
 import asyncio
-import json
 import logging
 import queue
 import threading
@@ -26,30 +25,17 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from sklearn.pipeline import Pipeline
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import registry
-from .contract import Column, Contract, convert
-from .features import make_features
-from .files import CONTRACT, MODEL, PROFILE, InputError, read_config, say
+from .bundle import Bundle, load_champion
+from .contract import Column, Contract
+from .files import say
 from .log import check_log, now, open_log, read_answer, write_answers, write_feedback
-from .model import load_model, predict
 from .settings import Settings, read_settings
 
 TYPES: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "datetime": datetime}
-
-
-@dataclass
-class Served:
-    """A version in memory, with all that answering needs."""
-
-    version: str
-    facts: dict[str, str]
-    contract: Contract
-    model: Pipeline
-    profile: dict[str, Any]
 
 
 @dataclass
@@ -59,22 +45,6 @@ class Job:
     rows: list[dict[str, Any]]
     caller: str
     done: "Future[list[dict[str, Any]]]" = field(default_factory=Future)
-
-
-def load_champion(client: Any) -> Served:
-    """Load the champion from the registry. Raises InputError when there is none."""
-    version = registry.champion(client)
-    if version is None:
-        raise InputError("There is no champion yet; `make release` makes one.")
-    folder = registry.model_folder(client, version)
-    facts = {name: value for name, value in version.tags.items() if name == "git_commit" or name.startswith("md5.")}
-    return Served(
-        str(version.version),
-        facts,
-        read_config(Contract, folder / CONTRACT.name),
-        load_model(folder / MODEL.name),
-        json.loads((folder / PROFILE.name).read_text(encoding="utf-8")),
-    )
 
 
 def row_model(contract: Contract) -> type[BaseModel]:
@@ -116,11 +86,9 @@ def unusual(row: dict[str, Any], profile: dict[str, Any]) -> list[str]:
     return found
 
 
-def answer(served: Served, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def answer(served: Bundle, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Predict rows that the row model has accepted: a list of answers, each with an id of its own."""
-    raw = pd.DataFrame(rows, columns=served.contract.inputs, dtype="object")
-    typed = pd.DataFrame({name: convert(raw[name], served.contract.columns[name]) for name in served.contract.inputs})
-    table = predict(served.model, make_features(typed, served.contract))
+    table = served.predict(pd.DataFrame(rows, columns=served.contract.inputs, dtype="object"))
     answers = []
     for row, values in zip(rows, table.to_dict("records"), strict=True):
         prediction = values.pop("prediction")
@@ -136,7 +104,7 @@ def answer(served: Served, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return answers
 
 
-def answer_and_log(batch: list[Job], served: Served, log: Engine) -> None:
+def answer_and_log(batch: list[Job], served: Bundle, log: Engine) -> None:
     """Answer the jobs of a batch together and log the answers, then let the requests go on."""
     rows = [row for job in batch for row in job.rows]
     callers = [job.caller for job in batch for _ in job.rows]
@@ -153,7 +121,7 @@ def answer_and_log(batch: list[Job], served: Served, log: Engine) -> None:
         job.done.set_result([next(left) for _ in job.rows])
 
 
-def work(jobs: "queue.Queue[Job | None]", served: Callable[[], Served], log: Engine, most_rows: int) -> None:
+def work(jobs: "queue.Queue[Job | None]", served: Callable[[], Bundle], log: Engine, most_rows: int) -> None:
     """Answer jobs until None comes: all that wait, together. A batch that fails is tried again job by job."""
     going = True
     while going and (first := jobs.get()) is not None:
@@ -181,7 +149,7 @@ class Feedback(BaseModel):
     comment: str = Field(default="", max_length=2000)
 
 
-def create_app(settings: Settings, load: Callable[[], Served], newest: Callable[[], str]) -> FastAPI:
+def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[[], str]) -> FastAPI:
     """Make the service.
 
     load: gives the champion. newest: gives the champion's version, asked for every few seconds; when it is another one,

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,16 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 from ruamel.yaml import YAML
 
 from . import registry
-from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, InputError, first_line
-from .lineage import committed, git, locked, md5, provenance
+from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, REPORT, InputError, first_line
+from .lineage import committed, content_md5, git, is_on_a_branch, lock_files, locked, md5, provenance
+
+# A model's bytes depend on the number of cores; its predictions, which are compared, do not. The report quotes git.
+UNSTABLE = (MODEL.as_posix(), REPORT.as_posix())
 
 
 @dataclass
@@ -39,11 +44,6 @@ class Link:
     def all_broken(self) -> list[str]:
         """List what is broken here and in every part."""
         return self.broken + [fault for part in self.parts for fault in part.all_broken()]
-
-
-def content_md5(content: bytes) -> str:
-    """Digest bytes as DVC does."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def stores() -> dict[str, Any]:
@@ -68,7 +68,12 @@ def stored_md5(store: Any, digest: str) -> str | None:
         with store.fs.open(path, "rb") as content:
             while chunk := content.read(1 << 20):
                 hashed.update(chunk)
-        return hashed.hexdigest() + (".dir" if digest.endswith(".dir") else "")
+        if not digest.endswith(".dir"):
+            return hashed.hexdigest()
+        for member in json.loads(store.fs.cat_file(path)):  # a folder: the list of its files
+            if (found := stored_md5(store, member["md5"])) != member["md5"]:
+                return f"{found or 'nothing'} ({member['relpath']})"
+        return hashed.hexdigest() + ".dir"
     except Exception as error:  # every kind of remote has its own
         raise InputError(f"out of reach: {first_line(error)}") from None
 
@@ -121,7 +126,7 @@ def check_commit(tags: dict[str, str]) -> Link:
         link.broken.append(f"commit {revision} is not in this repository; try `git fetch --unshallow`")
         return link
     link.facts += " " + git("show", "--no-patch", "--format=%cs %an: %s", revision)
-    if not git("for-each-ref", "--contains", revision, "--count=1"):
+    if not is_on_a_branch(revision):
         link.broken.append(f"commit {revision} is on no branch or tag: history has been rewritten")
     for name, said in provenance(revision).items():
         if tags.get(name) != said:
@@ -151,10 +156,14 @@ def check_commit(tags: dict[str, str]) -> Link:
 
 def check_run(client: Any, version: Any) -> Link:
     """Check the run of a version, and hash the files again that the version is used from."""
-    link = Link("run", version.run_id)
+    link = Link("run", version.run_id or "none")
+    try:
+        registry.model_folder(client, version)
+        link.parts.append(Link("files", ", ".join(path.name for path in registry.RELEASED) + ": as released"))
+    except InputError as error:
+        link.broken.append(str(error))
     try:
         run = client.get_run(version.run_id)
-        folder = registry.model_folder(client, version)
     except Exception as error:  # MLflow's own, or the store's
         link.broken.append(f"run {version.run_id} can't be read: {first_line(error)}")
         return link
@@ -163,13 +172,6 @@ def check_run(client: Any, version: Any) -> Link:
     for name in ("raw", "train", "test", "contract", "model"):
         if run.data.tags.get(f"md5.{name}") != version.tags.get(f"md5.{name}"):
             link.broken.append(f"the run's tag md5.{name} differs from the version's")
-    for path, name in [(MODEL, "model"), (CONTRACT, "contract"), (PARAMS, "params")]:
-        part = Link(path.name)
-        found = md5(folder / path.name) if (folder / path.name).exists() else "nothing"
-        if found != (said := version.tags.get(f"md5.{name}")):
-            part.broken.append(f"{path.name} in the registry has md5 {found}, the version says {said}")
-        part.facts = f"md5 {found}"
-        link.parts.append(part)
     return link
 
 
@@ -177,7 +179,8 @@ def check_version(client: Any, version: Any) -> Link:
     """Check the whole chain of a version."""
     named = "".join(f" ({alias})" for alias in version.aliases)
     link = Link(f"version {version.version}{named}", f"gate: {version.tags.get('verdict')}")
-    entries = [entry for entry in registry.ledger(client) if entry["version"] == str(version.version)]
+    everything = registry.ledger(client)
+    entries = [entry for entry in everything if entry["version"] == str(version.version)]
     if not entries:
         link.broken.append(f"the ledger has no entry for version {version.version}")
     for entry in entries:
@@ -187,9 +190,14 @@ def check_version(client: Any, version: Any) -> Link:
                 f"the ledger says commit {entry['commit']}, the version {version.tags.get('git_commit')}"
             )
         link.parts.append(part)
-    rules = json.loads(version.tags.get("gate", "[]"))
-    failed = [rule["rule"] for rule in rules if not rule["passed"]]
-    link.parts.append(Link("gate", f"{len(rules)} rules, failed: {', '.join(failed) or 'none'}"))
+    if ("champion" in version.aliases) != (registry.champion_number(everything) == str(version.version)):
+        link.broken.append("the alias champion does not name the version that the ledger does")
+    if entries and entries[0].get("facts") != registry.facts_md5(version.tags):
+        link.broken.append("the version's tags are not those that the ledger has noted")
+    else:
+        rules = json.loads(version.tags.get("gate", "[]"))
+        failed = [rule["rule"] for rule in rules if not rule["passed"]]
+        link.parts.append(Link("gate", f"{len(rules)} rules, failed: {', '.join(failed) or 'none'}"))
     link.parts += [check_run(client, version), check_commit(version.tags)]
     return link
 
@@ -220,26 +228,28 @@ def versions_from(data: str) -> None:
     found = 0
     client = registry.connect()
     for version in reversed(registry.versions(client)):
-        for path, other in locked(version.tags.get("git_commit", "HEAD")).items():
+        noted = {name: other for name, other in version.tags.items() if name.startswith("md5.")}
+        for path, other in (locked(version.tags.get("git_commit", "none")) or noted).items():
             if other == digest:
                 found += 1
-                print(f"version {version.version:<4} {version.tags.get('verdict'):<9} {path}")
+                print(f"version {version.version:<4} {version.tags.get('verdict', 'unjudged'):<9} {path}")
     if not found:
         raise InputError(f"No version comes from a file with md5 {digest}.")
 
 
 def reproduce(version: Any) -> Link:
-    """Run the version's pipeline again in a scratch work tree of its commit and compare the test predictions."""
-    revision, expected = version.tags["git_commit"], version.tags[f"md5.{PREDICTIONS.stem}"]
+    """Run the version's pipeline again in a scratch work tree of its commit and compare what it writes, bit for bit."""
+    revision = version.tags["git_commit"]
     link = Link("reproduced", f"commit {revision}")
     cache = stores()["cache"].path.removesuffix(f"{os.sep}files{os.sep}md5")
     dvc = [sys.executable, "-m", "dvc"]
-    subprocess.run([*dvc, "fetch", "--quiet"], check=False)  # what is in the cache already is not fetched
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), revision], check=True)
         root = tree / git("rev-parse", "--show-prefix")
         try:
+            subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), revision], check=True)
+            if (local := Path(".dvc/config.local")).exists():
+                shutil.copy(local, root / ".dvc")  # credentials of the remote
             environment = os.environ | {
                 "PYTHONPATH": str(root / "src"),
                 "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/runs.db",
@@ -247,31 +257,37 @@ def reproduce(version: Any) -> Link:
             }
             lock = committed(revision, "uv.lock")
             if lock and lock != (Path("uv.lock").read_bytes() if Path("uv.lock").exists() else b""):
-                subprocess.run(["uv", "sync", "--frozen", "--quiet"], cwd=root, check=True)
+                subprocess.run(
+                    [shutil.which("uv") or str(Path(".uv/bin/uv").resolve()), "sync", "--frozen", "--quiet"],
+                    cwd=root,
+                    check=True,
+                )
                 environment["PATH"] = f"{root / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
             link.facts += ", environment from uv.lock" if lock else ", present environment: no uv.lock in the commit"
-            for command in (["cache", "dir", "--local", cache], ["checkout", "--quiet", "--allow-missing"]):
-                subprocess.run([*dvc, *command], cwd=root, env=environment, stdout=subprocess.DEVNULL, check=True)
+            (root / ".dvc/cache").symlink_to(cache)
+            subprocess.run([*dvc, "pull", "--quiet", "--allow-missing"], cwd=root, env=environment, check=False)
             subprocess.run(
                 [*dvc, "repro", "--force", "--no-run-cache"], cwd=root, env=environment, stdout=sys.stderr, check=True
             )
-            found = md5(root / PREDICTIONS)
+            again = lock_files((root / "dvc.lock").read_bytes(), (root / "dvc.yaml").read_bytes())
         except subprocess.CalledProcessError as error:
             link.broken.append(f"the pipeline of commit {revision[:7]} does not run any more: {error}")
             return link
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=False)
-    link.facts += f", {PREDICTIONS} md5 {found}"
-    if found != expected:
-        link.broken.append(f"the predictions of the reproduced model have md5 {found}, the version says {expected}")
+    for path, noted in locked(revision).items():
+        if path not in UNSTABLE and again.get(path) != noted:
+            link.broken.append(f"{path}, reproduced, has md5 {again.get(path)}, the commit says {noted}")
+    link.facts += f", {PREDICTIONS} md5 {again[PREDICTIONS.as_posix()]}"
     return link
 
 
 def as_tree(link: Link) -> Tree:
     """Draw a chain for the terminal, what is broken in red."""
-    tree = Tree(f"{'[red]broken[/red] ' if link.broken else ''}[bold]{link.name}[/bold] {link.facts}", highlight=False)
+    broken = "[red]broken[/red] " if link.broken else ""
+    tree = Tree(f"{broken}[bold]{escape(link.name)}[/bold] {escape(link.facts)}", highlight=False)
     for fault in link.broken:
-        tree.add(f"[red]{fault}[/red]")
+        tree.add(f"[red]{escape(fault)}[/red]")
     for part in link.parts:
         tree.add(as_tree(part))
     return tree
@@ -282,7 +298,7 @@ def trace(name: str, rerun: bool, as_json: bool) -> None:
     client = registry.connect()
     version = find(client, name)
     link = check_version(client, version)
-    if rerun:
+    if rerun and "git_commit" in version.tags:
         link.parts.append(reproduce(version))
     broken = link.all_broken()
     if as_json:

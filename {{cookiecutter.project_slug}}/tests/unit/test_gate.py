@@ -26,8 +26,8 @@ CALIBRATION = {"predicted": [0.2, 0.8], "observed": [0.2, 0.8], "rows": [50, 50]
 
 def failed(gate, classification, figures, slices=(), calibration=CALIBRATION):
     metric = "roc_auc" if classification else "mae"
-    table = pd.DataFrame([figures], index=[metric], columns=["value", "low", "high", "baseline"])
-    parts = pd.DataFrame(slices, columns=["slice", "value", "low", "high"])
+    table = pd.DataFrame([(metric, *figures)], columns=["metric", "value", "low", "high", "baseline"])
+    parts = pd.DataFrame(slices, columns=["slice", "value", "low", "high", "baseline"])
     verdicts = judge_figures(gate, classification, table, parts, pd.DataFrame(calibration))
     return [verdict.rule for verdict in verdicts if not verdict.passed]
 
@@ -39,8 +39,12 @@ def failed(gate, classification, figures, slices=(), calibration=CALIBRATION):
         ((0.52, 0.49, 0.55, 0.5), [], ["better than guessing", "minimum"]),
         ((0.72, 0.68, 0.76, 0.5), [], ["minimum"]),
         ((0.99, 0.98, 1.0, 0.5), [], ["not too good to be true"]),
-        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.5, 0.69)], ["slice a = 1"]),
-        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.4, 0.71)], []),  # it may be as good as all: too few cases to tell
+        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.5, 0.69, 0.5)], ["slice a = 1"]),
+        (
+            (0.8, 0.75, 0.85, 0.5),
+            [("a = 1", 0.6, 0.4, 0.71, 0.5)],
+            [],
+        ),  # it may be as good as all: too few cases to tell
     ],
 )
 def test_classes_are_judged_by_the_end_of_the_interval_that_counts(figures, slices, rules):
@@ -54,7 +58,8 @@ def test_classes_are_judged_by_the_end_of_the_interval_that_counts(figures, slic
         ((5.0, 4.5, 6.5, 9.0), [], ["minimum"]),
         ((1.0, 0.5, 1.5, 9.0), [], ["not too good to be true"]),
         ((5.0, 4.5, 5.5, 5.2), [], ["better than guessing"]),
-        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 6.0, 5.6, 6.5)], ["slice a = 1"]),
+        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 6.0, 5.6, 6.5, 5.0)], ["slice a = 1"]),
+        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 60.0, 56.0, 65.0, 90.0)], []),  # large amounts, large errors
     ],
 )
 def test_amounts_are_judged_the_other_way_round(figures, slices, rules):

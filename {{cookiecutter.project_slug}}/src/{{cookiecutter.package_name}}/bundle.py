@@ -1,0 +1,80 @@
+"""A version with all that answering needs: for the gate, the service, batch prediction and images.
+
+Features are made by features.py as it was when the model was trained. It is read from git, not from the registry:
+what the registry holds is data, and is never run.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from . import registry
+from .contract import Contract, convert
+from .files import CONTRACT, FEATURES, MODEL, PROFILE, InputError, first_line, read_config
+from .lineage import committed
+from .model import load_model, predict
+
+MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
+
+
+@dataclass
+class Bundle:
+    """A version in memory. facts: its commit, the md5 of what it comes from, and its figures."""
+
+    version: str
+    facts: dict[str, str]
+    contract: Contract
+    model: Pipeline
+    make_features: MakeFeatures
+    profile: dict[str, Any]
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model.predict` does."""
+        inputs = {name: convert(rows[name], self.contract.columns[name]) for name in self.contract.inputs}
+        return predict(self.model, self.make_features(pd.DataFrame(inputs, index=rows.index), self.contract))
+
+
+def run_features(source: bytes, name: str) -> MakeFeatures:
+    """Give make_features of a features.py. Raises InputError when it does not run with today's package."""
+    module = ModuleType(f"{__package__}.{name.replace('.', '_')}")
+    try:
+        exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102  the team's own code
+        make: MakeFeatures = module.__dict__["make_features"]
+    except (ImportError, KeyError, SyntaxError) as error:
+        raise InputError(f"{name} does not run with today's package: {first_line(error)}.") from None
+    return make
+
+
+def load_version(client: Any, version: Any) -> Bundle:
+    """Load a version from the registry. Raises InputError when a file was changed or its commit is not here."""
+    folder = registry.model_folder(client, version)
+    revision = version.tags["git_commit"]
+    path = f"src/{__package__}/{FEATURES}"
+    source = committed(revision, path)
+    if source is None:
+        raise InputError(
+            f"Commit {revision[:7]} of version {version.version} is not in this repository: `git fetch --unshallow`, "
+            "or `make rollback` to a version whose commit is."
+        )
+    facts = {name: value for name, value in version.tags.items() if name in ("git_commit", "figures") or "md5" in name}
+    return _load(folder, run_features(source, f"{path} at {revision[:7]}"), str(version.version), facts)
+
+
+def _load(folder: Path, make_features: MakeFeatures, version: str, facts: dict[str, str]) -> Bundle:
+    contract, model = read_config(Contract, folder / CONTRACT.name), load_model(folder / MODEL.name)
+    profile = json.loads((folder / PROFILE.name).read_text(encoding="utf-8"))
+    return Bundle(version, facts, contract, model, make_features, profile)
+
+
+def load_champion(client: Any) -> Bundle:
+    """Load the version in use. Raises InputError when there is none."""
+    version = registry.champion(client)
+    if version is None:
+        raise InputError("There is no champion yet; `make release` makes one.")
+    return load_version(client, version)
