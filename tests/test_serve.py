@@ -3,18 +3,21 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from conftest import commit_change, fork
+from conftest import Repository, commit_change, fork
 from playwright.sync_api import sync_playwright
 
 TOOL = "flight-delays"
@@ -38,16 +41,17 @@ class Service:
             self.port = free.getsockname()[1]
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         clean |= {"PATH": f"{repository.path}/.venv/bin:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-        settings = {"SERVE_PORT": str(self.port), "SERVE_POLL_SECONDS": "1"}
+        settings = {"SERVE_PORT": str(self.port), "SERVE_POLL_SECONDS": "1", "SERVE_OPEN": "true"}
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115  a pipe that nobody reads would fill up and stop the service
         self.process = subprocess.Popen(
-            [TOOL, "serve"], cwd=repository.path, env=clean | settings | environment, stderr=subprocess.PIPE
+            [TOOL, "serve"], cwd=repository.path, env=clean | settings | environment, stdout=self.log, stderr=self.log
         )
         for _ in range(300):
             try:
                 if self.ask("/health")[0] == 200:
                     return
             except OSError:
-                assert self.process.poll() is None, self.process.stderr.read().decode()
+                assert self.process.poll() is None, self.said()
                 time.sleep(0.2)
         raise AssertionError("the service did not start")
 
@@ -64,10 +68,14 @@ class Service:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read().decode())
 
+    def said(self):
+        """Give all that the service has printed."""
+        self.log.seek(0)
+        return self.log.read().decode()
+
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
         self.process.wait(40)
-        self.process.stderr.close()
 
 
 @contextmanager
@@ -106,7 +114,8 @@ def test_a_row_is_answered_logged_and_traced_to_the_training_data(service, repos
     assert "data/train.parquet md5" in printed
 
 
-def test_the_service_answers_every_test_row_like_the_pipeline(service, repository):
+@pytest.mark.parametrize("size", [90, 900], ids=["fast path", "pipeline"])
+def test_the_service_answers_every_test_row_like_the_pipeline(service, repository, size):
     code = """
 import json, pandas as pd
 rows = pd.read_parquet("data/test.parquet").drop(columns="late")
@@ -115,8 +124,9 @@ print(pd.read_parquet("reports/predictions.parquet")["probability_True"].to_json
 """
     rows, expected = (json.loads(line) for line in repository.run("python", "-c", code).splitlines()[-2:])
     found = []
-    for start in range(0, len(rows), 900):
-        status, answers = service.ask("/predict", rows[start : start + 900])
+    assert "few rows take the fast path" in service.said()
+    for start in range(0, len(rows), size):
+        status, answers = service.ask("/predict", rows[start : start + size])
         assert status == 200
         found += [answer["probabilities"]["True"] for answer in answers]
     assert found == pytest.approx(expected, abs=1e-12)
@@ -140,7 +150,10 @@ def test_the_interface_is_described_with_the_contracts_columns(service):
         ([ROW, ROW | {"distance": "far"}], "1.distance", "valid integer"),
         ([], "", "at least 1 item"),
         ([ROW] * 1001, "", "at most 1000 items"),
-        (b"[{", "2", "JSON"),
+        (b"[{", "", "Invalid JSON"),
+        (b"\xff\xfe", "", "Invalid JSON"),
+        ([ROW | {"scheduled_departure": "tomorrow"}], "0.scheduled_departure", "a valid datetime"),
+        ([ROW | {"distance": 10**19}], "0.distance", "less than or equal to"),
     ],
 )
 def test_rows_that_break_the_contract_are_refused_with_field_found_and_expected(service, rows, field, expected):
@@ -186,8 +199,10 @@ def test_a_domain_expert_asks_and_answers_in_the_browser(service, tmp_path):
         answer = page.locator("#answer")
         answer.wait_for()
         assert "of 100 such cases (version 1)" in answer.inner_text()
-        page.get_by_label("what really happened").select_option("true")
-        page.get_by_role("button", name="Send").click()
+        page.get_by_text("What drove it:").wait_for()
+        assert "humidity unknown instead of the usual" in answer.inner_text()
+        page.get_by_label("Comment").fill("it rained")
+        page.get_by_role("button", name="That was wrong").click()
         page.get_by_text("Thank you.").wait_for()
         page.get_by_label("humidity").fill("300")
         page.get_by_role("button", name="Predict").click()
@@ -197,10 +212,12 @@ def test_a_domain_expert_asks_and_answers_in_the_browser(service, tmp_path):
 
 
 def test_a_wrong_key_is_refused_and_limits_hold(repository):
-    digest = hashlib.sha256(b"open sesame").hexdigest()
-    with serving(repository, SERVE_KEYS=digest, SERVE_MOST_BYTES="2000", SERVE_REQUESTS_PER_MINUTE="9") as service:
+    known, old = (hashlib.sha256(key).hexdigest() for key in (b"open sesame", b"worn out"))
+    keys = f"{known} {old}:2020-12-31"
+    with serving(repository, SERVE_KEYS=keys, SERVE_MOST_BYTES="2000", SERVE_REQUESTS_PER_MINUTE="9") as service:
         assert service.ask("/predict", [ROW])[0] == 401
         assert service.ask("/predict", [ROW], **{"X-API-Key": "open"})[0] == 401
+        assert service.ask("/predict", [ROW], **{"X-API-Key": "worn out"})[0] == 401
         key = {"X-API-Key": "open sesame"}
         assert service.ask("/predict", [ROW], **key)[0] == 200
         assert service.ask("/predict", [ROW] * 50, **key)[0] == 413
@@ -211,7 +228,10 @@ def test_a_wrong_key_is_refused_and_limits_hold(repository):
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"SERVE_HOST": "0.0.0.0"}, "SERVE_KEYS is empty; expected the SHA-256 digests"),
+        ({"SERVE_HOST": "0.0.0.0", "SERVE_OPEN": "true"}, "There are no API keys and SERVE_HOST is 0.0.0.0"),
+        ({}, "or, on 127.0.0.1 only, SERVE_OPEN=true to do without"),
+        ({"SERVE_KEYS": "open sesame"}, "SERVE_KEYS holds open...; expected SHA-256 digests"),
+        ({"SERVE_MODEL": "data"}, "data holds no exported version"),
         ({"SERVE_PORT": "high"}, "SERVE_PORT is 'high'; expected a valid integer"),
     ],
 )
@@ -219,11 +239,15 @@ def test_an_unsafe_or_wrong_setting_is_named(repository, environment, sentence):
     assert sentence in repository.run(TOOL, "serve", fails=True, **environment)
 
 
-def test_no_answer_is_lost_when_the_service_is_killed_under_load(repository, tmp_path):
-    database = f"sqlite:///{tmp_path}/log.db"
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_no_answer_is_lost_when_the_service_is_killed_under_load(repository, tmp_path, kind, request):
+    """Killed twenty times in all."""
+    database = f"sqlite:///{tmp_path}/log.db" if kind == "sqlite" else request.getfixturevalue("postgres")[0]
+    folder = tmp_path / "version"
+    repository.run(TOOL, "export", str(folder))
     answered = []
-    for _ in range(3):
-        service = Service(repository, DATABASE_URL=database)
+    for _ in range(10):
+        service = Service(repository, DATABASE_URL=database, SERVE_MODEL=str(folder))
 
         def ask_on(service=service):
             while service.process.poll() is None:
@@ -235,11 +259,11 @@ def test_no_answer_is_lost_when_the_service_is_killed_under_load(repository, tmp
         threads = [threading.Thread(target=ask_on) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(2)
+        time.sleep(0.5)
         service.stop(signal.SIGKILL)
         for thread in threads:
             thread.join()
-    assert len(answered) > 50
+    assert len(answered) > 100
     with serving(repository, DATABASE_URL=database) as service:
         missing = [found for found in answered if service.ask(f"/predictions/{found}")[0] != 200]
     assert missing == []
@@ -254,10 +278,125 @@ def test_nothing_is_answered_that_can_not_be_logged(repository, tmp_path):
         other.execute("begin immediate")
         status, answer = service.ask("/predict", [ROW])
         assert (status, service.ask("/ready")[0]) == (503, 503)
-        assert "log can't be written to" in answer["detail"]
+        assert "The prediction log is out of use, so nothing is answered" in answer["detail"]
         other.execute("rollback")
         other.close()
         assert service.ask("/predict", [ROW])[0] == 200
+
+
+def test_a_full_disk_is_named_and_forgotten_once_there_is_space(repository, tmp_path):
+    with serving(repository, DATABASE_URL=f"sqlite:///{tmp_path}/log.db") as service:
+        assert service.ask("/predict", [ROW])[0] == 200
+        size = max(path.stat().st_size for path in tmp_path.iterdir())
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        statuses = [service.ask("/predict", [ROW] * 900)[0] for _ in range(3)]
+        assert statuses[-1] == 503
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert service.ask("/predict", [ROW])[0] == 200
+
+
+def test_slow_and_endless_requests_are_cut_off(repository):
+    with serving(repository, SERVE_MOST_SECONDS="1", SERVE_MOST_BYTES="5000") as service:
+
+        def send(*parts):
+            """Send parts of a request with pauses between them; gives what comes back before the connection ends."""
+            with socket.create_connection(("127.0.0.1", service.port), timeout=15) as client:
+                try:
+                    for part in parts:
+                        client.sendall(part)
+                        time.sleep(0.5)
+                    return client.recv(10_000)
+                except OSError:
+                    return b""
+
+        head = b"POST /predict HTTP/1.1\r\nHost: here\r\n"
+        assert send(head, *[b"X: y\r\n"] * 20) == b""
+        assert b"408" in send(head + b"Content-Length: 100\r\n\r\n", *[b"["] * 5).splitlines()[0]
+        chunk = b"Transfer-Encoding: chunked\r\n\r\n" + b"1000\r\n" + b" " * 4096 + b"\r\n" * 1
+        assert b"413" in send(head + chunk, b"1000\r\n" + b" " * 4096 + b"\r\n").splitlines()[0]
+        assert service.ask("/predict", [ROW])[0] == 200
+
+
+def test_an_exported_version_is_served_without_mlflow_dvc_and_git(repository, tmp_path):
+    folder = tmp_path / "version"
+    repository.run(TOOL, "export", str(folder))
+    assert "is not empty; expected a new folder" in repository.run(TOOL, "export", str(folder), fails=True)
+    (tmp_path / "mlflow.py").write_text("raise SystemExit('MLflow is used')")
+    (tmp_path / "dvc.py").write_text("raise SystemExit('DVC is used')")
+    elsewhere = Repository(tmp_path)
+    (tmp_path / ".venv").symlink_to(repository.path / ".venv")
+    settings = {"SERVE_MODEL": "version", "DATABASE_URL": "sqlite:///log.db", "PYTHONPATH": str(tmp_path)}
+    with serving(elsewhere, **settings) as service:
+        status, (answer,) = service.ask("/predict", [ROW])
+        assert (status, answer["version"]) == (200, "1")
+        assert len(service.ask("/model")[1]["md5.train"]) == 32
+    with (folder / "features.py").open("a") as features:
+        features.write("# changed\n")
+    assert "features.py has been changed since" in elsewhere.run(
+        TOOL, "serve", fails=True, **settings, SERVE_OPEN="true"
+    )
+
+
+def test_features_of_a_teams_own_take_the_pipeline_and_answer_the_same(released, tmp_path):
+    repository = fork(released, tmp_path)
+    own = '        features["far"] = (rows["distance"] > 1000).astype("float64")\n    return pd.DataFrame'
+    commit_change(repository, "    return pd.DataFrame", own.removeprefix("    "), "src/flight_delays/features.py")
+    repository.run(TOOL, "release")
+    with serving(repository) as service:
+        assert "every row takes the pipeline: there is no equal fast path" in service.said()
+        assert service.ask("/predict", [ROW])[1][0]["version"] == "2"
+
+
+def test_the_log_of_the_service_is_json_without_what_people_sent(service):
+    service.ask("/predict", [ROW | {"dest": "SECRET"}])
+    service.ask("/predict", [ROW | {"pilot": "SECRET"}])
+    lines = [json.loads(line) for line in service.said().splitlines() if not line.startswith("serve")]
+    assert {"at", "path", "status", "milliseconds", "caller"} <= set(lines[-1])
+    assert "SECRET" not in service.said()
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """A PostgreSQL server on loopback, and how to stop and start it."""
+    found = shutil.which("pg_ctl") or next(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), None)
+    if found is None:
+        pytest.skip("install postgresql")
+    folder = tmp_path_factory.mktemp("postgres")
+    folder.chmod(0o777)
+    for parent in folder.parents[:2]:
+        parent.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def control(*words):
+        user = {"user": "postgres"} if os.getuid() == 0 else {}
+        subprocess.run(
+            [found, "-D", str(folder / "data"), "-w", *words], check=True, stdout=subprocess.DEVNULL, cwd="/", **user
+        )
+
+    control("initdb", "-o", "--auth=trust --username=log")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
+    start = ["start", "-o", options, "-l", str(folder / "log")]
+    control(*start)
+    yield f"postgresql+psycopg://log@127.0.0.1:{port}/postgres", control, start
+    control("stop", "-m", "immediate")
+
+
+def test_a_restart_of_postgresql_is_survived(repository, postgres):
+    url, control, start = postgres
+    with serving(repository, DATABASE_URL=url) as service:
+        assert service.ask("/predict", [ROW])[0] == 200
+        control("stop", "-m", "fast")
+        assert service.ask("/predict", [ROW])[0] == 503
+        assert service.ask("/ready")[0] == 503
+        assert service.ask("/health")[0] == 200
+        control(*start)
+        status, (answer,) = service.ask("/predict", [ROW])
+        assert status == 200
+        assert service.ask("/feedback", {"id": answer["id"], "outcome": False})[0] == 200
+        assert service.ask(f"/predictions/{answer['id']}")[1]["feedback"][0]["outcome"] is False
+        assert "version 1" in repository.run(TOOL, "trace", answer["id"], DATABASE_URL=url)
 
 
 def test_a_new_champion_takes_over_without_a_failed_request(released, tmp_path):

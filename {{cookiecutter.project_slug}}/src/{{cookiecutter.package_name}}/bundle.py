@@ -5,6 +5,7 @@ what the registry holds is data, and is never run.
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from sklearn.pipeline import Pipeline
 
 from . import registry
 from .contract import Contract, convert
-from .files import CONTRACT, FEATURES, MODEL, PROFILE, InputError, first_line, read_config
-from .lineage import committed
+from .files import CONTRACT, FEATURES, MODEL, PROFILE, InputError, first_line, read_config, say
+from .lineage import committed, md5
 from .model import load_model, predict
 
+NOTE = "version.json"  # of an exported version: its number, facts, and the md5 of each file
 MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
 
 
@@ -54,16 +56,54 @@ def run_features(source: bytes, name: str) -> MakeFeatures:
 def load_version(client: Any, version: Any) -> Bundle:
     """Load a version from the registry. Raises InputError when a file was changed or its commit is not here."""
     folder = registry.model_folder(client, version)
+    make = run_features(features_source(version), f"{FEATURES} at {version.tags['git_commit'][:7]}")
+    facts = {name: value for name, value in version.tags.items() if name in ("git_commit", "figures") or "md5" in name}
+    return _load(folder, make, str(version.version), facts)
+
+
+def features_source(version: Any) -> bytes:
+    """Give features.py as it was at a version's commit. Raises InputError when that is not in this repository."""
     revision = version.tags["git_commit"]
-    path = f"src/{__package__}/{FEATURES}"
-    source = committed(revision, path)
+    source = committed(revision, f"src/{__package__}/{FEATURES}")
     if source is None:
         raise InputError(
             f"Commit {revision[:7]} of version {version.version} is not in this repository: `git fetch --unshallow`, "
             "or `make rollback` to a version whose commit is."
         )
-    facts = {name: value for name, value in version.tags.items() if name in ("git_commit", "figures") or "md5" in name}
-    return _load(folder, run_features(source, f"{path} at {revision[:7]}"), str(version.version), facts)
+    return source
+
+
+def load_folder(folder: Path) -> Bundle:
+    """Load an exported version. Raises InputError when a file is missing or was changed since the export."""
+    try:
+        noted = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        facts = noted["facts"]
+        changed = [name for name, digest in noted["files"].items() if md5(folder / name) != digest]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder} holds no exported version: {first_line(error)}") from None
+    if changed:
+        raise InputError(f"{folder / changed[0]} has been changed since it was exported.")
+    return _load(folder, run_features((folder / FEATURES).read_bytes(), FEATURES), noted["version"], facts)
+
+
+def export(name: str, folder: Path) -> None:
+    """Write a version, by number or alias, into a new folder from which it is served without MLflow, DVC and git.
+
+    Raises InputError when the folder is not empty.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty; expected a new folder.")
+    client = registry.connect()
+    version = registry.find_version(client, name)
+    bundle, source = load_version(client, version), registry.model_folder(client, version)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (MODEL, CONTRACT, PROFILE):
+        shutil.copyfile(source / path.name, folder / path.name)
+    (folder / FEATURES).write_bytes(features_source(version))
+    files = {path.name: md5(path) for path in sorted(folder.iterdir())}
+    note = {"version": bundle.version, "facts": bundle.facts, "files": files}
+    (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    say("export", f"version {bundle.version}", folder)
 
 
 def _load(folder: Path, make_features: MakeFeatures, version: str, facts: dict[str, str]) -> Bundle:

@@ -105,6 +105,17 @@ def trace(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    version: Annotated[str, typer.Option(help="A version or an alias.")] = "champion",
+) -> None:
+    """Write a version into a folder, from which it is served without MLflow, DVC and git: SERVE_MODEL=FOLDER."""
+    from .bundle import export
+
+    export(version, folder)
+
+
+@app.command()
 def serve() -> None:
     """Answer requests with the champion; settings are environment variables (SERVE_PORT, DATABASE_URL ...)."""
     from .serve import serve

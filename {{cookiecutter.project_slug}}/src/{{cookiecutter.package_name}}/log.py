@@ -69,12 +69,11 @@ def now() -> datetime:
 def write_answers(log: Engine, rows: list[dict[str, Any]]) -> None:
     """Add answers in one transaction; returns when they are on disk. Raises SQLAlchemyError when they are not."""
     with log.begin() as transaction:
-        TABLES.create_all(transaction)
         transaction.execute(insert(ANSWERS), rows)
 
 
 def check_log(log: Engine) -> None:
-    """Take the lock that writing needs and let it go. Raises SQLAlchemyError when the log can't be written to."""
+    """Make the tables where there are none, and take the lock that writing needs. Raises SQLAlchemyError."""
     with log.begin() as transaction:
         TABLES.create_all(transaction)
         transaction.execute(delete(FEEDBACK).where(FEEDBACK.c.id < 0))

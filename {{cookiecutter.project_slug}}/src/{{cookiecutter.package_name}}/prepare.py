@@ -50,7 +50,8 @@ def need_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) 
 def profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
     """Describe (n, k) training rows column by column, as the reference for later drift tests.
 
-    Numbers by mean, standard deviation and a histogram over their deciles, everything else by the share of each value.
+    Numbers by mean, standard deviation, median and a histogram over their deciles, everything else by the share of
+    each value.
     """
     described: dict[str, Any] = {}
     for name in [*contract.names("feature"), contract.target]:
@@ -59,7 +60,8 @@ def profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
         if contract.columns[name].type in ("number", "integer") and len(values):
             numbers = values.to_numpy(float)
             edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 11)))
-            column |= {"mean": float(numbers.mean()), "std": float(numbers.std()), "edges": edges.tolist()}
+            column |= {"mean": float(numbers.mean()), "std": float(numbers.std()), "median": float(np.median(numbers))}
+            column["edges"] = edges.tolist()
             column["shares"] = (np.histogram(numbers, edges)[0] / len(numbers)).tolist()
         elif contract.columns[name].type in ("boolean", "category"):
             shares = values.astype("str").value_counts(normalize=True).sort_index()

@@ -2,11 +2,16 @@
 
 import hashlib
 import hmac
+import re
+from datetime import date
+from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .files import InputError, explain
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -16,18 +21,33 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    model: Path | None = Field(default=None, description="An exported folder, instead of the registry's champion")
     database_url: str = Field(default="sqlite:///.mlflow/predictions.db", validation_alias="DATABASE_URL")
-    keys: str = Field(default="", description="SHA-256 digests of the API keys, with spaces between them")
+    keys: str = Field(default="", description="SHA-256 digests of the API keys; DIGEST:2027-01-31 ends with that day")
+    keys_file: Path | None = None
+    open: bool = Field(default=False, description="Answer without keys, on loopback only")
     most_rows: int = Field(default=1000, ge=1)
     most_bytes: int = Field(default=2_000_000, ge=1000)
     most_seconds: float = Field(default=10, gt=0)
     requests_per_minute: int = Field(default=60_000, ge=1)
     poll_seconds: float = Field(default=5, gt=0)
 
-    def allows(self, key: str) -> bool:
-        """Say whether an API key is one of the known ones, in the same time for every wrong key."""
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        return any([hmac.compare_digest(digest, known) for known in self.keys.split()])  # noqa: C419  no early end
+    def digests(self) -> list[str]:
+        """List the digests of the keys, each with its last day behind a colon where it has one."""
+        return (self.keys + " " + (self.keys_file.read_text(encoding="utf-8") if self.keys_file else "")).split()
+
+
+def key_owner(key: str, digests: list[str], today: date) -> str | None:
+    """Say whom an API key belongs to, by the start of its digest; None where it is unknown or has expired.
+
+    Takes the same time for every wrong key.
+    """
+    digest, found = hashlib.sha256(key.encode()).hexdigest(), None
+    for known in digests:
+        same = hmac.compare_digest(digest, known[:64])
+        if same and today.isoformat() <= (known[65:] or "9999"):
+            found = f"key {digest[:8]}"
+    return found
 
 
 def read_settings() -> Settings:
@@ -37,9 +57,19 @@ def read_settings() -> Settings:
     except ValidationError as error:
         name, _, complaint = explain(error).partition(" ")
         raise InputError(f"environment: SERVE_{name.upper()} {complaint}") from None
-    if not settings.keys and settings.host not in ("127.0.0.1", "::1", "localhost"):
-        raise InputError(
-            f"SERVE_HOST is {settings.host}, which others can reach, and SERVE_KEYS is empty; expected the SHA-256 "
-            "digests of the API keys: printf %s KEY | sha256sum."
-        )
+    for digest in settings.digests():
+        if not re.fullmatch(r"[0-9a-f]{64}(:\d{4}-\d\d-\d\d)?", digest):
+            raise InputError(
+                f"SERVE_KEYS holds {digest[:12]}...; expected SHA-256 digests (printf %s KEY | sha256sum), "
+                "each with :YYYY-MM-DD behind it where the key ends."
+            )
     return settings
+
+
+def need_keys(settings: Settings) -> None:
+    """Raise InputError when anybody could ask, unless that is wanted and nobody else can reach the service."""
+    if not settings.digests() and not (settings.open and settings.host in LOOPBACK):
+        raise InputError(
+            f"There are no API keys and SERVE_HOST is {settings.host}; set SERVE_KEYS or SERVE_KEYS_FILE to their "
+            "SHA-256 digests (printf %s KEY | sha256sum), or, on 127.0.0.1 only, SERVE_OPEN=true to do without."
+        )

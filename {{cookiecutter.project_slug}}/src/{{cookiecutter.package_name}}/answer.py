@@ -1,0 +1,211 @@
+"""From rows to logged answers: what a request may hold, what is answered, what is unusual, what drove it.
+
+Requests that wait are answered together: one pass through the model, one transaction of the log.
+"""
+
+import queue
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from sqlalchemy import Engine
+
+from .bundle import Bundle
+from .contract import Column, Contract
+from .fast import FastPredict, Row, typed_table
+from .log import check_log, now, write_answers
+
+TYPES: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "datetime": datetime}
+FEW = 100  # rows; with more, the pipeline is as fast as the fast path
+
+
+@dataclass
+class Job:
+    """Rows of one request on their way through the worker; `done` gets the answers or the error."""
+
+    rows: list[Row]
+    caller: str
+    done: "Future[list[dict[str, Any]]]" = field(default_factory=Future)
+
+
+def row_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
+    """Make the model of a request's row from the contract: types, ranges, values, units, descriptions, examples."""
+    fields: dict[str, Any] = {}
+    for number, (name, column) in enumerate(contract.columns.items()):
+        if column.role not in ("key", "time", "feature"):
+            continue
+        kind = Literal[tuple(column.values)] if column.values else TYPES.get(column.type, str)
+        optional = column.nullable or column.role == "key"
+        limits: dict[str, Any] = {"ge": column.min, "le": column.max}
+        if column.type == "integer":  # what 64 bits hold
+            limits = {"ge": max(column.min or -(2**63), -(2**63)), "le": min(column.max or 2**63 - 1, 2**63 - 1)}
+        example = typical(column, profile.get(name, {}))
+        fields[f"column_{number}"] = (
+            kind | None if optional else kind,
+            Field(
+                default=None if optional else ...,
+                alias=name,
+                allow_inf_nan=False if column.type == "number" else None,
+                description=f"{column.description} [{column.unit}]" if column.unit else column.description,
+                examples=None if example is None else [example],
+                **limits,
+            ),
+        )
+    return create_model("Row", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def feedback_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
+    """Make the model of feedback: which prediction, and what really happened, as in the target."""
+    column = contract.columns[contract.target]
+    outcome: Any = TYPES.get(column.type, str)
+    if column.type == "category":
+        outcome = Literal[tuple(column.values or profile[contract.target]["shares"])]
+    return create_model(
+        "Feedback",
+        __config__=ConfigDict(extra="forbid"),
+        id=(str, Field(pattern="^[0-9a-f]{32}$", description="The id that came with the prediction")),
+        outcome=(outcome, Field(description=f"What really happened: {contract.target}")),
+        comment=(str, Field(default="", max_length=2000)),
+    )
+
+
+def typical(column: Column, known: dict[str, Any]) -> Any:
+    """Give the median or the most frequent value of the training data; None where most are missing."""
+    if known.get("missing_share", 1) > 0.5:
+        return None
+    if "median" in known:
+        return round(known["median"]) if column.type == "integer" else known["median"]
+    if known.get("shares"):
+        value = max(known["shares"], key=known["shares"].get)
+        return value == "True" if column.type == "boolean" else value
+    return None
+
+
+def unusual(row: Row, profile: dict[str, Any]) -> list[str]:
+    """List what the training data never held, though the contract allows it."""
+    found = []
+    for name, value in row.items():
+        known = profile.get(name)
+        if known is None or value is None:
+            continue
+        if known.get("edges") and not known["edges"][0] <= value <= known["edges"][-1]:
+            found.append(f"{name} {value} is outside {known['edges'][0]:g} to {known['edges'][-1]:g}")
+        elif not known.get("edges") and str(value) not in known.get("shares", [str(value)]):
+            found.append(f"{name} {value} was never seen in training")
+    return found
+
+
+def predict_rows(bundle: Bundle, fast: FastPredict | None, rows: list[Row]) -> tuple[list[Any], np.ndarray]:
+    """Predict rows: the predictions, and (n, c) probabilities or (n, 0) for amounts."""
+    if fast is None or len(rows) > FEW:
+        table = bundle.predict(typed_table(rows, bundle))
+        return table["prediction"].tolist(), table.iloc[:, 1:].to_numpy(float)
+    found = fast(rows)
+    if not bundle.contract.is_classification:
+        return found[:, 0].tolist(), found[:, :0]
+    return bundle.model.classes_[found.argmax(axis=1)].tolist(), found
+
+
+def answer(bundle: Bundle, fast: FastPredict | None, rows: list[Row]) -> list[dict[str, Any]]:
+    """Answer rows that the row model has accepted; each answer has an id of its own."""
+    predictions, probabilities = predict_rows(bundle, fast, rows)
+    classes = [str(name) for name in getattr(bundle.model, "classes_", [])]
+    return [
+        {
+            "id": uuid.uuid4().hex,
+            "version": bundle.version,
+            "prediction": prediction,
+            "probabilities": dict(zip(classes, given, strict=False)),
+            "unusual": unusual(row, bundle.profile),
+        }
+        for row, prediction, given in zip(rows, predictions, probabilities.tolist(), strict=True)
+    ]
+
+
+def drivers(bundle: Bundle, fast: FastPredict | None, row: Row) -> list[dict[str, Any]]:
+    """Say what drove an answer: how it differs from the answer for a row with one column as it typically is.
+
+    The difference is in the probability of the predicted class, or in the amount. The largest three are given.
+    """
+    columns = bundle.contract.columns
+    instead = {
+        name: value
+        for name in bundle.contract.names("feature")
+        if (value := typical(columns[name], bundle.profile.get(name, {}))) is not None and value != row.get(name)
+    }
+    predictions, found = predict_rows(bundle, fast, [row, *({**row, name: value} for name, value in instead.items())])
+    figures = found[:, found[0].argmax()] if found.shape[1] else np.array(predictions, dtype=float)
+    effects = sorted(zip(instead, figures[0] - figures[1:], strict=True), key=lambda pair: -abs(pair[1]))
+    return [
+        {"column": name, "found": row.get(name), "typical": instead[name], "effect": float(effect)}
+        for name, effect in effects[:3]
+        if effect
+    ]
+
+
+def answer_and_log(batch: list[Job], bundle: Bundle, fast: FastPredict | None, log: Engine) -> None:
+    """Answer the jobs of a batch together and log the answers, then let the requests go on."""
+    rows = [row for job in batch for row in job.rows]
+    callers = [job.caller for job in batch for _ in job.rows]
+    answers, at = answer(bundle, fast, rows), now()
+    write_answers(
+        log,
+        [
+            {
+                **{name: given[name] for name in ("id", "version", "unusual")},
+                "at": at,
+                "caller": caller,
+                "inputs": {name: str(value) if isinstance(value, datetime) else value for name, value in row.items()},
+                "answer": {name: given[name] for name in ("prediction", "probabilities")},
+            }
+            for row, given, caller in zip(rows, answers, callers, strict=True)
+        ],
+    )
+    left = iter(answers)
+    for job in batch:
+        job.done.set_result([next(left) for _ in job.rows])
+
+
+def work(
+    jobs: "queue.Queue[Job | None]", current: Callable[[], tuple[Bundle, FastPredict | None]], log: Engine, most: int
+) -> None:
+    """Answer jobs until None comes: all that wait, together, up to `most` rows. A batch that fails is tried one by one.
+
+    The log's tables are looked for at the start and after each failure: the database may be another one by then.
+    """
+    sound, job = False, jobs.get()
+    while job is not None:
+        batch = [job]
+        while not jobs.empty() and sum(len(other.rows) for other in batch) < most:
+            if (job := jobs.get()) is None:
+                break
+            batch.append(job)
+        batch = [one for one in batch if one.done.set_running_or_notify_cancel()]  # some have waited for too long
+        for part in (batch, *([one] for one in batch)):
+            if not part or any(one.done.done() for one in part):
+                continue
+            try:
+                if not sound:
+                    check_log(log)
+                answer_and_log(part, *current(), log)
+                sound = True
+            except Exception as error:  # the request gets it and says what it means
+                sound = False
+                if len(part) == 1:
+                    part[0].done.set_exception(error)
+        if job is not None:
+            job = jobs.get()
+
+
+def in_utc(rows: list[Row]) -> list[Row]:
+    """Give times in UTC without a zone, as they are in the training data."""
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, datetime) and value.tzinfo:
+                row[name] = value.astimezone(UTC).replace(tzinfo=None)
+    return rows

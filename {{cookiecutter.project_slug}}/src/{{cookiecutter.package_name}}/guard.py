@@ -1,0 +1,137 @@
+"""What stands before every request of the service: keys, limits, counting and a line of log without personal data."""
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import prometheus_client as prometheus
+from fastapi import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .settings import Settings, key_owner
+
+OPEN = {"/", "/health", "/ready", "/docs", "/openapi.json"}  # what needs no key: it tells no data
+
+
+class JsonLines(logging.Formatter):
+    """Write each record as a line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line: time, level, what happened, and the facts that came with it."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        facts = {"at": at, "level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info and record.exc_info[1]:
+            facts["error"] = repr(record.exc_info[1])
+        return json.dumps(facts | getattr(record, "facts", {}))
+
+
+class Guard:
+    """ASGI middleware that refuses what is not allowed, and counts and notes what is answered."""
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, requests: prometheus.Counter, seconds: prometheus.Histogram
+    ) -> None:
+        """Stand before `app`."""
+        self.app, self.settings, self.requests, self.seconds = app, settings, requests, seconds
+        self.minute, self.seen, self.digests = 0, Counter[str](), settings.digests()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let the app do it, and note path, status, milliseconds and caller."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        refusal = self.refuse(scope)
+        try:
+            await (refusal(scope, receive, noted) if refusal else self.app(scope, self.limited(receive), noted))
+        finally:
+            taken = time.perf_counter() - started
+            path = getattr(scope.get("route"), "path", "other")  # the pattern: an id is no label
+            self.requests.labels(path, status).inc()
+            self.seconds.labels(path).observe(taken)
+            facts = {"path": path, "status": status, "milliseconds": round(taken * 1000, 2)}
+            logging.info("request", extra={"facts": facts | {"caller": scope.get("caller", "")}})
+
+    def refuse(self, scope: Scope) -> JSONResponse | None:
+        """Say no to an unknown key, too many requests or too many bytes."""
+        headers = dict(scope["headers"])
+        if scope["path"] in OPEN or scope["path"].startswith("/static"):
+            return None
+        minute = int(time.time() // 60)
+        if minute != self.minute:  # a file with keys may have changed as well
+            self.minute, self.seen, self.digests = minute, Counter(), self.settings.digests()
+        key = headers.get(b"x-api-key", b"").decode("latin-1")
+        caller = key_owner(key, self.digests, datetime.now(UTC).date()) if self.digests else "local"
+        if caller is None:
+            return JSONResponse({"detail": "The header X-API-Key holds no key that is known and valid today."}, 401)
+        scope["caller"] = caller
+        self.seen[caller] += 1
+        if self.seen[caller] > self.settings.requests_per_minute:
+            return JSONResponse({"detail": "Too many requests; try again in a minute."}, 429, {"Retry-After": "60"})
+        if int(headers.get(b"content-length", b"0")) > self.settings.most_bytes:
+            return JSONResponse({"detail": self.too_large()}, 413)
+        return None
+
+    def too_large(self) -> str:
+        """Say how much is allowed."""
+        return f"The request is larger than {self.settings.most_bytes} bytes."
+
+    def limited(self, receive: Receive) -> Receive:
+        """Receive no more bytes than are allowed, and no longer."""
+        size, deadline = 0, time.monotonic() + self.settings.most_seconds
+
+        async def receive_some() -> Message:
+            nonlocal size
+            if size < 0:  # all is there: what is waited for now is that the client goes away
+                return await receive()
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "The request came too slowly.") from None
+            size += len(message.get("body", b""))
+            if size > self.settings.most_bytes:
+                raise HTTPException(413, self.too_large())
+            if not message.get("more_body"):
+                size = -1
+            return message
+
+        return receive_some
+
+
+def impatient(seconds: float) -> type[HttpToolsProtocol]:
+    """Make uvicorn hang up on a client whose headers take too long, which uvicorn itself waits for without end."""
+
+    class Impatient(HttpToolsProtocol):
+        patience: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.wait_for_headers()
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self.wait_for_headers()
+
+        def on_headers_complete(self) -> None:
+            if self.patience:
+                self.patience.cancel()
+            super().on_headers_complete()
+
+        def wait_for_headers(self) -> None:
+            if self.patience:
+                self.patience.cancel()
+            self.patience = self.loop.call_later(seconds, self.transport.close)
+
+    return Impatient
