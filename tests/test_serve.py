@@ -1,6 +1,7 @@
 """The service in use: asked, overloaded, killed, and followed back from one answer to the training data."""
 
 import hashlib
+import http.client
 import json
 import os
 import resource
@@ -13,8 +14,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 from conftest import Repository, commit_change, fork
@@ -30,6 +33,32 @@ ROW = {
     "temperature": 5.5,
     "visibility": 10,
 }
+
+
+ODD = [
+    None, True, -1, 0, 1e308, 10**400, -0.0, "", " ", "\x00", "ü" * 5000, "2013-03-01", "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00", [], [[]], {}, {"carrier": "B6"}, float("nan"), float("inf"),
+]  # fmt: skip
+
+
+def odd_bodies(count):
+    """Make bodies of requests: rows and feedback with odd values, names and shapes, and with bytes changed."""
+    random = Random(0)
+    for _ in range(count):
+        row = dict(ROW)
+        for _ in range(random.randint(1, 3)):
+            row[random.choice([*ROW, "humidity", "flight_id", "odd"])] = random.choice(ODD)
+        said = {
+            "id": random.choice(["0" * 32, "x", *ODD]),
+            "outcome": random.choice(ODD),
+            "comment": random.choice(ODD),
+        }
+        path = random.choice(["/predict", "/predict", "/predict", "/feedback"])
+        body = json.dumps(said if path == "/feedback" else random.choice([[row], [row, ROW], row, ODD])).encode()
+        if random.random() < 0.3:
+            start = random.randrange(len(body))
+            body = body[:start] + random.randbytes(random.randint(0, 4)) + body[start + random.randint(0, 4) :]
+        yield path, body
 
 
 class Service:
@@ -231,7 +260,7 @@ def test_a_wrong_key_is_refused_and_limits_hold(repository):
         ({"SERVE_HOST": "0.0.0.0", "SERVE_OPEN": "true"}, "There are no API keys and SERVE_HOST is 0.0.0.0"),
         ({}, "or, on 127.0.0.1 only, SERVE_OPEN=true to do without"),
         ({"SERVE_KEYS": "open sesame"}, "SERVE_KEYS holds open...; expected SHA-256 digests"),
-        ({"SERVE_MODEL": "data"}, "data holds no exported version"),
+        ({"SERVE_MODEL": "data", "SERVE_OPEN": "true"}, "data holds no exported version"),
         ({"SERVE_PORT": "high"}, "SERVE_PORT is 'high'; expected a valid integer"),
     ],
 )
@@ -337,10 +366,20 @@ def test_an_exported_version_is_served_without_mlflow_dvc_and_git(repository, tm
     )
 
 
-def test_features_of_a_teams_own_take_the_pipeline_and_answer_the_same(released, tmp_path):
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rows[name].dt.hour + rows[name].dt.minute / 60", "rows[name].dt.hour * 1.0"),
+        (
+            "    return pd.DataFrame",
+            '    features["far"] = (rows["distance"] > 1000).astype("float64")\n    return pd.DataFrame',
+        ),
+    ],
+    ids=["another meaning", "another feature"],
+)
+def test_features_of_a_teams_own_take_the_pipeline(released, tmp_path, old, new):
     repository = fork(released, tmp_path)
-    own = '        features["far"] = (rows["distance"] > 1000).astype("float64")\n    return pd.DataFrame'
-    commit_change(repository, "    return pd.DataFrame", own.removeprefix("    "), "src/flight_delays/features.py")
+    commit_change(repository, old, new, "src/flight_delays/features.py")
     repository.run(TOOL, "release")
     with serving(repository) as service:
         assert "every row takes the pipeline: there is no equal fast path" in service.said()
@@ -356,31 +395,30 @@ def test_the_log_of_the_service_is_json_without_what_people_sent(service):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     """A PostgreSQL server on loopback, and how to stop and start it."""
     found = shutil.which("pg_ctl") or next(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), None)
     if found is None:
         pytest.skip("install postgresql")
-    folder = tmp_path_factory.mktemp("postgres")
-    folder.chmod(0o777)
-    for parent in folder.parents[:2]:
-        parent.chmod(0o755)
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to PostgreSQL's user
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
     def control(*words):
-        user = {"user": "postgres"} if os.getuid() == 0 else {}
         subprocess.run(
             [found, "-D", str(folder / "data"), "-w", *words], check=True, stdout=subprocess.DEVNULL, cwd="/", **user
         )
 
+    user = {"user": "postgres"} if os.getuid() == 0 else {}  # PostgreSQL refuses to run as root
+    shutil.chown(folder, user.get("user", os.getuid()))
     control("initdb", "-o", "--auth=trust --username=log")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
     start = ["start", "-o", options, "-l", str(folder / "log")]
     control(*start)
     yield f"postgresql+psycopg://log@127.0.0.1:{port}/postgres", control, start
     control("stop", "-m", "immediate")
+    shutil.rmtree(folder)
 
 
 def test_a_restart_of_postgresql_is_survived(repository, postgres):
@@ -397,6 +435,31 @@ def test_a_restart_of_postgresql_is_survived(repository, postgres):
         assert service.ask("/feedback", {"id": answer["id"], "outcome": False})[0] == 200
         assert service.ask(f"/predictions/{answer['id']}")[1]["feedback"][0]["outcome"] is False
         assert "version 1" in repository.run(TOOL, "trace", answer["id"], DATABASE_URL=url)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_ten_thousand_odd_requests_cause_no_fault(repository, tmp_path, kind, request):
+    database = f"sqlite:///{tmp_path}/log.db" if kind == "sqlite" else request.getfixturevalue("postgres")[0]
+    statuses = Counter()
+    with serving(repository, DATABASE_URL=database) as service:
+        client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+        for path, body in odd_bodies(5000):
+            client.request("POST", path, body, {"Content-Type": "application/json"})
+            response = client.getresponse()
+            response.read()
+            statuses[response.status] += 1
+        client.close()
+    print(dict(statuses))
+    assert statuses[200] > 100
+    assert set(statuses) <= {200, 404, 422}
+
+
+def test_the_interface_behaves_as_it_is_described(service):
+    address = f"http://127.0.0.1:{service.port}/openapi.json"
+    checks = "not_a_server_error,content_type_conformance,response_schema_conformance"
+    command = ["schemathesis", "run", address, "--checks", checks, "--max-examples", "100", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 def test_a_new_champion_takes_over_without_a_failed_request(released, tmp_path):

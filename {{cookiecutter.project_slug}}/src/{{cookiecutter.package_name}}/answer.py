@@ -9,10 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import Engine
 
 from .bundle import Bundle
@@ -20,7 +20,20 @@ from .contract import Column, Contract
 from .fast import FastPredict, Row, typed_table
 from .log import check_log, now, write_answers
 
-TYPES: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "datetime": datetime}
+
+def in_utc(time: datetime) -> datetime:
+    """Give a time in UTC without a zone, as the training data has it."""
+    if not 1700 <= time.year <= 2200:  # what pandas can hold
+        raise ValueError("a time between the years 1700 and 2200")
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+
+
+TYPES: dict[str, Any] = {
+    "number": float,
+    "integer": int,
+    "boolean": bool,
+    "datetime": Annotated[datetime, AfterValidator(in_utc)],
+}
 FEW = 100  # rows; with more, the pipeline is as fast as the fast path
 
 
@@ -65,11 +78,12 @@ def feedback_model(contract: Contract, profile: dict[str, Any]) -> type[BaseMode
     outcome: Any = TYPES.get(column.type, str)
     if column.type == "category":
         outcome = Literal[tuple(column.values or profile[contract.target]["shares"])]
+    finite: dict[str, Any] = {"allow_inf_nan": False} if outcome is float else {}
     return create_model(
         "Feedback",
         __config__=ConfigDict(extra="forbid"),
         id=(str, Field(pattern="^[0-9a-f]{32}$", description="The id that came with the prediction")),
-        outcome=(outcome, Field(description=f"What really happened: {contract.target}")),
+        outcome=(outcome, Field(description=f"What really happened: {contract.target}", **finite)),
         comment=(str, Field(default="", max_length=2000)),
     )
 
@@ -200,12 +214,3 @@ def work(
                     part[0].done.set_exception(error)
         if job is not None:
             job = jobs.get()
-
-
-def in_utc(rows: list[Row]) -> list[Row]:
-    """Give times in UTC without a zone, as they are in the training data."""
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, datetime) and value.tzinfo:
-                row[name] = value.astimezone(UTC).replace(tzinfo=None)
-    return rows

@@ -71,8 +71,11 @@ def _compiled(bundle: Bundle) -> FastPredict:
 
     trees = treelite.sklearn.import_model(bundle.model[-1])
     (_, encoder, coded), (_, _, plain) = bundle.model[0].transformers_[:2]
-    reads = [_category(codes) for codes in _codes(encoder, coded)] + [_number(name) for name in plain]
-    slots = [(name.partition(":")[0], read) for name, read in zip([*coded, *plain], reads, strict=True)]
+    inputs = bundle.contract.inputs
+    slots = [(name, _category(codes)) for name, codes in zip(coded, _codes(encoder, coded), strict=True)]
+    slots += [(name, _number()) if name in inputs else _part_of_time(name) for name in plain]
+    if not {name for name, _ in slots} <= set(inputs):
+        raise ValueError("features.py makes other features")
 
     def predict(rows: list[Row]) -> np.ndarray:
         matrix = np.array([[read(row.get(name)) for name, read in slots] for row in rows], dtype="float64")
@@ -99,11 +102,16 @@ def _category(codes: dict[Any, float]) -> Callable[[Any], float]:
     return lambda value: codes.get(value, np.nan)
 
 
-def _number(feature: str) -> Callable[[Any], float]:
-    """Read what features.py makes of a number, or of a time: its month, weekday and hour."""
-    read: Callable[[Any], float] = {
+def _number(read: Callable[[Any], float] = float) -> Callable[[Any], float]:
+    return lambda value: np.nan if value is None else read(value)
+
+
+def _part_of_time(feature: str) -> tuple[str, Callable[[Any], float]]:
+    """Give the column and the part of its times that a feature such as `departure:hour` holds."""
+    name, _, part = feature.rpartition(":")
+    parts: dict[str, Callable[[Any], float]] = {
         "month": lambda time: float(time.month),
         "weekday": lambda time: float(time.weekday()),
         "hour": lambda time: time.hour + time.minute / 60,
-    }.get(feature.partition(":")[2], float)
-    return lambda value: np.nan if value is None else read(value)
+    }
+    return name, _number(parts[part])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import queue
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,6 @@ from typing import Any
 
 import prometheus_client as prometheus
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.encoders import jsonable_encoder
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi_offline import FastAPIOffline
@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError, conlist
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import registry
-from .answer import Job, drivers, feedback_model, in_utc, row_model, typical, work
+from .answer import Job, drivers, feedback_model, row_model, typical, work
 from .bundle import Bundle, load_champion, load_folder
 from .fast import FastPredict, fast_predict
 from .files import say
@@ -117,12 +117,12 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         faults = [
             {
                 "field": ".".join(str(part) for part in fault["loc"]),
-                "found": None if fault["type"] == "missing" else fault["input"],
-                "expected": fault["msg"].replace("Input should be ", ""),
+                "found": None if fault["type"] == "missing" else str(fault["input"])[:100],
+                "expected": re.sub("^(Input should be|Value error,) ", "", fault["msg"]),
             }
             for fault in error.errors(include_url=False, include_context=False)[:20]
         ]
-        return JSONResponse(jsonable_encoder({"detail": faults}), 422)
+        return JSONResponse({"detail": faults}, 422)
 
     @app.exception_handler(SQLAlchemyError)
     async def explain_log(_: Request, __: SQLAlchemyError) -> Response:
@@ -135,8 +135,8 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     @app.post("/predict")
     async def predict(request: Request) -> Response:
         """Predict one row or many; each answer comes with an id for feedback and the model's version."""
-        rows = current.rows.validate_json(await request.body())
-        job = Job(in_utc([row.model_dump(by_alias=True) for row in rows]), request.scope["caller"])
+        rows = current.rows.validate_json(await body_of(request))
+        job = Job([row.model_dump(by_alias=True) for row in rows], request.scope["caller"])
         jobs.put(job)
         try:
             answers = await asyncio.wait_for(asyncio.wrap_future(job.done), settings.most_seconds)
@@ -153,7 +153,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     @app.get("/predictions/{prediction_id}")
     def show_prediction(prediction_id: str) -> dict[str, Any]:
         """Give a prediction as it was logged, with its feedback."""
-        found = read_answer(log, prediction_id)
+        found = read_answer(log, prediction_id) if re.fullmatch("[0-9a-f]{32}", prediction_id) else None
         if found is None:
             raise HTTPException(404, f"There is no prediction {prediction_id}.")
         return found
@@ -162,12 +162,12 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     def show_drivers(prediction_id: str) -> list[dict[str, Any]]:
         """Say which columns drove a prediction: what would change if one had its typical value."""
         (row,) = current.rows.validate_python([show_prediction(prediction_id)["inputs"]])
-        return drivers(current.bundle, current.fast, in_utc([row.model_dump(by_alias=True)])[0])
+        return drivers(current.bundle, current.fast, row.model_dump(by_alias=True))
 
     @app.post("/feedback")
     async def take_feedback(request: Request) -> dict[str, str]:
         """Say what became of a prediction."""
-        said = current.feedback.validate_json(await request.body())
+        said = current.feedback.validate_json(await body_of(request))
         if not await asyncio.to_thread(write_feedback, log, said.id, said.outcome, said.comment):
             raise HTTPException(404, f"There is no prediction {said.id}.")
         return {"detail": "Thank you."}
@@ -205,6 +205,14 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         return pages.get_template("serve.html").render(bundle=bundle, start=start, classes=classes)
 
     return app
+
+
+async def body_of(request: Request) -> bytes:
+    """Give what a request holds. Raises HTTPException at a character that PostgreSQL can't keep."""
+    body = await request.body()
+    if b"\\u0000" in body:
+        raise HTTPException(422, "The request holds the character \\u0000, which can't be logged.")
+    return body
 
 
 def serve() -> None:
