@@ -90,7 +90,9 @@ def rollback(
 
 @app.command()
 def trace(
-    name: Annotated[str, typer.Argument(help="A version, an alias, or a file with predictions.")] = "champion",
+    name: Annotated[
+        str, typer.Argument(help="A version, an alias, or a prediction's id or a file with predictions.")
+    ] = "champion",
     reproduce: Annotated[bool, typer.Option("--reproduce", help="Also run the pipeline again and compare.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the chain for machines.")] = False,
     data: Annotated[str, typer.Option(help="List the versions that come from this file or md5 instead.")] = "",
@@ -121,6 +123,27 @@ def serve() -> None:
     from .serve import serve
 
     serve()
+
+
+@app.command()
+def predict(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="CSV or Parquet files, or a folder of them.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="The file to write, CSV or Parquet; for several inputs a folder.")
+    ],
+    version: Annotated[str, typer.Option(help="The version to predict with.")] = "champion",
+    chunk_rows: Annotated[int, typer.Option(min=1, help="How many rows are in memory at once.")] = 100_000,
+) -> None:
+    """Predict files of any size with the champion; a run that was stopped goes on where it was.
+
+    Rows that break the contract go to OUTPUT.rejects.csv with the reason. OUTPUT.manifest.json says what OUTPUT was
+    made from, for `trace OUTPUT`. Example: predict new.csv predictions.csv
+    """
+    from .predict import predict
+
+    predict(inputs, output, version, chunk_rows)
 
 
 @app.command()

@@ -123,7 +123,7 @@ def convert(values: pd.Series, column: Column) -> pd.Series:
             return words.map(meaning).astype("boolean")
         case "datetime":
             if pd.api.types.is_datetime64_any_dtype(values):
-                times = pd.to_datetime(values, utc=True)
+                times = pd.to_datetime(values, utc=True, cache=False)  # the cache costs more than it saves here
             else:
                 words = values.astype("str")
                 times = pd.to_datetime(words, format=column.format or "ISO8601", errors="coerce", utc=True)
@@ -160,7 +160,16 @@ def violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd
     if key := contract.names("key"):
         repeated = rows.index[rows.duplicated(list(used))]
         found.append(_listed(repeated, ", ".join(key), "repeats an earlier row", rows.loc[repeated, key[0]]))
+    found = [part for part in found if len(part)] or found[:1]  # many are empty, and each costs time
     return typed, pd.concat([part.astype({"found": "str"}) for part in found], ignore_index=True)
+
+
+def rejected(rows: pd.DataFrame, broken: pd.DataFrame) -> pd.DataFrame:
+    """Give those of (n, m) raw rows that occur in the violations, (r, 1 + m): `reason` in front, its parts joined."""
+    reasons = (broken["column"] + " " + broken["rule"]).groupby(broken["index"]).agg("; ".join)
+    rejects = rows.loc[reasons.index]
+    rejects.insert(0, "reason", reasons, allow_duplicates=True)
+    return rejects
 
 
 def _listed(index: pd.Index, column: str, rule: str, found: pd.Series) -> pd.DataFrame:

@@ -40,6 +40,11 @@ def read_source(ingest: Ingest) -> pd.DataFrame:
         raise InputError(f"{path} can't be read: {first_line(error)}") from None
     if rows.empty:
         raise InputError(f"{path} holds no row; expected a table with at least one.")
+    return tidy(rows, path)
+
+
+def tidy(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Give (n, m) rows plain types and names without blanks. Raises InputError when a name is there twice."""
     rows.columns = rows.columns.map(str).str.strip()
     if not rows.columns.is_unique:
         twice = rows.columns[rows.columns.duplicated()][0]
@@ -60,8 +65,17 @@ def plain(values: pd.Series) -> pd.Series:
 
 def read_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
     """Read a CSV file as text with pandas' own options; numbers get a decimal point and no thousands separator."""
+    return plain_numbers(pd.read_csv(path, **csv_options(options)), options)
+
+
+def csv_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Say how pandas.read_csv gives every value as text: the options without those about numbers, and what is usual."""
     as_text = {name: value for name, value in options.items() if name not in ("decimal", "thousands")}
-    rows: pd.DataFrame = pd.read_csv(path, **{"dtype": str, "skipinitialspace": True, "index_col": False, **as_text})
+    return {"dtype": str, "skipinitialspace": True, "index_col": False, **as_text}
+
+
+def plain_numbers(rows: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
+    """Write the numbers in (n, m) columns of text with a decimal point and without a thousands separator."""
     thousands, decimal = options.get("thousands", ""), options.get("decimal", ".")
     if thousands or decimal != ".":
         for name in rows:

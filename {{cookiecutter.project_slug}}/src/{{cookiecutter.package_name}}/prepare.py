@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .contract import Contract, need_columns, need_unique_keys, read_contract, violations
+from .contract import Contract, need_columns, need_unique_keys, read_contract, rejected, violations
 from .files import PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, need, say, whole
 from .params import read_params
 
@@ -76,9 +76,7 @@ def prepare() -> None:
     raw = pd.read_parquet(need(RAW, "ingest"))
     need_columns(raw.columns, contract, str(RAW))
     typed, broken = violations(raw, contract)
-    reasons = (broken["column"] + " " + broken["rule"]).groupby(broken["index"]).agg("; ".join)
-    rejects = raw.loc[reasons.index]
-    rejects.insert(0, "reason", reasons, allow_duplicates=True)
+    rejects = rejected(raw, broken)
     with whole(REJECTS) as draft:
         rejects.to_csv(draft, index_label="row")
     if len(rejects) > params.max_rejected * len(raw):

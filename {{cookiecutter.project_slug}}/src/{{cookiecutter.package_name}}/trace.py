@@ -27,6 +27,7 @@ from ruamel.yaml import YAML
 from . import registry
 from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, REPORT, InputError, first_line
 from .lineage import committed, content_md5, git, is_on_a_branch, lock_files, locked, md5, provenance
+from .predict import MADE_BY, read_manifest
 
 # A model's bytes depend on the number of cores; its predictions, which are compared, do not. The report quotes git.
 UNSTABLE = (MODEL.as_posix(), REPORT.as_posix())
@@ -216,10 +217,27 @@ def find(client: Any, name: str) -> Any:
         return registry.find_version(client, found["version"])
     if not path.is_file():
         return registry.find_version(client, name)
+    if noted := read_manifest(path):
+        return predicted_by(client, path, noted)
     holding = registry.versions(client, f"tags.`md5.{PREDICTIONS.stem}` = '{md5(path)}'")
     if not holding:
         raise InputError(f"{path}, md5 {md5(path)}, holds the predictions of no version.")
     return registry.find_version(client, str(holding[0].version))
+
+
+def predicted_by(client: Any, path: Path, noted: dict[str, Any]) -> Any:
+    """Find the version that wrote a file of predictions. Raises InputError when its manifest says something else."""
+    version, found = registry.find_version(client, noted["version"]), md5(path)
+    differing = [f"its md5 is {found}, its manifest says {noted['output_md5']}"] if found != noted["output_md5"] else []
+    for name in MADE_BY:
+        if (said := version.tags.get(name)) != noted[name]:
+            differing.append(f"its manifest says {name} {noted[name]}, version {version.version} says {said}")
+    if differing:
+        raise InputError(f"The trace of {path} is broken:" + "".join(f"\n  {fault}" for fault in differing))
+    source = Path(noted["input"])
+    state = "" if source.is_file() and md5(source) == noted["input_md5"] else ", which is no longer there as it was"
+    print(f"{path} {noted['when']} from {source} md5 {noted['input_md5']}{state}", file=sys.stderr)
+    return version
 
 
 def versions_from(data: str) -> None:

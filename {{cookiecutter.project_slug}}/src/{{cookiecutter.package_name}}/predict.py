@@ -1,0 +1,248 @@
+"""Predict files of any size: chunk by chunk, each output whole or not at all, going on where a run was stopped.
+
+What is done of a file lies in .OUTPUT.parts, chunk by chunk, until all of it is there. Beside an output lies its
+manifest, which says what it was made from; it is written first, so that no output is ever without one.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import rich.progress
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from . import registry
+from .bundle import Bundle, load_champion, load_version
+from .contract import Contract, need_columns, rejected, violations
+from .files import InputError, first_line, say, whole
+from .ingest import csv_options, plain_numbers, tidy
+from .lineage import content_md5, md5
+from .params import read_params
+
+WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
+MADE_BY = ("git_commit", "md5.model")  # of the version's facts, what a manifest repeats
+INTEGERS = {kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())}
+ARROW = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
+
+
+def beside(output: Path) -> tuple[Path, Path, Path]:
+    """Name what belongs to an output: the manifest, the list of rejected rows, the folder of parts."""
+    return (
+        output.with_name(f"{output.name}.manifest.json"),
+        output.with_name(f"{output.name}.rejects.csv"),
+        output.with_name(f".{output.name}.parts"),
+    )
+
+
+def read_manifest(output: Path) -> dict[str, Any]:
+    """Read what an output was made from; empty where there is no manifest. Raises InputError when it is none."""
+    path = beside(output)[0]
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except ValueError:
+        raise InputError(f"{path} is not the manifest of a prediction; delete it and predict again.") from None
+
+
+def input_contract(contract: Contract, names: "pd.Index[str]") -> Contract:
+    """Give the part of a contract that rows to predict have to keep: the inputs, and the keys that are there.
+
+    These keys are features here, because only a table to learn from may not repeat a row.
+    """
+    columns = {
+        name: column.model_copy(update={"role": "feature"}) if column.role == "key" else column
+        for name, column in contract.columns.items()
+        if name in contract.inputs or (column.role == "key" and name in names)
+    }
+    return contract.model_copy(update={"columns": columns})
+
+
+def output_schema(bundle: Bundle, keys: list[str]) -> pa.Schema:
+    """Say which columns an output has: the keys, the prediction, for classes the probability of each."""
+    columns, classes = bundle.contract.columns, getattr(bundle.model, "classes_", [])
+    types = {name: ARROW.get(columns[name].type, pa.string()) for name in keys}
+    answer_type = columns[bundle.contract.target].type if len(classes) else "number"
+    types["prediction"] = ARROW.get(answer_type, pa.string())
+    return pa.schema(types | {f"probability_{name}": pa.float64() for name in classes})
+
+
+def read_chunks(
+    content: BinaryIO, path: Path, contract: Contract, options: dict[str, Any], size: int
+) -> Iterator[pd.DataFrame]:
+    """Read an open table in chunks of (size, m), indexed by row number; one of (0, m) when it has no row.
+
+    Raises InputError when the table can't be read.
+    """
+    first = 0
+    try:
+        if path.suffix.lower() == ".csv":
+            tables = pd.read_csv(content, **csv_options(options), chunksize=size)
+            chunks = (plain_numbers(table, options) for table in tables)
+        else:
+            file = pq.ParquetFile(content, pre_buffer=False, buffer_size=1 << 20)  # or memory grows with the file
+            names = file.schema_arrow.names
+            used = [name for name in names if name.strip() in contract.names("key", "time", "feature")]
+            if not set(contract.inputs) <= {name.strip() for name in used}:
+                used = names  # so that the error can list them all
+            empty = [file.schema_arrow.empty_table()]
+            batches = file.iter_batches(size, columns=used) if file.metadata.num_rows else empty
+            chunks = (batch.to_pandas(types_mapper=INTEGERS.get, ignore_metadata=True) for batch in batches)
+        for chunk in chunks:
+            rows = tidy(chunk, path)
+            rows.index += first
+            first += len(rows)
+            yield rows
+    except InputError:
+        raise
+    except Exception as error:  # each reader and codec has exceptions of its own
+        raise InputError(f"{path} can't be read: {first_line(error)}") from None
+
+
+def check(rows: pd.DataFrame, contract: Contract, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Part (n, m) raw rows into those that keep the contract, in its types, and the others with the reason.
+
+    Raises InputError when a column is missing.
+    """
+    wanted = input_contract(contract, rows.columns)
+    need_columns(rows.columns, wanted, str(path))
+    typed, broken = violations(rows, wanted)
+    rejects = rejected(rows, broken)
+    return typed.drop(index=rejects.index), rejects
+
+
+def write_part(rows: pd.DataFrame, rejects: pd.DataFrame, bundle: Bundle, part: Path) -> None:
+    """Predict (n, m) rows and write keys and answers; before that their rejects, so that a part is there with both."""
+    if len(rejects):
+        with whole(part.with_suffix(".csv")) as draft:
+            rejects.to_csv(draft, index_label="row")
+    keys = [name for name in bundle.contract.names("key") if name in rows]
+    table = output_schema(bundle, keys).empty_table()
+    if len(rows):
+        answers = pd.concat([rows[keys], bundle.predict(rows)], axis=1)
+        table = pa.Table.from_pandas(answers, table.schema, preserve_index=False).replace_schema_metadata()
+    with whole(part) as draft:
+        pq.write_table(table, draft)
+
+
+def write_parts(chunks: Iterator[pd.DataFrame], folder: Path, bundle: Bundle, path: Path) -> None:
+    """Write the parts that are not there yet. While one chunk is predicted, the next one is read and checked."""
+    with ThreadPoolExecutor(1) as worker:
+        busy: Future[None] | None = None
+        for number, rows in enumerate(chunks):
+            part = folder / f"{number:06}.parquet"
+            if not part.exists():
+                checked = check(rows, bundle.contract, path)
+                if busy:
+                    busy.result()
+                busy = worker.submit(write_part, *checked, bundle, part)
+        if busy:
+            busy.result()
+
+
+def join_parts(folder: Path, draft: Path, output: Path) -> dict[str, Any]:
+    """Write the answers of all parts into a draft of the output, and the list of rejects; say how many there are."""
+    parts, lists = sorted(folder.glob("*.parquet")), sorted(folder.glob("*.csv"))
+    with WRITERS[output.suffix.lower()](draft, pq.read_schema(parts[0])) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
+    reasons: Counter[str] = Counter()
+    _, rejects_path, _ = beside(output)
+    rejects_path.unlink(missing_ok=True)
+    if lists:
+        with whole(rejects_path) as list_draft, list_draft.open("w", encoding="utf-8", newline="") as text:
+            for part in lists:
+                rejects = pd.read_csv(part, dtype="str", keep_default_na=False)
+                rejects.to_csv(text, index=False, header=part == lists[0], lineterminator="\n")
+                reasons.update(rejects["reason"])
+    predicted = sum(pq.read_metadata(part).num_rows for part in parts)
+    return {"rows": predicted + reasons.total(), "predicted": predicted, "rejected": dict(reasons.most_common())}
+
+
+def predict_file(source: Path, output: Path, bundle: Bundle, chunk_rows: int, task: str) -> None:
+    """Predict one file. Raises InputError when it can't be read, or while another run writes the same output."""
+    manifest, rejects, parts = beside(output)
+    options = read_params().ingest.csv
+    made_from = {"version": bundle.version, "input_md5": md5(source), "csv": str(options)}
+    made_from |= {name: bundle.facts[name] for name in MADE_BY}
+    noted = read_manifest(output)
+    if made_from.items() <= noted.items() and output.exists() and md5(output) == noted["output_md5"]:
+        shutil.rmtree(parts, ignore_errors=True)
+        return say("predict", f"version {bundle.version} has predicted this input already", output)
+    folder = parts / content_md5(json.dumps([made_from, chunk_rows]))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        alone = FileLock(parts / "lock").acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"Another run is writing {output}; wait until it is done.") from None
+    with alone:
+        console = Console(stderr=True)
+        with rich.progress.open(
+            source, "rb", description=task, transient=True, console=console, disable=not console.is_terminal
+        ) as content:
+            try:
+                write_parts(read_chunks(content, source, bundle.contract, options, chunk_rows), folder, bundle, source)
+                if md5(source) != made_from["input_md5"]:
+                    raise InputError(f"{source} was changed while it was read; predict it again.")
+            except InputError:  # there is nothing to go on with
+                shutil.rmtree(parts)
+                raise
+        with whole(output) as draft:
+            counts = join_parts(folder, draft, output)
+            now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+            facts = made_from | {"input": str(source), "when": now, "output_md5": md5(draft)} | counts
+            with whole(manifest) as manifest_draft:
+                manifest_draft.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        shutil.rmtree(parts)
+    refused = counts["rows"] - counts["predicted"]
+    say("predict", f"{counts['rows']:,} rows, {refused:,} rejected, version {bundle.version}", output)
+    if refused:
+        worst, times = next(iter(counts["rejected"].items()))
+        say("", f"{worst} in {times:,} rows" + (", ..." if len(counts["rejected"]) > 1 else ""), rejects)
+
+
+def pairs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
+    """Say which file is predicted into which: one file into a file, several or a folder into a folder, name by name.
+
+    Raises InputError where an input is missing, a name has an unknown ending, or a file would be overwritten.
+    """
+    files: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; expected a CSV or Parquet file, or a folder of them.")
+        found = (
+            sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in WRITERS) if path.is_dir() else [path]
+        )
+        if not found:
+            raise InputError(f"{path} holds no file that ends in .csv or .parquet.")
+        files += found
+    into_folder = len(inputs) > 1 or inputs[0].is_dir()
+    if into_folder and (output.is_file() or output.suffix.lower() in WRITERS):
+        raise InputError(f"{output} is a file's name; expected a folder's for the outputs of several inputs.")
+    outputs = [output / file.name for file in files] if into_folder else [output]
+    for path in [*files, *outputs]:
+        if path.suffix.lower() not in WRITERS or path.is_dir():
+            raise InputError(f"{path} is no CSV or Parquet file; expected a name that ends in .csv or .parquet.")
+    written = [path for one in outputs for path in (one, *beside(one))]
+    for path, times in Counter(path.resolve() for path in [*files, *written]).items():
+        if times > 1:
+            raise InputError(f"{path} would be overwritten: it is an input, or two inputs have this name.")
+    return list(zip(files, outputs, strict=True))
+
+
+def predict(inputs: list[Path], output: Path, version: str, chunk_rows: int) -> None:
+    """Predict files with a version; files that it has predicted already are left as they are."""
+    files, client = pairs(inputs, output), registry.connect()
+    bundle = (
+        load_champion(client) if version == "champion" else load_version(client, registry.find_version(client, version))
+    )
+    for number, (source, target) in enumerate(files, start=1):
+        predict_file(source, target, bundle, chunk_rows, f"{source.name}, {number} of {len(files)}")
