@@ -340,7 +340,7 @@ def test_a_changed_file_in_a_folder_of_the_cache_is_named(released, tmp_path):
     assert re.search(r"data/photos has md5 \w+ \(b\) in the cache", printed)
 
 
-@pytest.mark.parametrize("name", ["model.skops", "contract.yaml", "params.yaml", "profile.json"])
+@pytest.mark.parametrize("name", ["model.skops", "contract.yaml", "params.yaml", "profile.json", "expected.json"])
 def test_a_changed_file_in_the_registry_is_named(released, name):
     (stored,) = (released.path / ".mlflow").rglob(f"release-*/{name}")
     with changed_byte(stored):

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from . import registry
 from .contract import Contract, convert
-from .files import CONTRACT, FEATURES, MODEL, PROFILE, InputError, first_line, read_config, say
+from .files import CONTRACT, EXPECTED, FEATURES, MODEL, PROFILE, InputError, first_line, read_config, say
 from .lineage import committed, md5
 from .model import load_model, predict
 
@@ -27,7 +27,11 @@ MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
 
 @dataclass
 class Bundle:
-    """A version in memory. facts: its commit, the md5 of what it comes from, and its figures."""
+    """A version in memory.
+
+    facts: its commit, the md5 of what it comes from, and its figures. profile: the training data, column by column.
+    expected: what it did on the test data, see `evaluate.expected`.
+    """
 
     version: str
     facts: dict[str, str]
@@ -35,6 +39,7 @@ class Bundle:
     model: Pipeline
     make_features: MakeFeatures
     profile: dict[str, Any]
+    expected: dict[str, Any]
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model.predict` does."""
@@ -97,7 +102,7 @@ def export(name: str, folder: Path) -> None:
     version = registry.find_version(client, name)
     bundle, source = load_version(client, version), registry.model_folder(client, version)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (MODEL, CONTRACT, PROFILE):
+    for path in (MODEL, CONTRACT, PROFILE, EXPECTED):
         shutil.copyfile(source / path.name, folder / path.name)
     (folder / FEATURES).write_bytes(features_source(version))
     files = {path.name: md5(path) for path in sorted(folder.iterdir())}
@@ -108,8 +113,8 @@ def export(name: str, folder: Path) -> None:
 
 def _load(folder: Path, make_features: MakeFeatures, version: str, facts: dict[str, str]) -> Bundle:
     contract, model = read_config(Contract, folder / CONTRACT.name), load_model(folder / MODEL.name)
-    profile = json.loads((folder / PROFILE.name).read_text(encoding="utf-8"))
-    return Bundle(version, facts, contract, model, make_features, profile)
+    profile, expected = (json.loads((folder / path.name).read_text(encoding="utf-8")) for path in (PROFILE, EXPECTED))
+    return Bundle(version, facts, contract, model, make_features, profile, expected)
 
 
 def load_champion(client: Any) -> Bundle:

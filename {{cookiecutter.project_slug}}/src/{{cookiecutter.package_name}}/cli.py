@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .files import InputError
+from .files import Alert, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -147,6 +147,23 @@ def predict(
 
 
 @app.command()
+def monitor(
+    since: Annotated[str, typer.Option(help="A date or a time, in UTC; without it, 30 days before --until.")] = "",
+    until: Annotated[str, typer.Option(help="Answers before this date or time count; without it, now.")] = "",
+) -> None:
+    """Compare what the champion was asked and answered with the training data, and its answers with the truth.
+
+    Writes reports/monitoring.html and reports/monitoring.json. The limits are in params.yaml under monitor. The exit
+    status is 2 when a person should look at something, with the reasons.
+
+    Example: monitor --since 2024-05-01 --until 2024-06-01
+    """
+    from .monitor import monitor
+
+    monitor(since, until)
+
+
+@app.command()
 def adopt(
     file: Annotated[Path, typer.Argument(help="The table: CSV with any delimiter and encoding, or Parquet.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
@@ -164,11 +181,14 @@ def adopt(
 
 
 def main() -> None:
-    """Run a command; what a person can correct becomes one sentence and exit status 1."""
+    """Run a command; what a person can correct becomes one sentence and exit status 1, an alert exit status 2."""
     try:
         app()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except Alert as alert:
+        print(alert, file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         if type(error).__module__.startswith("mlflow."):  # the store went away meanwhile
             sys.exit(f"error: the tracking store: {str(error).splitlines()[0]}")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from .lineage import earlier_version
 from .metrics import HIGHER_IS_BETTER, LEADING, intervals, score, six_digits
 from .model import load_model, predict
 from .params import Evaluate, read_params
+from .prepare import describe
 from .registry import log_evaluation
 from .report import write_report
 from .train import target_values
@@ -114,6 +116,18 @@ def judge(
     }
 
 
+def expected(predictions: pd.DataFrame, figures: pd.DataFrame) -> dict[str, Any]:
+    """Say what operation is to be compared with: how the predictions are distributed, and the figures.
+
+    predictions: (n, 1 + c). figures: value, low and high for each metric.
+    Of two classes it is the probability of the second that is described, which `of` names.
+    """
+    of = str(predictions.columns[2]) if len(predictions.columns) == 3 else "prediction"
+    kind = "category" if len(predictions.columns) > 3 else "number"
+    found = figures[["value", "low", "high"]].dropna().to_dict("index")
+    return {"prediction": {"of": of, **describe(predictions[of], kind)}, "figures": found}
+
+
 def evaluate() -> None:
     """Score models/model.skops on data/test.parquet and write the figures and the report."""
     contract, params = read_contract(), read_params().evaluate
@@ -135,6 +149,8 @@ def evaluate() -> None:
             table.to_csv(draft, index=False, lineterminator="\n")
     with whole(files.PREDICTIONS) as draft:
         pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
+    with whole(files.EXPECTED) as draft:
+        draft.write_text(json.dumps(expected(predictions, figures), indent=1) + "\n", encoding="utf-8")
     with whole(files.METRICS) as draft:
         draft.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     with whole(files.REPORT) as draft:

@@ -19,12 +19,15 @@ PROFILE = Path("data/profile.json")
 MODEL = Path("models/model.skops")
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.parquet")
+EXPECTED = Path("reports/expected.json")
 INTERVALS = Path("reports/intervals.csv")
 SLICES = Path("reports/slices.csv")
 CALIBRATION = Path("reports/calibration.csv")
 IMPORTANCE = Path("reports/importance.csv")
 REPORT = Path("reports/report.html")
 RELEASE_REPORT = Path("reports/release.html")
+MONITORING = Path("reports/monitoring.json")
+MONITORING_REPORT = Path("reports/monitoring.html")
 MODEL_CARD = Path("docs/model_card.md")
 DATA_CARD = Path("docs/data_card.md")
 FEATURES = "features.py"
@@ -34,6 +37,10 @@ Config = TypeVar("Config", bound=BaseModel)
 
 class InputError(Exception):
     """Something that a person can correct; the text says what, where, found, expected and what to type."""
+
+
+class Alert(Exception):
+    """Something that a person should look at; the text gives the reasons. The exit status is 2."""
 
 
 def read_config(model: type[Config], path: Path) -> Config:

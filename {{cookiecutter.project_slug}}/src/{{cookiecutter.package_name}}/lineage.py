@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
+from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
 
 
 def md5(path: Path) -> str:
@@ -60,7 +60,8 @@ def provenance(revision: str) -> dict[str, str]:
     Everything is read from git, so that it can be derived again at any time and compared with what was noted.
     """
     files = locked(revision)
-    digests = {path.stem: files.get(path.as_posix(), "") for path in (RAW, TRAIN, TEST, PROFILE, MODEL, PREDICTIONS)}
+    outputs = (RAW, TRAIN, TEST, PROFILE, MODEL, PREDICTIONS, EXPECTED)
+    digests = {path.stem: files.get(path.as_posix(), "") for path in outputs}
     for name, path in [("contract", CONTRACT), ("params", PARAMS), ("lock", "dvc.lock"), ("environment", "uv.lock")]:
         content = committed(revision, str(path))
         digests[name] = "" if content is None else content_md5(content)

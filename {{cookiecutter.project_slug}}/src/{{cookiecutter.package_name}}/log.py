@@ -3,6 +3,7 @@
 An answer is given only after the transaction that holds it is on disk. Many answers share a transaction.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,9 +18,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    cast,
     create_engine,
     delete,
     event,
+    func,
     insert,
     select,
 )
@@ -98,3 +101,41 @@ def read_answer(log: Engine, prediction_id: str) -> dict[str, Any] | None:
             return None
         said = connection.execute(select(FEEDBACK).where(FEEDBACK.c.prediction_id == prediction_id)).mappings()
         return dict(row) | {"feedback": [dict(entry) for entry in said]}
+
+
+def read_versions(log: Engine, since: datetime, until: datetime) -> dict[str, tuple[int, datetime, datetime]]:
+    """Say for each version how many answers it gave from since to before until, and when the first and the last."""
+    facts = select(ANSWERS.c.version, func.count(), func.min(ANSWERS.c.at), func.max(ANSWERS.c.at))
+    with log.begin() as transaction:
+        TABLES.create_all(transaction)
+        found = transaction.execute(
+            facts.where(ANSWERS.c.at >= since, ANSWERS.c.at < until).group_by(ANSWERS.c.version)
+        )
+        return {version: (rows, first, last) for version, rows, first, last in found}
+
+
+def read_lines(log: Engine, version: str, since: datetime, until: datetime, rows: int = 20_000) -> Iterator[bytes]:
+    """Give a version's answers as JSON lines, some rows at a time: objects with at, inputs and answer.
+
+    The database puts the lines together: a text per row is the fastest that leaves it, and needs no parsing here.
+    """
+    at, inputs, answer = cast(ANSWERS.c.at, String), cast(ANSWERS.c.inputs, Text), cast(ANSWERS.c.answer, Text)
+    lines = select('{"at":"' + at + '","inputs":' + inputs + ',"answer":' + answer + "}").where(
+        ANSWERS.c.version == version, ANSWERS.c.at >= since, ANSWERS.c.at < until
+    )
+    with log.connect().execution_options(yield_per=rows) as connection:
+        for some in connection.scalars(lines).partitions():
+            yield "\n".join(some).encode()
+
+
+def read_outcomes(log: Engine, version: str, since: datetime, until: datetime, most: int) -> list[dict[str, Any]]:
+    """List at, answer and outcome of a version's answers of which the outcome is known, at most the latest ones.
+
+    Where there is more than one feedback, the last counts.
+    """
+    last = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)
+    known = select(ANSWERS.c.at, ANSWERS.c.answer, FEEDBACK.c.outcome).join_from(FEEDBACK, ANSWERS)
+    known = known.where(FEEDBACK.c.id.in_(last), ANSWERS.c.version == version)
+    known = known.where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at.desc()).limit(most)
+    with log.connect() as connection:
+        return [dict(row) for row in connection.execute(known).mappings()]

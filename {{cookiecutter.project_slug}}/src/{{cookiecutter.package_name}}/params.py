@@ -90,6 +90,17 @@ class Gate(Section):
     behaviour: list[Behaviour] = []
 
 
+class Monitor(Section):
+    """When `monitor` alerts. Every value has a default: a team's params.yaml may be older than this section."""
+
+    chance: float = Field(default=0.01, gt=0, lt=1)
+    shift: float = Field(default=0.1, gt=0)
+    share: float = Field(default=0.05, gt=0, le=1)
+    quality: float = Field(default=0.02, ge=0)
+    labels: int = Field(default=100, ge=20)
+    milliseconds: float = Field(default=500, gt=0)
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -98,6 +109,7 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     gate: Gate
+    monitor: Monitor = Monitor()
 
 
 def read_params() -> Params:

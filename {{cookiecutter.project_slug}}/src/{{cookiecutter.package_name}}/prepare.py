@@ -14,6 +14,8 @@ from .contract import Contract, need_columns, need_unique_keys, read_contract, r
 from .files import PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, need, say, whole
 from .params import read_params
 
+QUANTILES = np.r_[0:1:101j, 0.001, 0.002, 0.005, 0.995, 0.998, 0.999]  # closer at the ends, where values are far apart
+
 
 def is_test(keys: pd.DataFrame, share: float) -> np.ndarray:
     """Say for each row whether it belongs to the test data.
@@ -47,27 +49,31 @@ def need_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) 
         raise InputError(f"{RAW}: the target '{target}' is always {classes[0]}; expected at least two {kind}.")
 
 
-def profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
-    """Describe (n, k) training rows column by column, as the reference for later drift tests.
+def describe(values: pd.Series, kind: str) -> dict[str, Any]:
+    """Describe (n,) values of one of the contract's types, as the reference for later drift tests.
 
-    Numbers by mean, standard deviation, median and a histogram over their deciles, everything else by the share of
-    each value.
+    Numbers by mean, standard deviation, median and quantiles: `edges` are values that occur, the first is the least and the
+    last the greatest, and `shares` says how many lie above the edge before and up to this one. Categories and booleans
+    by the share of each value.
     """
-    described: dict[str, Any] = {}
-    for name in [*contract.names("feature"), contract.target]:
-        values = rows[name].dropna()
-        column: dict[str, Any] = {"rows": len(rows), "missing_share": round(float(rows[name].isna().mean()), 6)}
-        if contract.columns[name].type in ("number", "integer") and len(values):
-            numbers = values.to_numpy(float)
-            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 11)))
-            column |= {"mean": float(numbers.mean()), "std": float(numbers.std()), "median": float(np.median(numbers))}
-            column["edges"] = edges.tolist()
-            column["shares"] = (np.histogram(numbers, edges)[0] / len(numbers)).tolist()
-        elif contract.columns[name].type in ("boolean", "category"):
-            shares = values.astype("str").value_counts(normalize=True).sort_index()
-            column["shares"] = {str(value): float(share) for value, share in shares.items()}
-        described[name] = column
-    return described
+    known = values.dropna()
+    column: dict[str, Any] = {"rows": len(values), "missing_share": round(float(values.isna().mean()), 6)}
+    if kind in ("number", "integer") and len(known):
+        numbers = known.to_numpy(float)
+        edges = np.unique(np.quantile(numbers, QUANTILES, method="inverted_cdf"))
+        column |= {"mean": float(numbers.mean()), "std": float(numbers.std()), "median": float(np.median(numbers))}
+        column["edges"] = edges.tolist()
+        column["shares"] = (np.bincount(np.searchsorted(edges, numbers)) / len(numbers)).tolist()
+    elif kind in ("boolean", "category"):
+        shares = known.astype("str").value_counts(normalize=True).sort_index()
+        column["shares"] = {str(value): float(share) for value, share in shares.items()}
+    return column
+
+
+def profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
+    """Describe (n, k) training rows column by column: the features and the target."""
+    names = [*contract.names("feature"), contract.target]
+    return {name: describe(rows[name], contract.columns[name].type) for name in names}
 
 
 def prepare() -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from .files import CONTRACT, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN, InputError, first_line
+from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN, InputError, first_line
 from .lineage import commit, content_md5, git, md5
 
 LOCAL_STORE = Path(".mlflow")
 EXPERIMENT = str(__package__)
 ORDER = "attributes.start_time ASC"
-RELEASED = (MODEL, CONTRACT, PARAMS, PROFILE)  # the files that a version consists of
+RELEASED = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED)  # the files that a version consists of
 FACTS = ("git_commit", "verdict", "train_rows", "test_share", "figures", "gate")
 IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # known here: MLflow sets the variable itself later
 

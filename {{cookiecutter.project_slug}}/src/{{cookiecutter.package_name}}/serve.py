@@ -201,7 +201,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         bundle = current.bundle
         shown = {name: bundle.profile.get(name, {}) for name in bundle.contract.columns}
         start = {name: typical(bundle.contract.columns[name], known) for name, known in shown.items()}
-        classes = sorted(shown[bundle.contract.target].get("shares", []), key=str.lower)
+        classes = sorted(shown[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
         return pages.get_template("serve.html").render(bundle=bundle, start=start, classes=classes)
 
     return app

@@ -1,0 +1,42 @@
+"""Log the champion's answers to rows of example/flights.csv, as if each had been asked before its take-off.
+
+Run by tests/test_monitor.py in a generated repository: fill_log.py SINCE UNTIL SHARE, of which the outcome is known.
+"""
+
+import sys
+import uuid
+
+import numpy as np
+import pandas as pd
+from flight_delays import log, registry
+from flight_delays.bundle import load_champion
+from flight_delays.contract import violations
+from flight_delays.settings import read_settings
+from sqlalchemy import insert
+
+since, until, share = sys.argv[1], sys.argv[2], float(sys.argv[3])
+served = load_champion(registry.connect())
+rows, _ = violations(pd.read_csv("example/flights.csv"), served.contract)
+rows = rows[(rows["scheduled_departure"] >= since) & (rows["scheduled_departure"] < until)]
+inputs = rows[served.contract.inputs].astype(object).where(rows[served.contract.inputs].notna(), None)
+random = np.random.default_rng(0)
+answers, outcomes = [], []
+for row, given, late in zip(
+    inputs.to_dict("records"), served.predict(rows).to_dict("records"), rows["late"], strict=True
+):
+    answer = {
+        "prediction": bool(given["prediction"]),
+        "probabilities": {name: given[f"probability_{name}"] for name in ("False", "True")},
+        "milliseconds": round(random.gamma(4, 2), 2),
+    }
+    at = row["scheduled_departure"].to_pydatetime()
+    row["scheduled_departure"] = str(at)
+    facts = {"id": uuid.uuid4().hex, "at": at, "version": served.version, "caller": "test", "unusual": []}
+    answers.append(facts | {"inputs": row, "answer": answer})
+    if random.random() < share and not pd.isna(late):
+        outcomes.append({"prediction_id": facts["id"], "at": at, "outcome": bool(late), "comment": ""})
+engine = log.open_log(read_settings().database_url)
+log.write_answers(engine, answers)
+if outcomes:
+    with engine.begin() as transaction:
+        transaction.execute(insert(log.FEEDBACK), outcomes)

@@ -1,0 +1,267 @@
+"""Watch the model in use: has what it is asked changed, do its answers, are they right, do they come in time?
+
+The prediction log of a span of time is compared with the profile of the training data and with the test figures that
+the champion's version keeps. The log is read in chunks, of which only counts remain. Times are UTC, as in the log.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.json as arrow_json
+from scipy.stats import binomtest
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import registry
+from .bundle import Bundle, load_champion
+from .contract import Contract, convert
+from .drift import Profile, compare, judge, tally
+from .files import MONITORING, MONITORING_REPORT, Alert, InputError, first_line, say, whole
+from .log import now, open_log, read_lines, read_outcomes, read_versions
+from .metrics import HIGHER_IS_BETTER, LEADING, intervals, six_digits
+from .monitor_report import write_monitoring
+from .params import Monitor, read_params
+from .settings import read_settings
+from .train import target_values
+
+DAYS = 30  # that are looked at where nothing else is said
+MOST_PERIODS = 60  # that are plotted
+MOST_OUTCOMES = 20_000  # of which the quality is computed; more make its interval no more useful
+FEWEST_OF_A_CLASS = 10
+
+
+@dataclass
+class Seen:
+    """What the champion was asked and answered, by period.
+
+    starts: (p,) when each period starts. profiles: what each feature and, under the target's name, the prediction is
+    compared with. tallies: (2, p, k + 3) for each of them. took: (n,) milliseconds with the period as index.
+    """
+
+    starts: np.ndarray
+    profiles: dict[str, Profile]
+    tallies: dict[str, np.ndarray]
+    took: pd.Series
+
+
+def read_time(text: str, option: str) -> datetime:
+    """Read a date or time in UTC, or with an offset. Raises InputError with the option and what was found."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{option} is {text}; expected a date or time, such as 2024-01-31T12:00.") from None
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+
+
+def period_starts(first: datetime, last: datetime) -> np.ndarray:
+    """Divide a span of time into hours, from two days on into days, or into several of them: (p,) at most 60 starts."""
+    start, end = (np.datetime64(time, "h" if last - first < timedelta(days=2) else "D") for time in (first, last))
+    many = int((end - start).astype(int)) + 1
+    return start + np.arange(0, many, -(-many // MOST_PERIODS))
+
+
+def schema(served: Bundle) -> pa.Schema:
+    """Say what to read of each line of the log: when, the features, the predicted probability or value, how long."""
+    types = {"number": pa.float64(), "integer": pa.float64(), "boolean": pa.bool_()}
+    columns = served.contract.columns
+    features = [(name, types.get(columns[name].type, pa.string())) for name in served.contract.names("feature")]
+    described = served.expected["prediction"]
+    answer = (described["of"].removeprefix("probability_"), pa.float64() if "edges" in described else pa.string())
+    given = answer if answer[0] == described["of"] else ("probabilities", pa.struct([answer]))
+    answers = pa.struct([given, ("milliseconds", pa.float64())])
+    return pa.schema([("at", pa.timestamp("us")), ("inputs", pa.struct(features)), ("answer", answers)])
+
+
+def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, starts: np.ndarray) -> Seen:
+    """Read the log chunk by chunk and count."""
+    known = {name: served.profile[name] for name in served.contract.names("feature")}
+    known[served.contract.target] = served.expected["prediction"]
+    parse = arrow_json.ParseOptions(schema(served), unexpected_field_behavior="ignore")
+    tallies: dict[str, np.ndarray] = dict.fromkeys(known, np.zeros(1))
+    took = []
+    for lines in read_lines(log, served.version, since, until):
+        blocks = arrow_json.ReadOptions(block_size=max(len(lines) // 4, 1 << 23))  # a line has to fit into a block
+        table = arrow_json.read_json(pa.BufferReader(lines), blocks, parse).combine_chunks()
+        periods = np.searchsorted(starts, table["at"].to_numpy(), side="right") - 1
+        given, milliseconds = table["answer"].combine_chunks().flatten()
+        (predicted,) = given.flatten() if pa.types.is_struct(given.type) else [given]
+        columns = [*table["inputs"].combine_chunks().flatten(), predicted]
+        for (name, profile), values in zip(known.items(), columns, strict=True):
+            tallies[name] = tallies[name] + tally(values.to_pandas(), periods, len(starts), profile)
+        took.append(pd.Series(milliseconds.to_numpy(zero_copy_only=False).astype("float32"), periods))
+    return Seen(starts, known, tallies, pd.concat(took).dropna())
+
+
+def judge_differences(seen: Seen, target: str, limits: Monitor) -> pd.DataFrame:
+    """Compare each column with its profile: a row for each test, see `drift.judge`; of the prediction there is one."""
+    rows = []
+    for name, profile in seen.profiles.items():
+        found = compare(name, seen.tallies[name], profile)
+        rows += [found[0] | {"what": "prediction"}] if name == target else found
+    by_what = {"values": limits.shift, "prediction": limits.shift, "missing": limits.share, "unseen": limits.share}
+    return judge(rows, limits.chance, by_what)
+
+
+def judge_quality(outcomes: list[dict[str, Any]], served: Bundle, limits: Monitor, draws: int) -> dict[str, Any]:
+    """Compare what was answered with what happened, and that with the figures on the test data.
+
+    Alerts when the leading figure is worse by more than the limit for certain: the difference, less the root of the sum
+    of the squared half widths of both 95 % intervals, as for two independent estimates.
+    Returns labels, then, alert, over_time and, where there are enough labels, now, figures and worse_for_certain.
+    """
+    contract, target = served.contract, served.contract.target
+    metric = LEADING[contract.is_classification]
+    then = served.expected["figures"][metric]
+    happened = convert(pd.Series([row["outcome"] for row in outcomes], dtype="object"), contract.columns[target])
+    rows = [row for row, is_known in zip(outcomes, happened.notna(), strict=True) if is_known]
+    quality = {"metric": metric, "labels": len(rows), "unreadable": len(outcomes) - len(rows), "then": then}
+    classes = happened.value_counts()
+    too_few = contract.is_classification and (len(classes) < 2 or classes.iloc[1] < FEWEST_OF_A_CLASS)
+    if len(rows) < limits.labels or too_few:
+        return quality | {"alert": False, "over_time": []}
+    truth = target_values(pd.DataFrame({target: happened.dropna()}), contract)
+    predictions = pd.DataFrame([row["answer"]["probabilities"] for row in rows]).add_prefix("probability_")
+    predictions.insert(0, "prediction", [row["answer"]["prediction"] for row in rows])
+    figures = intervals(truth, predictions, draws)
+    present = figures.loc[metric].to_dict()
+    sign, scale = 1 if metric in HIGHER_IS_BETTER else -1, 1 if contract.is_classification else then["value"]
+    noise = np.hypot(present["high"] - present["low"], then["high"] - then["low"]) / 2
+    worse = six_digits(float(sign * (then["value"] - present["value"]) - noise) / scale)
+    over_time = []
+    for part in np.array_split(np.arange(len(rows))[::-1], min(8, len(rows) // limits.labels)):  # the latest come first
+        point = intervals(truth[part], predictions.iloc[part], draws).loc[metric]
+        if point.notna().all():
+            over_time.append({"at": rows[part[len(part) // 2]]["at"], "labels": len(part), **point})
+    facts = {"now": present, "worse_for_certain": worse, "alert": worse > limits.quality, "over_time": over_time}
+    return quality | facts | {"figures": figures.dropna().to_dict("index")}
+
+
+def judge_speed(took: pd.Series, limits: Monitor) -> dict[str, Any]:
+    """Say how long answers took, and whether more than 5 % took longer than the limit, by a binomial test."""
+    if took.empty:
+        return {"answers": 0, "alert": False}
+    slow = int((took > limits.milliseconds).sum())
+    quantiles = {f"milliseconds_{share}": six_digits(float(took.quantile(share / 100))) for share in (50, 95, 99)}
+    alert = binomtest(slow, len(took), 0.05, alternative="greater").pvalue < limits.chance
+    return {"answers": len(took), "slow": slow, **quantiles, "alert": bool(alert)}
+
+
+def sentence(row: dict[Any, Any], contract: Contract, profile: Profile) -> str:
+    """Say in plain words what a row of the differences has found."""
+    name, then, now = row["column"], row["then"], row["now"]
+    subject, before = name, "in training"
+    if row["what"] == "prediction":
+        of = profile["of"].removeprefix("probability_")
+        subject = f"the predicted {name}" if of == "prediction" else f"the predicted probability that {name} is {of}"
+        before = "on the test data"
+    if row["what"] == "missing":
+        return f"{name} is missing in {now:.1%} of the cases, in training in {then:.1%}"
+    if row["what"] == "unseen" and "edges" in profile:
+        low, high = profile["edges"][0], profile["edges"][-1]
+        return f"{name} is outside what training held, {low:g} to {high:g}, in {now:.1%} of the cases"
+    if row["what"] == "unseen":
+        return f"{name} has values that training never held in {now:.1%} of the cases"
+    if "edges" not in profile:
+        value = row["category"] or "what was never there"
+        return f"{subject} has other shares than {before}: {value} in {now:.1%} of the cases instead of {then:.1%}"
+    std = profile["std"] or 1
+    shown_now, shown_then = (f"{value:,.{max(0, 2 - math.floor(math.log10(std)))}f}" for value in (now, then))
+    unit = f" {contract.columns[name].unit}" if contract.columns[name].unit and "probability" not in subject else ""
+    if abs(now - then) > row["effect"] * std / 2:
+        direction = "higher" if now > then else "lower"
+        return f"{subject} is {direction} than {before}: mean {shown_now}{unit} instead of {shown_then}"
+    return f"{subject} is spread in another way than {before}, around a mean of {shown_now}{unit} (was {shown_then})"
+
+
+def reasons(
+    differences: pd.DataFrame,
+    quality: dict[str, Any],
+    speed: dict[str, Any],
+    limits: Monitor,
+    contract: Contract,
+    profiles: dict[str, Profile],
+) -> list[str]:
+    """List what a person should look at, in plain words: wrong answers first, then the largest differences."""
+    found = []
+    if quality["alert"]:
+        shown = {name: "{value:.3g} ({low:.3g} to {high:.3g})".format(**quality[name]) for name in ("now", "then")}
+        found.append(
+            f"the answers have got worse: {quality['metric']} {shown['now']} on {quality['labels']:,} cases whose "
+            f"outcome is known, {shown['then']} on the test data"
+        )
+    if speed["alert"]:
+        found.append(
+            f"answers are slow: {speed['slow'] / speed['answers']:.1%} took longer than {limits.milliseconds:g} ms, "
+            "where 5 % may"
+        )
+    alerts = differences[differences["alert"]].to_dict("records")
+    alerts.sort(key=lambda row: (row["what"] != "prediction", -row["effect"] / row["limit"]))
+    return found + [sentence(row, contract, profiles[row["column"]]) for row in alerts]
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give a table's rows as they go into JSON, with None for what is not there."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+    return rows
+
+
+def by_period(seen: Seen, target: str) -> list[dict[str, Any]]:
+    """List for each period when it starts, how many answers it has and how long they took."""
+    found = pd.DataFrame({"from": seen.starts.astype(str), "answers": seen.tallies[target][0].sum(axis=1).astype(int)})
+    by_start = seen.took.groupby(level=0)
+    for share in (50, 95):
+        found[f"milliseconds_{share}"] = by_start.quantile(share / 100).reindex(found.index).astype(float).round(2)
+    return records(found)
+
+
+def monitor(since: str, until: str) -> None:
+    """Watch the champion's answers of a span of time. Raises Alert, with the reasons, after the reports are written."""
+    params = read_params()
+    end = read_time(until, "--until") if until else now()
+    start = read_time(since, "--since") if since else end - timedelta(days=DAYS)
+    if start >= end:
+        raise InputError(f"--since {start} is not before --until {end}, in UTC.")
+    log, served = open_log(read_settings().database_url), load_champion(registry.connect())
+    span = f"from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+    try:
+        versions = read_versions(log, start, end)
+        if served.version not in versions:
+            others = f" Other versions gave some: {', '.join(sorted(versions))}." if versions else ""
+            raise InputError(f"The log holds no answer of the champion, version {served.version}, {span}.{others}")
+        rows, first, last = versions.pop(served.version)
+        seen = read_seen(log, served, start, end, period_starts(first, last))
+        outcomes = read_outcomes(log, served.version, start, end, MOST_OUTCOMES)
+    except SQLAlchemyError as error:
+        raise InputError(f"The prediction log (DATABASE_URL) can't be read: {first_line(error)}.") from None
+    differences = judge_differences(seen, served.contract.target, params.monitor)
+    quality = judge_quality(outcomes, served, params.monitor, params.evaluate.bootstrap)
+    speed = judge_speed(seen.took, params.monitor)
+    found = reasons(differences, quality, speed, params.monitor, served.contract, seen.profiles)
+    result = {
+        "since": start.isoformat(),
+        "until": end.isoformat(),
+        "version": served.version,
+        "answers": rows,
+        "answers_of_other_versions": {version: count for version, (count, _, _) in versions.items()},
+        "alerts": found,
+        "differences": records(differences),
+        "quality": quality,
+        "speed": speed,
+        "periods": by_period(seen, served.contract.target),
+    }
+    with whole(MONITORING) as draft:
+        draft.write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    with whole(MONITORING_REPORT) as draft:
+        write_monitoring(draft, result, seen, served.expected["figures"], params.monitor)
+    say("monitor", f"{rows:,} answers of version {served.version} {span}", MONITORING_REPORT)
+    labels = f"{quality['labels']:,} outcomes known"
+    say("", labels + ("" if "now" in quality else f": not enough labels yet, {params.monitor.labels} are needed"))
+    if found:
+        raise Alert("\n".join(f"alert: {reason}." for reason in found))
+    say("", f"no alert in {len(differences)} comparisons")

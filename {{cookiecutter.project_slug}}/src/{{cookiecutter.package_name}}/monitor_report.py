@@ -1,0 +1,138 @@
+"""The page that shows what `monitor` has found: what alerts in plain words, then everything over time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .drift import BELOW, MISSING, Profile
+from .params import Monitor
+from .report import BLUE, GREY, ORANGE, axes, picture, short
+
+PANELS = 6
+
+
+def time_axis(plot: Axes) -> None:
+    """Label the x axis with as few dates as can be read."""
+    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    plot.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
+    plot.xaxis.set_major_formatter(formatter)
+
+
+def plot_effects(differences: list[dict[str, Any]], limit: float) -> Markup:
+    """Draw how far each column has moved beside the limit, the 15 that moved most; those that alert stand out."""
+    rows = [row for row in differences if row["what"] in ("values", "prediction")]
+    rows = sorted(rows, key=lambda row: row["effect"])[-15:]
+    names = [("prediction of " if row["what"] == "prediction" else "") + row["column"] for row in rows]
+    figure, plot = axes(0.8 + 0.26 * len(rows), left_open=True)
+    plot.barh(names, [row["effect"] for row in rows], color=[ORANGE if row["alert"] else BLUE for row in rows])
+    plot.axvline(limit, color=GREY, linestyle="--", label=f"limit: {limit:g}")
+    plot.set_xlabel("how far from the training data (standard deviations; for categories Jensen-Shannon distance)")
+    plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return picture(figure, "How far each column has moved")
+
+
+def course(row: dict[str, Any], tallies: np.ndarray, profile: Profile) -> tuple[np.ndarray, str]:
+    """Give what a panel shows, (p,) by period, and its title: a share, the mean, or a category's share."""
+    counts, sums = tallies
+    name = f"prediction of {row['column']}" if row["what"] == "prediction" else row["column"]
+    known, all_rows = counts[:, :MISSING].sum(axis=1), counts.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # a period without rows is a gap
+        if row["what"] == "missing":
+            return counts[:, MISSING] / all_rows, f"{name}: share that is missing"
+        if row["category"]:
+            place = list(profile["shares"]).index(row["category"])
+            return counts[:, place] / known, f"{name}: share of {row['category']}"
+        if "edges" in profile and row["what"] != "unseen":
+            return sums[:, :MISSING].sum(axis=1) / known, f"{name}: mean"
+        return counts[:, BELOW:MISSING].sum(axis=1) / known, f"{name}: share that training never held"
+
+
+def plot_courses(rows: list[dict[str, Any]], seen: Any) -> Markup:
+    """Draw for the most important differences how they came about, each beside what it was in training."""
+    height = -(-len(rows) // 2)
+    figure = Figure(figsize=(7, 1.9 * height), layout="constrained")
+    for plot, row in zip(figure.subplots(height, 2, squeeze=False).flat, [*rows, None], strict=False):
+        plot.spines[["top", "right"]].set_visible(False)
+        if row is None:
+            plot.set_visible(False)
+            continue
+        now, title = course(row, seen.tallies[row["column"]], seen.profiles[row["column"]])
+        plot.axhline(row["then"], color=GREY, linestyle="--")
+        plot.plot(seen.starts, now, "o-", markersize=2.5, linewidth=1.2, color=ORANGE if row["alert"] else BLUE)
+        plot.set_title(title, fontsize=9, loc="left")
+        plot.tick_params(labelsize=8)
+        plot.margins(y=0.25)
+        time_axis(plot)
+    return picture(figure, "The columns that have changed most, over time")
+
+
+def plot_quality(quality: dict[str, Any]) -> Markup:
+    """Draw the leading figure of the cases with a known outcome over time, beside that of the test data."""
+    figure, plot = axes(2.8)
+    then, points = quality["then"], pd.DataFrame(quality["over_time"])
+    plot.axhspan(then["low"], then["high"], color=GREY, alpha=0.25, linewidth=0, label="on the test data")
+    plot.axhline(then["value"], color=GREY, linestyle="--")
+    errors = [points["value"] - points["low"], points["high"] - points["value"]]
+    color = ORANGE if quality["alert"] else BLUE
+    plot.errorbar(points["at"], points["value"], errors, fmt="o-", color=color, label="in use")
+    plot.set_ylabel(f"{quality['metric']} with its 95 % interval")
+    plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    time_axis(plot)
+    return picture(figure, "Quality over time")
+
+
+def plot_load(periods: pd.DataFrame, starts: np.ndarray, slow: bool) -> Markup:
+    """Draw how many answers each period has and, where it was noted, how long they took."""
+    timed = periods["milliseconds_50"].notna().any()
+    figure = Figure(figsize=(7, 4.2 if timed else 2.2), layout="constrained")
+    plots = figure.subplots(2 if timed else 1, sharex=True, squeeze=False)[:, 0]
+    width = (starts[1] - starts[0] if len(starts) > 1 else np.timedelta64(1, "D")) * 1.0 * 0.8
+    plots[0].bar(starts, periods["answers"], width=width, align="edge", color=BLUE)
+    plots[0].set_ylabel("answers")
+    plots[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if timed:
+        plots[1].plot(starts, periods["milliseconds_50"].astype(float), color=BLUE, label="half took at most")
+        color = ORANGE if slow else GREY
+        plots[1].plot(starts, periods["milliseconds_95"].astype(float), color=color, label="95 % took at most")
+        plots[1].set_ylabel("milliseconds")
+        plots[1].set_ylim(bottom=0)
+        plots[1].legend(frameon=False, fontsize=9)
+    for plot in plots:
+        plot.spines[["top", "right"]].set_visible(False)
+    time_axis(plots[-1])
+    return picture(figure, "Answers and the time they took")
+
+
+def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: dict[str, Any], limits: Monitor) -> None:
+    """Write the page.
+
+    result: what reports/monitoring.json holds. seen: the tallies, see `monitor.Seen`. expected: the test figures.
+    """
+    quality, speed, rows = result["quality"], result["speed"], result["differences"]
+    # The prediction comes first, then what alerts, then all others; each by its size.
+    ranked = sorted(rows, key=lambda row: -row["effect"] / row["limit"])
+    ranked.sort(key=lambda row: (row["what"] != "prediction", not row["alert"]))
+    page = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
+    page.filters["short"] = short
+    content = page.get_template("monitoring.html").render(
+        project=str(__package__).replace("_", " "),
+        result=result,
+        quality=quality,
+        expected=expected,
+        limits=limits,
+        speed=speed,
+        quality_plot=plot_quality(quality) if quality["over_time"] else None,
+        effects=plot_effects(rows, limits.shift),
+        courses=plot_courses(ranked[:PANELS], seen),
+        load=plot_load(pd.DataFrame(result["periods"]), seen.starts, speed["alert"]),
+    )
+    path.write_text(content, encoding="utf-8")

@@ -1,0 +1,115 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from {{ cookiecutter.package_name }}.drift import compare, judge, tally
+from {{ cookiecutter.package_name }}.prepare import describe
+
+LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
+random = np.random.default_rng(0)
+
+
+def numbers(rows: int) -> pd.Series:
+    return pd.Series(random.normal(10, 2, rows))
+
+
+def skewed(rows: int) -> pd.Series:
+    return pd.Series(np.where(random.random(rows) < 0.9, 0, random.exponential(3, rows)))
+
+
+def categories(rows: int) -> pd.Series:
+    return pd.Series(random.choice(["a", "b", "c", "d"], rows, p=[0.5, 0.3, 0.15, 0.05]))
+
+
+def booleans(rows: int) -> pd.Series:
+    return pd.Series(random.random(rows) < 0.3, dtype="boolean")
+
+
+def known(then: dict[str, pd.Series]) -> dict[str, dict]:
+    """Describe columns as the profile does."""
+    kinds = {name: "number" if pd.api.types.is_float_dtype(values) else "category" for name, values in then.items()}
+    return {name: describe(values, kinds[name]) for name, values in then.items()}
+
+
+def found(now: dict[str, pd.Series], profile: dict[str, dict]) -> pd.DataFrame:
+    """Compare columns with a profile."""
+    rows = []
+    for name, values in now.items():
+        rows += compare(name, tally(values, np.zeros(len(values), int), 1, profile[name]), profile[name])
+    return judge(rows, 0.01, LIMITS)
+
+
+def alerts(now: pd.Series, then: pd.Series) -> list[str]:
+    table = found({"column": now}, known({"column": then}))
+    return table.loc[table["alert"], "what"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "expected"),
+    [
+        (numbers, lambda x: x + 0.5, ["values"]),
+        (numbers, lambda x: 10 + (x - 10) * 1.5, ["values"]),  # the same mean
+        (numbers, lambda x: x.where(x.index % 10 > 0), ["missing"]),
+        (numbers, lambda x: x.where(x.index % 10 > 0, 1e6), ["values", "unseen"]),
+        (skewed, lambda x: x * 5, ["values"]),
+        (categories, lambda x: x.where(x.index % 4 > 0, "d"), ["values"]),
+        (categories, lambda x: x.where(x.index % 10 > 0, "new"), ["values", "unseen"]),
+        (categories, lambda x: x.where(x.index % 10 > 0), ["missing"]),
+        (booleans, lambda x: x | (x.index % 4 == 0), ["values"]),
+        (numbers, lambda x: x * np.nan, ["missing"]),
+        (numbers, lambda x: x, []),
+        (numbers, lambda x: x + 0.02, []),  # a hundredth of a standard deviation
+        (skewed, lambda x: x, []),
+        (categories, lambda x: x, []),
+        (booleans, lambda x: x, []),
+    ],
+)
+def test_each_kind_of_drift_is_found_and_none_where_there_is_none(make, change, expected):
+    assert alerts(change(make(5000)), make(20_000)) == expected
+
+
+def test_a_fifth_of_a_standard_deviation_in_five_of_twenty_columns_is_found_in_those_five():
+    then = {f"number {i}": numbers(20_000) for i in range(20)}
+    now = {name: numbers(2000) + 0.4 * (i < 5) for i, name in enumerate(then)}
+    table = found(now, known(then))
+    assert table.loc[table["alert"], "column"].tolist() == list(then)[:5]
+
+
+@pytest.mark.parametrize("rows", [20, 100, 1000, 5000])
+def test_a_steady_stream_stays_quiet(rows):
+    """Random halves of the training rows: of 50 draws with 10 columns each, at most 2 may alert at a chance of 1 %."""
+    then = {f"{make.__name__} {i}": make(10_000) for make in (numbers, skewed, categories, booleans) for i in range(3)}
+    profile, halves = known(then), [random.permutation(10_000)[:5000][:rows] for _ in range(50)]
+    wrong = [found({name: values.iloc[half] for name, values in then.items()}, profile)["alert"].any() for half in halves]
+    assert sum(wrong) <= 2
+
+
+def test_the_largest_effects_of_a_few_rows_are_no_alert():
+    table = found({"column": numbers(12)}, known({"column": numbers(10_000)}))
+    assert table.loc[0, "effect"] > 0.1
+    assert not table["alert"].any()
+
+
+@pytest.mark.parametrize("make", [numbers, skewed])
+def test_the_profile_is_enough_for_the_statistics_that_all_values_give(make):
+    then, now = make(20_000), make(3000) + 0.3
+    ours = found({"column": now}, known({"column": then})).loc[0]
+    assert ours["statistic"] == pytest.approx(stats.ks_2samp(now, then).statistic, abs=0.01)
+    assert ours["statistic"] <= stats.ks_2samp(now, then).statistic + 1e-9
+    assert ours["effect"] == pytest.approx(stats.wasserstein_distance(now, then) / then.std(), rel=0.1)
+
+
+def test_a_constant_column_is_compared_in_its_own_unit():
+    constant = pd.Series(np.full(1000, 7.0))
+    assert alerts(constant, constant) == []
+    assert alerts(constant + 1, constant) == ["values", "unseen"]
+
+
+def test_chunks_add_up():
+    profile, values, periods = describe(numbers(1000), "number"), numbers(900), np.arange(900) % 3
+    whole = tally(values, periods, 3, profile)
+    parts = [tally(values[part], periods[part], 3, profile) for part in (slice(0, 400), slice(400, 900))]
+    assert sum(parts) == pytest.approx(whole)
+    assert whole[0].sum() == 900
+    assert whole[1].sum() == pytest.approx(values.sum())

@@ -1,0 +1,179 @@
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from {{ cookiecutter.package_name }}.bundle import Bundle
+from {{ cookiecutter.package_name }}.contract import Contract, violations
+from {{ cookiecutter.package_name }}.evaluate import expected
+from {{ cookiecutter.package_name }}.files import InputError
+from {{ cookiecutter.package_name }}.log import (
+    FEEDBACK,
+    open_log,
+    read_outcomes,
+    read_versions,
+    write_answers,
+    write_feedback,
+)
+from {{ cookiecutter.package_name }}.metrics import intervals
+from {{ cookiecutter.package_name }}.monitor import (
+    judge_differences,
+    judge_quality,
+    judge_speed,
+    period_starts,
+    read_seen,
+    read_time,
+    reasons,
+)
+from {{ cookiecutter.package_name }}.params import Monitor
+from {{ cookiecutter.package_name }}.prepare import profile
+
+START = datetime(2024, 3, 1)
+LIMITS = Monitor()
+TARGETS = {
+    "two classes": {"type": "boolean"},
+    "three classes": {"type": "category"},
+    "an amount": {"type": "number"},
+}
+random = np.random.default_rng(0)
+
+
+@pytest.fixture(params=TARGETS)
+def served(request, contract, rows) -> Bundle:
+    """A champion that was trained on 1,200 orders, for each kind of target."""
+    known = contract.model_dump()
+    known["columns"]["returned"] = {"role": "target", **TARGETS[request.param]}
+    contract = Contract.model_validate(known)
+    many = pd.concat([rows] * 20, ignore_index=True)
+    many["returned"] = [answered(request.param)[1] for _ in range(len(many))]
+    typed, _ = violations(many, contract)
+    predictions = pd.DataFrame(
+        [{"prediction": a["prediction"], **prefixed(a)} for a, _ in (answered(request.param) for _ in range(2000))]
+    )
+    truth = np.array([answered(request.param, p)[1] for p in predictions["prediction"]])
+    figures = intervals(truth, predictions, 50)
+    return Bundle("1", {}, contract, None, None, profile(typed, contract), expected(predictions, figures))
+
+
+def prefixed(answer: dict) -> dict:
+    return {f"probability_{name}": p for name, p in answer["probabilities"].items()}
+
+
+def answered(kind: str, prediction: object = None) -> tuple[dict, object]:
+    """Give an answer and what happened, which agrees with the answer in 9 of 10 cases."""
+    wrong = random.random() < 0.1
+    if kind == "an amount":
+        prediction = float(random.normal(10, 3)) if prediction is None else prediction
+        return {"prediction": prediction, "probabilities": {}}, prediction + random.normal()
+    classes = [False, True] if kind == "two classes" else ["a", "b", "c"]
+    prediction = classes[random.integers(len(classes))] if prediction is None else prediction
+    probabilities = {str(name): 0.8 if name == prediction else 0.2 / (len(classes) - 1) for name in classes}
+    truth = classes[random.integers(len(classes))] if wrong else prediction
+    return {"prediction": prediction, "probabilities": probabilities}, truth
+
+
+def fill(served: Bundle, rows: int, outcomes: int = 0, **change: object):
+    """Log answers over ten days, with the outcome of the first of them."""
+    log = open_log("sqlite://")
+    kind = next(name for name, column in TARGETS.items() if column["type"] == served.contract.columns["returned"].type)
+    inputs = {"price": 30.5, "shop": "NO", "gift": True}
+    logged, happened = [], []
+    for i in range(rows):
+        answer, outcome = answered(kind)
+        row = inputs | {"price": i % 60 + 0.5, "shop": ["Köln", "NO", "NO"][i % 3]} | change
+        at = START + timedelta(days=10 * i / rows)
+        entry = {"id": f"{i:032}", "at": at, "version": "1", "caller": "", "inputs": row, "unusual": []}
+        logged.append(entry | {"answer": answer | {"milliseconds": 5.0}})
+        happened.append(outcome)
+    write_answers(log, logged)
+    said = [{"prediction_id": f"{i:032}", "at": START, "outcome": happened[i], "comment": ""} for i in range(outcomes)]
+    if said:
+        with log.begin() as transaction:
+            transaction.execute(FEEDBACK.insert(), said)
+    return log
+
+
+def seen(log, served: Bundle):
+    starts = period_starts(START, START + timedelta(days=9))
+    return read_seen(log, served, START, START + timedelta(days=20), starts)
+
+
+def outcomes(log, most: int = 1000):
+    return read_outcomes(log, "1", START, START + timedelta(days=20), most)
+
+
+def test_what_is_asked_as_in_training_is_no_alert(served):
+    counted = seen(fill(served, 1200), served)
+    assert not judge_differences(counted, "returned", LIMITS)["alert"].any()
+    assert counted.tallies["price"][0].sum(axis=1).tolist() == [120] * 10
+    assert counted.tallies["returned"][0].sum() == 1200
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"price": 99.5}, "price is higher than in training: mean 99.5 EUR instead of 30.0"),
+        ({"price": 99.5}, "price is outside what training held, 0.5 to 59.5, in 100.0% of the cases"),
+        ({"price": None}, "price is missing in 100.0% of the cases, in training in 0.0%"),
+        ({"shop": "NO"}, "shop has other shares than in training: NO in 100.0% of the cases instead of 66.7%"),
+        ({"shop": "Ulm"}, "shop has values that training never held in 100.0% of the cases"),
+        ({"gift": False}, "gift has values that training never held in 100.0% of the cases"),
+    ],
+)
+def test_a_difference_is_said_in_plain_words(served, change, sentence):
+    counted = seen(fill(served, 300, **change), served)
+    quality, speed = judge_quality([], served, LIMITS, 20), judge_speed(counted.took, LIMITS)
+    differences = judge_differences(counted, "returned", LIMITS)
+    assert sentence in reasons(differences, quality, speed, LIMITS, served.contract, counted.profiles)
+
+
+def test_answers_that_come_true_as_on_the_test_data_are_no_alert(served):
+    quality = judge_quality(outcomes(fill(served, 600, outcomes=500)), served, LIMITS, 50)
+    assert quality["labels"] == 500
+    assert quality["now"]["low"] < quality["now"]["value"] < quality["now"]["high"]
+    assert not quality["alert"]
+    assert len(quality["over_time"]) == 5
+
+
+def test_answers_that_no_longer_come_true_are_an_alert(served):
+    known = outcomes(fill(served, 600, outcomes=500))
+    shuffled = [row | {"outcome": other["outcome"]} for row, other in zip(known, known[1:] + known[:1], strict=True)]
+    quality = judge_quality(shuffled, served, LIMITS, 50)
+    assert quality["alert"]
+    assert quality["worse_for_certain"] > 0.1
+
+
+def test_a_few_labels_are_not_judged_and_unreadable_ones_are_counted(served):
+    known = outcomes(fill(served, 200, outcomes=99))
+    quality = judge_quality(known, served, LIMITS, 50)
+    assert (quality["labels"], quality["alert"], "now" in quality) == (99, False, False)
+    assert judge_quality([row | {"outcome": None} for row in known], served, LIMITS, 50)["unreadable"] == 99
+
+
+def test_the_last_feedback_counts_and_the_latest_answers_first(served):
+    log = fill(served, 30, outcomes=20)
+    write_feedback(log, f"{3:032}", "corrected", "")
+    known = outcomes(log, 17)
+    assert len(known) == 17
+    assert known[-1]["outcome"] == "corrected"
+    assert read_versions(log, START, START + timedelta(days=20))["1"][0] == 30
+
+
+def test_a_few_slow_answers_are_no_alert_and_many_are():
+    took = pd.Series([5.0] * 94 + [900.0] * 6)
+    assert not judge_speed(took, LIMITS)["alert"]
+    assert judge_speed(pd.concat([took] * 100), LIMITS)["alert"]
+    assert judge_speed(took[:0], LIMITS) == {"answers": 0, "alert": False}
+
+
+@pytest.mark.parametrize(("hours", "many"), [(0, 1), (30, 31), (24 * 20, 21), (24 * 1000, 59)])
+def test_a_span_is_divided_into_few_periods(hours, many):
+    assert len(period_starts(START, START + timedelta(hours=hours))) == many
+
+
+def test_times_are_read_with_and_without_an_offset():
+    assert read_time("2024-03-01", "--since") == START
+    assert read_time("2024-03-01T02:00+02:00", "--since") == START
+    with pytest.raises(InputError, match="--since is March; expected a date or time"):
+        read_time("March", "--since")
