@@ -1,6 +1,7 @@
 """The model in use, watched: quiet on what it knows, loud and plain where something has changed."""
 
 import json
+import sqlite3
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,12 +70,8 @@ def test_feedback_gives_the_quality_in_use_with_its_interval(watched):
 def test_every_known_outcome_of_a_model_that_got_worse_is_an_alert(watched, tmp_path):
     """Outcomes that are the other way round, as after a mistake in the feed."""
     repository = fork(watched, tmp_path)
-    change = "update feedback set outcome = case outcome when 'true' then 'false' else 'true' end"
-    repository.run(
-        "python",
-        "-c",
-        f'import sqlite3; sqlite3.connect(".mlflow/predictions.db", isolation_level=None).execute("{change}")',
-    )
+    with sqlite3.connect(repository.path / ".mlflow/predictions.db") as log:
+        log.execute("update feedback set outcome = case outcome when 'true' then 'false' else 'true' end")
     printed, found = monitor(repository, *FIRST_HALF, fails=True)
     assert "alert: the answers have got worse: roc_auc 0." in printed
     assert len(found["alerts"]) == 1

@@ -1,0 +1,162 @@
+"""Time `monitor` beside evidently 0.7 on a million answers with 20 columns, in turn, and print time and memory.
+
+    uv run benchmarks/monitor.py [ROWS]
+
+Each run is a process of its own; data are made and frames are read before the clock starts, imports are not timed. The
+peak is that of the whole process. evidently runs its DataDriftPreset in an environment of its own, with a reference of
+100,000 rows; ours has their profile. 'from the log' is from the SQLite log to the result: evidently has no reader for
+it, so json.loads and a frame stand in for one.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parents[1]
+RUNS = 3
+NUMBERS, CATEGORIES = [f"number_{i}" for i in range(15)], [f"category_{i}" for i in range(5)]
+CASES = ["ours, in memory", "evidently, in memory", "ours, from the log", "evidently, from the log"]
+
+
+def make_data(rows: int) -> None:
+    """Write reference.parquet, current.parquet, the bundle's parts and a log; a fifth of the numbers has drifted."""
+    import numpy as np
+    import pandas as pd
+    from flight_delays.log import open_log, write_answers
+    from flight_delays.prepare import describe
+
+    random = np.random.default_rng(0)
+    for name, many in (("reference", 100_000), ("current", rows)):
+        table = {
+            column: random.normal(0.2 * (name == "current" and i < 3), 1, many) for i, column in enumerate(NUMBERS)
+        }
+        table |= {column: random.choice(list("abcdefghij"), many) for column in CATEGORIES}
+        pd.DataFrame(table).to_parquet(f"{name}.parquet")
+    reference, current = pd.read_parquet("reference.parquet"), pd.read_parquet("current.parquet")
+    profile = {name: describe(reference[name], "number" if name in NUMBERS else "category") for name in reference}
+    Path("profile.json").write_text(json.dumps(profile))
+    log, step = open_log("sqlite:///log.db"), pd.Timedelta(days=30) / rows
+    for start in range(0, rows, 50_000):
+        part = current[start : start + 50_000]
+        probabilities = random.random(len(part))
+        common = {"version": "1", "caller": "", "unusual": []}
+        write_answers(
+            log,
+            [
+                common
+                | {"id": f"{i:032}", "at": (pd.Timestamp("2024-03-01") + i * step).to_pydatetime(), "inputs": inputs}
+                | {"answer": {"prediction": p > 0.5, "probabilities": {"False": 1 - p, "True": p}, "milliseconds": 5.0}}
+                for i, inputs, p in zip(
+                    part.index.tolist(), part.to_dict("records"), probabilities.tolist(), strict=True
+                )
+            ],
+        )
+
+
+def ours(from_log: bool) -> tuple[float, list[str]]:
+    """Compare with our package; gives the seconds and the columns that have drifted."""
+    from datetime import datetime
+
+    import numpy as np
+    import pandas as pd
+    from flight_delays.bundle import Bundle
+    from flight_delays.contract import Contract
+    from flight_delays.drift import compare, judge, tally
+    from flight_delays.log import open_log
+    from flight_delays.monitor import judge_differences, period_starts, read_seen
+    from flight_delays.params import Monitor
+    from flight_delays.prepare import describe
+
+    profile = json.loads(Path("profile.json").read_text())
+    types = {name: "number" if name in NUMBERS else "category" for name in profile}
+    columns = {name: {"role": "feature", "type": kind} for name, kind in types.items()}
+    contract = Contract(description="", columns=columns | {"happened": {"role": "target", "type": "boolean"}})
+    uniform = describe(pd.Series(np.linspace(0, 1, 10_000)), "number")
+    served = Bundle("1", {}, contract, None, None, profile, {"prediction": {"of": "probability_True", **uniform}})
+    if from_log:
+        log, since, until = open_log("sqlite:///log.db"), datetime(2024, 3, 1), datetime(2024, 4, 1)
+        started = time.perf_counter()
+        seen = read_seen(log, served, since, until, period_starts(since, until))
+        table = judge_differences(seen, "happened", Monitor())
+    else:
+        current = pd.read_parquet("current.parquet")
+        started = time.perf_counter()
+        periods, rows = np.arange(len(current)) * 30 // len(current), []
+        for name, known in profile.items():
+            rows += compare(name, tally(current[name], periods, 30, known), known)
+        table = judge(rows, 0.01, {"values": 0.1, "missing": 0.05, "unseen": 0.05})
+    return time.perf_counter() - started, table.loc[table["alert"], "column"].tolist()
+
+
+def evidently(from_log: bool) -> tuple[float, list[str]]:
+    """Compare with evidently; gives the seconds and the columns that have drifted."""
+    import sqlite3
+
+    import pandas as pd
+    from evidently import Report
+    from evidently.presets import DataDriftPreset
+
+    reference, current = pd.read_parquet("reference.parquet"), None
+    if not from_log:
+        current = pd.read_parquet("current.parquet")
+    started = time.perf_counter()
+    if current is None:
+        rows = sqlite3.connect("log.db").execute("select inputs from predictions where version = '1'")
+        current = pd.DataFrame([json.loads(inputs) for (inputs,) in rows])
+    result = Report([DataDriftPreset()]).run(current, reference).dict()
+    seconds = time.perf_counter() - started
+    found = [metric for metric in result["metrics"] if metric["metric_name"].startswith("ValueDrift")]
+    return seconds, [m["config"]["column"] for m in found if float(m["value"]) > m["config"].get("threshold", 0.1)]
+
+
+def run(python: list[str], folder: Path, *arguments: str) -> dict:
+    """Run this file in a folder and a process of its own."""
+    command = [*python, str(Path(__file__).resolve()), *arguments]
+    clean = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    done = subprocess.run(command, cwd=folder, env=clean, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+
+
+def main(rows: int) -> None:
+    """Bake, make the data, run all cases in turn, and print the figures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        bake = ["cookiecutter", "--no-input", "--output-dir", str(work), str(HERE)]
+        subprocess.run(bake, check=True, capture_output=True)
+        subprocess.run(["make", "setup"], cwd=work / "flight-delays", check=True, capture_output=True)
+        our_python = [str(work / "flight-delays/.venv/bin/python")]
+        subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", "theirs"], cwd=work, check=True)
+        install = ["uv", "pip", "install", "--quiet", "--python", "theirs", "evidently==0.7.*", "pandas<3", "pyarrow"]
+        subprocess.run(install, cwd=work, check=True)
+        their_python = [str(work / "theirs/bin/python")]
+        run(our_python, work, "data", str(rows))
+        results: dict[str, list[dict]] = {case: [] for case in CASES}
+        for _ in range(RUNS):
+            for case in CASES:
+                results[case].append(run(our_python if case.startswith("ours") else their_python, work, case))
+    print(f"| {rows:,} rows x 20 columns | seconds (median of {RUNS}) | peak memory, MB | columns found | ours takes |")
+    print("|---|---|---|---|---|")
+    for case in CASES:
+        seconds = statistics.median(result["seconds"] for result in results[case])
+        ours_of = results[case.replace("evidently", "ours")]
+        ratio = statistics.median(a["seconds"] / b["seconds"] for a, b in zip(results[case], ours_of, strict=True))
+        peak, found = max(result["mb"] for result in results[case]), len(results[case][0]["found"])
+        print(f"| {case} | {seconds:.1f} | {peak:,.0f} | {found} | 1 / {ratio:.1f} |")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["data", rows]:
+            make_data(int(rows))
+        case [case] if case in CASES:
+            taken, drifted = (ours if case.startswith("ours") else evidently)("log" in case)
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(json.dumps({"seconds": taken, "mb": peak_mb, "found": drifted}))
+        case arguments:
+            main(int(arguments[0]) if arguments else 1_000_000)
