@@ -19,8 +19,15 @@ from .report import BLUE, GREY, ORANGE, axes, picture, short
 PANELS = 6
 
 
-def time_axis(plot: Axes) -> None:
-    """Label the x axis with as few dates as can be read."""
+def width(starts: np.ndarray) -> Any:
+    """Give the length of a period, of (p,) that start one after the other, in minutes, so that it can be divided."""
+    alone = np.ones(1, starts.dtype.str.replace("M8", "m8"))  # an hour or a day
+    return np.append(np.diff(starts), alone)[0].astype("timedelta64[m]")
+
+
+def time_axis(plot: Axes, starts: np.ndarray) -> None:
+    """Let the x axis show all periods, with as few dates as can be read."""
+    plot.set_xlim(starts[0] - width(starts), starts[-1] + 2 * width(starts))
     locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     plot.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
@@ -71,11 +78,11 @@ def plot_courses(rows: list[dict[str, Any]], seen: Any) -> Markup:
         plot.set_title(title, fontsize=9, loc="left")
         plot.tick_params(labelsize=8)
         plot.margins(y=0.25)
-        time_axis(plot)
+        time_axis(plot, seen.starts)
     return picture(figure, "The columns that have changed most, over time")
 
 
-def plot_quality(quality: dict[str, Any]) -> Markup:
+def plot_quality(quality: dict[str, Any], starts: np.ndarray) -> Markup:
     """Draw the leading figure of the cases with a known outcome over time, beside that of the test data."""
     figure, plot = axes(2.8)
     then, points = quality["then"], pd.DataFrame(quality["over_time"])
@@ -86,7 +93,7 @@ def plot_quality(quality: dict[str, Any]) -> Markup:
     plot.errorbar(points["at"], points["value"], errors, fmt="o-", color=color, label="in use")
     plot.set_ylabel(f"{quality['metric']} with its 95 % interval")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    time_axis(plot)
+    time_axis(plot, starts)
     return picture(figure, "Quality over time")
 
 
@@ -95,20 +102,19 @@ def plot_load(periods: pd.DataFrame, starts: np.ndarray, slow: bool) -> Markup:
     timed = periods["milliseconds_50"].notna().any()
     figure = Figure(figsize=(7, 4.2 if timed else 2.2), layout="constrained")
     plots = figure.subplots(2 if timed else 1, sharex=True, squeeze=False)[:, 0]
-    width = (starts[1] - starts[0] if len(starts) > 1 else np.timedelta64(1, "D")) * 1.0 * 0.8
-    plots[0].bar(starts, periods["answers"], width=width, align="edge", color=BLUE)
+    plots[0].bar(starts, periods["answers"], width=0.8 * width(starts), align="edge", color=BLUE)
     plots[0].set_ylabel("answers")
     plots[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
     if timed:
-        plots[1].plot(starts, periods["milliseconds_50"].astype(float), color=BLUE, label="half took at most")
+        plots[1].plot(starts, periods["milliseconds_50"].astype(float), ".-", color=BLUE, label="half took at most")
         color = ORANGE if slow else GREY
-        plots[1].plot(starts, periods["milliseconds_95"].astype(float), color=color, label="95 % took at most")
+        plots[1].plot(starts, periods["milliseconds_95"].astype(float), ".-", color=color, label="95 % took at most")
         plots[1].set_ylabel("milliseconds")
-        plots[1].set_ylim(bottom=0)
+        plots[1].set_ylim(0, 1.15 * periods["milliseconds_95"].max())
         plots[1].legend(frameon=False, fontsize=9)
     for plot in plots:
         plot.spines[["top", "right"]].set_visible(False)
-    time_axis(plots[-1])
+    time_axis(plots[-1], starts)
     return picture(figure, "Answers and the time they took")
 
 
@@ -130,9 +136,9 @@ def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: di
         expected=expected,
         limits=limits,
         speed=speed,
-        quality_plot=plot_quality(quality) if quality["over_time"] else None,
+        quality_plot=plot_quality(quality, seen.starts) if quality["over_time"] else None,
         effects=plot_effects(rows, limits.shift),
-        courses=plot_courses(ranked[:PANELS], seen),
+        courses=plot_courses([row for row in ranked if row["effect"]][:PANELS], seen),
         load=plot_load(pd.DataFrame(result["periods"]), seen.starts, speed["alert"]),
     )
     path.write_text(content, encoding="utf-8")
