@@ -33,18 +33,22 @@ class Repository:
         """Read a file as text."""
         return (self.path / name).read_text(encoding="utf-8")
 
+    def environment(self) -> dict[str, str]:
+        """Give the environment variables that commands run with here."""
+        # PYTHONDONTWRITEBYTECODE would make each start slow; it is not what a user's machine has.
+        left_out = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTHONDONTWRITEBYTECODE")
+        clean = {name: value for name, value in os.environ.items() if name not in left_out}
+        if (self.path / ".venv").is_symlink():  # another repository's, which has that one's package installed
+            clean["PYTHONPATH"] = str(self.path / "src")
+        path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"]])
+        return clean | {"PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Run a command here and give all it printed; it has to succeed, or with `fails` to fail."""
-        clean = {
-            name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL")
-        }
-        path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"]])
-        # The image's default would make each start slow and is not what a user's machine has.
-        clean.pop("PYTHONDONTWRITEBYTECODE", None)
         done = subprocess.run(
             command,
             cwd=self.path,
-            env=clean | {"PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"} | environment,
+            env=self.environment() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",

@@ -1,7 +1,6 @@
 """Files predicted with the champion: whole, resumable after a kill, traced, and refused in one sentence."""
 
 import json
-import os
 import subprocess
 import time
 
@@ -75,7 +74,7 @@ def test_a_killed_run_leaves_no_output_and_goes_on_to_the_same_bytes(project, en
     project.run(*command)
     expected = output.read_bytes()
     output.unlink()
-    environment = os.environ | {"PATH": f"{project.path}/.venv/bin:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = project.environment()
     parts = project.path / f"data/.whole.{ending}.parts"
     seen = []
     for wanted in (3, 8, 15):

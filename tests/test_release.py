@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import time
@@ -234,7 +233,7 @@ def test_a_champion_with_another_contract_is_compared_or_the_gate_says_why_not(r
 def test_two_releases_at_once_make_one_champion(released, tmp_path):
     repository = fork(released, tmp_path)
     commit_change(repository, "seed: 0", "seed: 4")
-    environment = os.environ | {"PATH": f"{repository.path}/.venv/bin:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = repository.environment()
     command = [TOOL, "release"]
     both = [
         subprocess.Popen(command, cwd=repository.path, env=environment, stdout=subprocess.PIPE, text=True)
@@ -250,7 +249,7 @@ def test_two_releases_at_once_make_one_champion(released, tmp_path):
 def test_a_killed_release_leaves_nothing_half_made(released, tmp_path):
     repository = fork(released, tmp_path)
     commit_change(repository, "seed: 0", "seed: 6")
-    environment = os.environ | {"PATH": f"{repository.path}/.venv/bin:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = repository.environment()
     started = time.monotonic()
     clone = fork(repository, tmp_path / "timed")
     clone.run(TOOL, "release")

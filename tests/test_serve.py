@@ -68,12 +68,14 @@ class Service:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        clean = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        clean |= {"PATH": f"{repository.path}/.venv/bin:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         settings = {"SERVE_PORT": str(self.port), "SERVE_POLL_SECONDS": "1", "SERVE_OPEN": "true"}
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  a pipe that nobody reads would fill up and stop the service
         self.process = subprocess.Popen(
-            [TOOL, "serve"], cwd=repository.path, env=clean | settings | environment, stdout=self.log, stderr=self.log
+            [TOOL, "serve"],
+            cwd=repository.path,
+            env=repository.environment() | settings | environment,
+            stdout=self.log,
+            stderr=self.log,
         )
         for _ in range(300):
             try:
@@ -354,7 +356,8 @@ def test_an_exported_version_is_served_without_mlflow_dvc_and_git(repository, tm
     (tmp_path / "dvc.py").write_text("raise SystemExit('DVC is used')")
     elsewhere = Repository(tmp_path)
     (tmp_path / ".venv").symlink_to(repository.path / ".venv")
-    settings = {"SERVE_MODEL": "version", "DATABASE_URL": "sqlite:///log.db", "PYTHONPATH": str(tmp_path)}
+    paths = f"{tmp_path}:{repository.path}/src"
+    settings = {"SERVE_MODEL": "version", "DATABASE_URL": "sqlite:///log.db", "PYTHONPATH": paths}
     with serving(elsewhere, **settings) as service:
         status, (answer,) = service.ask("/predict", [ROW])
         assert (status, answer["version"]) == (200, "1")

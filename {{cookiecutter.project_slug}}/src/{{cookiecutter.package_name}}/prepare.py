@@ -52,9 +52,9 @@ def need_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) 
 def describe(values: pd.Series, kind: str) -> dict[str, Any]:
     """Describe (n,) values of one of the contract's types, as the reference for later drift tests.
 
-    Numbers by mean, standard deviation, median and quantiles: `edges` are values that occur, the first is the least and the
-    last the greatest, and `shares` says how many lie above the edge before and up to this one. Categories and booleans
-    by the share of each value.
+    Numbers by mean, standard deviation, median and quantiles: `edges` are values that occur, the first is the least
+    and the last the greatest, and `shares` says how many lie above the edge before and up to this one. Categories and
+    booleans by the share of each value.
     """
     known = values.dropna()
     column: dict[str, Any] = {"rows": len(values), "missing_share": round(float(values.isna().mean()), 6)}

@@ -14,7 +14,7 @@ from typing import Any
 import prometheus_client as prometheus
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import TypeAdapter, ValidationError, conlist
@@ -188,7 +188,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         """Say which version answers, where it comes from and how good it was on the test data."""
         return {"version": current.bundle.version, **current.bundle.facts}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         """Give figures for Prometheus."""
         version.set(int(current.bundle.version))

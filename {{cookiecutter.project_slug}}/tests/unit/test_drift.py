@@ -81,7 +81,9 @@ def test_a_steady_stream_stays_quiet(rows):
     """Random halves of the training rows: of 50 draws with 10 columns each, at most 2 may alert at a chance of 1 %."""
     then = {f"{make.__name__} {i}": make(10_000) for make in (numbers, skewed, categories, booleans) for i in range(3)}
     profile, halves = known(then), [random.permutation(10_000)[:5000][:rows] for _ in range(50)]
-    wrong = [found({name: values.iloc[half] for name, values in then.items()}, profile)["alert"].any() for half in halves]
+    wrong = [
+        found({name: values.iloc[half] for name, values in then.items()}, profile)["alert"].any() for half in halves
+    ]
     assert sum(wrong) <= 2
 
 
