@@ -133,7 +133,7 @@ def predict(
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="The file to write, CSV or Parquet; for several inputs a folder.")
     ],
-    version: Annotated[str, typer.Option(help="The version to predict with.")] = "champion",
+    version: Annotated[str, typer.Option(help="The version to predict with; without it, the champion.")] = "",
     chunk_rows: Annotated[int, typer.Option(min=1, help="How many rows are in memory at once.")] = 100_000,
 ) -> None:
     """Predict files of any size with the champion; a run that was stopped goes on where it was.

@@ -218,12 +218,10 @@ def pairs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path} does not exist; expected a CSV or Parquet file, or a folder of them.")
-        found = (
-            sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in WRITERS) if path.is_dir() else [path]
-        )
-        if not found:
+        tables = sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in WRITERS)
+        if path.is_dir() and not tables:
             raise InputError(f"{path} holds no file that ends in .csv or .parquet.")
-        files += found
+        files += tables if path.is_dir() else [path]
     into_folder = len(inputs) > 1 or inputs[0].is_dir()
     if into_folder and (output.is_file() or output.suffix.lower() in WRITERS):
         raise InputError(f"{output} is a file's name; expected a folder's for the outputs of several inputs.")
@@ -239,10 +237,8 @@ def pairs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
 
 
 def predict(inputs: list[Path], output: Path, version: str, chunk_rows: int) -> None:
-    """Predict files with a version; files that it has predicted already are left as they are."""
+    """Predict files with a version, or the champion; what it has predicted already is left as it is."""
     files, client = pairs(inputs, output), registry.connect()
-    bundle = (
-        load_champion(client) if version == "champion" else load_version(client, registry.find_version(client, version))
-    )
+    bundle = load_version(client, registry.find_version(client, version)) if version else load_champion(client)
     for number, (source, target) in enumerate(files, start=1):
         predict_file(source, target, bundle, chunk_rows, f"{source.name}, {number} of {len(files)}")
