@@ -36,6 +36,7 @@ for row, given, late in zip(
     if random.random() < share and not pd.isna(late):
         outcomes.append({"prediction_id": facts["id"], "at": at, "outcome": bool(late), "comment": ""})
 engine = log.open_log(read_settings().database_url)
+log.check_log(engine)
 log.write_answers(engine, answers)
 if outcomes:
     with engine.begin() as transaction:

@@ -457,11 +457,11 @@ def test_ten_thousand_odd_requests_cause_no_fault(repository, tmp_path, kind, re
     assert set(statuses) <= {200, 404, 422}
 
 
-def test_the_interface_behaves_as_it_is_described(service):
+def test_the_interface_behaves_as_it_is_described(service, tmp_path):
     address = f"http://127.0.0.1:{service.port}/openapi.json"
     checks = "not_a_server_error,content_type_conformance,response_schema_conformance"
     command = ["schemathesis", "run", address, "--checks", checks, "--max-examples", "100", "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout[-5000:]
 
 
