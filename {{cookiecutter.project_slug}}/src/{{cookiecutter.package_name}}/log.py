@@ -114,7 +114,7 @@ def read_versions(log: Engine, since: datetime, until: datetime) -> dict[str, tu
         return {version: (rows, first, last) for version, rows, first, last in found}
 
 
-def read_lines(log: Engine, version: str, since: datetime, until: datetime, rows: int = 20_000) -> Iterator[bytes]:
+def read_lines(log: Engine, version: str, since: datetime, until: datetime, rows: int = 10_000) -> Iterator[bytes]:
     """Give a version's answers as JSON lines, some rows at a time: objects with at, inputs and answer.
 
     The database puts the lines together: a text per row is the fastest that leaves it, and needs no parsing here.
