@@ -78,7 +78,7 @@ def test_a_fifth_of_a_standard_deviation_in_five_of_twenty_columns_is_found_in_t
 
 @pytest.mark.parametrize("rows", [20, 100, 1000, 5000])
 def test_a_steady_stream_stays_quiet(rows):
-    """Random halves of the training rows: of 50 draws with 10 columns each, at most 2 may alert at a chance of 1 %."""
+    """Random halves of the training rows: of 50 draws with 12 columns each, at most 2 may alert at a chance of 1 %."""
     then = {f"{make.__name__} {i}": make(10_000) for make in (numbers, skewed, categories, booleans) for i in range(3)}
     profile, halves = known(then), [random.permutation(10_000)[:5000][:rows] for _ in range(50)]
     wrong = [
