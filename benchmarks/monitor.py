@@ -39,7 +39,7 @@ def make_data(rows: int) -> None:
     """Write reference.parquet, current.parquet, the bundle's parts and a log; a fifth of the numbers has drifted."""
     import numpy as np
     import pandas as pd
-    from flight_delays.log import open_log, write_answers
+    from flight_delays.log import check_log, open_log, write_answers
     from flight_delays.prepare import describe
 
     random = np.random.default_rng(0)
@@ -53,6 +53,7 @@ def make_data(rows: int) -> None:
     profile = {name: describe(reference[name], "number" if name in NUMBERS else "category") for name in reference}
     Path("profile.json").write_text(json.dumps(profile))
     log, step = open_log("sqlite:///log.db"), pd.Timedelta(days=30) / rows
+    check_log(log)
     for start in range(0, rows, 50_000):
         part = current[start : start + 50_000]
         probabilities = random.random(len(part))

@@ -10,6 +10,7 @@ from {{ cookiecutter.package_name }}.evaluate import expected
 from {{ cookiecutter.package_name }}.files import InputError
 from {{ cookiecutter.package_name }}.log import (
     FEEDBACK,
+    check_log,
     open_log,
     read_outcomes,
     read_versions,
@@ -86,6 +87,7 @@ def fill(served: Bundle, rows: int, outcomes: int = 0, **change: object):
         entry = {"id": f"{i:032}", "at": at, "version": "1", "caller": "", "inputs": row, "unusual": []}
         logged.append(entry | {"answer": answer | {"milliseconds": 5.0}})
         happened.append(outcome)
+    check_log(log)
     write_answers(log, logged)
     said = [{"prediction_id": f"{i:032}", "at": START, "outcome": happened[i], "comment": ""} for i in range(outcomes)]
     if said:

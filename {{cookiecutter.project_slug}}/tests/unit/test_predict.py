@@ -16,7 +16,7 @@ def bundle(contract, rows):
     """A version whose answer is always the same."""
     model = DummyClassifier().fit(rows[["order"]], rows["returned"] == "yes")
     facts = {"git_commit": "0" * 40, "md5.model": "0" * 32}
-    return Bundle("1", facts, contract, model, make_features, {})
+    return Bundle("1", facts, contract, model, make_features, {}, {})
 
 
 @pytest.fixture
