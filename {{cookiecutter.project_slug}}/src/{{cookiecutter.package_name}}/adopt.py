@@ -17,6 +17,7 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -231,6 +232,15 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract) -> N
     if Path("example").exists():
         params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
         params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
+    with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
+        yaml.dump(params, text)
+
+
+def write_until(until: str) -> None:
+    """Say in params.yaml up to when the source's rows are taken; comments and everything else in it stay."""
+    yaml = _yaml()
+    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
+    params["ingest"]["until"] = DoubleQuotedScalarString(until)
     with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
         yaml.dump(params, text)
 

@@ -164,6 +164,22 @@ def monitor(
 
 
 @app.command()
+def retrain(
+    until: Annotated[str, typer.Option(help="Take the rows before this time, and note it in params.yaml.")] = "",
+    if_alert: Annotated[bool, typer.Option("--if-alert", help="Only where monitor has something to say.")] = False,
+) -> None:
+    """Bring feedback and new data in, run the pipeline, commit, and release if the gate agrees.
+
+    The cases whose outcome has become known are added to the source. Running it again changes nothing.
+
+    Example: retrain --if-alert
+    """
+    from .retrain import retrain
+
+    retrain(until, if_alert)
+
+
+@app.command()
 def adopt(
     file: Annotated[Path, typer.Argument(help="The table: CSV with any delimiter and encoding, or Parquet.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],

@@ -103,6 +103,19 @@ def read_answer(log: Engine, prediction_id: str) -> dict[str, Any] | None:
         return dict(row) | {"feedback": [dict(entry) for entry in said]}
 
 
+def read_labelled(log: Engine) -> list[dict[str, Any]]:
+    """List inputs and outcome of all answers of which the outcome is known, the oldest first.
+
+    Where there is more than one feedback, the last counts.
+    """
+    last = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)
+    known = select(ANSWERS.c.inputs, FEEDBACK.c.outcome).join_from(FEEDBACK, ANSWERS)
+    with log.begin() as transaction:
+        TABLES.create_all(transaction)
+        found = transaction.execute(known.where(FEEDBACK.c.id.in_(last)).order_by(FEEDBACK.c.id))
+        return [dict(row) for row in found.mappings()]
+
+
 def read_versions(log: Engine, since: datetime, until: datetime) -> dict[str, tuple[int, datetime, datetime]]:
     """Say for each version how many answers it gave from since to before until, and when the first and the last."""
     facts = select(ANSWERS.c.version, func.count(), func.min(ANSWERS.c.at), func.max(ANSWERS.c.at))

@@ -1,0 +1,98 @@
+"""What becomes known in use comes back as data: a new version of it, a new model, and the gate decides."""
+
+import csv
+import json
+
+import pytest
+from conftest import Repository, fork, use_environment
+
+TOOL = "flight-delays"
+ANSWER = """
+import csv, json, sys
+from datetime import datetime
+from flight_delays import log, registry
+from flight_delays.answer import Job, answer_and_log
+from flight_delays.bundle import load_champion
+from flight_delays.settings import read_settings
+engine = log.open_log(read_settings().database_url)
+log.check_log(engine)
+rows = json.loads(sys.argv[1])
+job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test")
+answer_and_log([job], load_champion(registry.connect()), None, engine)
+for given, (_, outcome) in zip(job.done.result(), rows):
+    if outcome is not None:
+        log.write_feedback(engine, given["id"], outcome, "")
+"""
+
+
+@pytest.fixture(scope="module")
+def orders(bake, default, tmp_path_factory) -> Repository:
+    """A repository that has adopted and released a table of orders, and has answered for new ones."""
+    table = tmp_path_factory.mktemp("table") / "orders.csv"
+    with table.open("w", encoding="utf-8", newline="") as content:
+        writer = csv.writer(content, delimiter=";")
+        writer.writerow(["order", "ordered", "price", "shop", "returned"])
+        for i in range(1200):
+            price = i * 37 % 100 + 0.5
+            returned = (price > 70) != (i % 7 == 0)  # not quite: adopt would take the price for the answer itself
+            row = [i, f"2024-01-{i % 28 + 1:02}", str(price).replace(".", ","), ["Köln", "Bonn"][i % 2]]
+            writer.writerow([*row, "ja" if returned else "nein"])
+    repository = bake()
+    use_environment(repository.path, default)
+    repository.commit()
+    repository.run(TOOL, "adopt", str(table), "--target", "returned", "--key", "order", "--time", "ordered")
+    repository.commit("adopt")
+    repository.run("make", "reproduce")
+    repository.commit("reproduce")
+    repository.run(TOOL, "release")
+    repository.commit("cards")
+    return repository
+
+
+def answer(repository: Repository, *cases: tuple[dict, bool | None]) -> None:
+    repository.run("python", "-c", ANSWER, json.dumps(cases))
+
+
+def order(number: int | None, price: float) -> dict:
+    return {"order": number, "ordered": "2024-02-01T00:00:00", "price": price, "shop": "Köln"}
+
+
+def test_outcomes_become_rows_of_the_source_once(orders):
+    path = orders.path / "data/orders.csv"
+    before = path.read_text(encoding="utf-8")
+    known = [(order(5000 + i, float(i % 100) + 0.25), (i % 100 > 70) != (i % 7 == 0)) for i in range(300)]
+    answer(orders, *known, (order(6000, 5), None), (order(None, 5), True), (order(7, 5), True))
+    printed = orders.run(TOOL, "retrain")
+    assert "retrain   300 cases with their outcome" in printed
+    assert "version 2 is the champion, 1 was before" in printed
+    after = path.read_text(encoding="utf-8")
+    assert after.startswith(before)
+    added = after.removeprefix(before).splitlines()
+    assert len(added) == 300
+    assert added[0].split(";")[:4] == ["5000", "2024-02-01T00:00:00", "0,25", "Köln"]
+    assert "0 rejected" in orders.run("dvc", "repro", "--force", "--single-item", "prepare")
+    assert orders.run("git", "log", "-1", "--format=%s").strip() == "Retrain: 300 cases with their outcome"
+    assert 'all_broken": []' in orders.run(TOOL, "trace", "2", "--json")
+    orders.commit("cards")
+
+    assert "nothing new" in orders.run(TOOL, "retrain")
+    assert len(orders.run(TOOL, "release", "--history").splitlines()) == 2
+
+
+def test_a_later_time_brings_new_rows_and_the_gate_decides(released, tmp_path):
+    repository = fork(released, tmp_path)
+    printed = repository.run("make", "retrain", "UNTIL=2013-10-01")
+    assert "retrain   0 cases with their outcome, data before 2013-10-01" in printed
+    assert "version 2 is the champion, 1 was before" in printed
+    assert 'until: "2013-10-01" # take the rows' in repository.read("params.yaml")
+    repository.commit("cards")
+    assert "nothing new" in repository.run("make", "retrain", "UNTIL=2013-10-01")
+
+
+def test_without_a_clean_tree_or_an_alert_nothing_is_done(released, tmp_path):
+    repository = fork(released, tmp_path)
+    head = repository.run("git", "rev-parse", "HEAD")
+    assert "The log holds no answer of the champion" in repository.run(TOOL, "retrain", "--if-alert", fails=True)
+    (repository.path / "notes.txt").write_text("mine\n", encoding="utf-8")
+    assert "The work tree differs from the commit: notes.txt" in repository.run(TOOL, "retrain", fails=True)
+    assert repository.run("git", "rev-parse", "HEAD") == head
