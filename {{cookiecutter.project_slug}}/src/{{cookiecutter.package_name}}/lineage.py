@@ -1,12 +1,16 @@
 """Where a result comes from: the commit, and the md5 of each file, as DVC writes it into dvc.lock."""
 
 import hashlib
+import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
-from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
+from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN, InputError
+
+MADE_BY = ("git_commit", "md5.model")  # of a version's facts, what the manifest of predictions repeats
 
 
 def md5(path: Path) -> str:
@@ -86,3 +90,17 @@ def earlier_version(path: Path) -> tuple[str, str] | None:
             except Exception:  # neither in the cache nor in the remote, each of which has errors of its own
                 return None
     return None
+
+
+def manifest_path(output: Path) -> Path:
+    """Say where the manifest of a file with predictions lies: beside it."""
+    return output.with_name(f"{output.name}.manifest.json")
+
+
+def read_manifest(output: Path) -> dict[str, Any]:
+    """Read what an output was made from; empty where there is no manifest. Raises InputError when it is none."""
+    path = manifest_path(output)
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except ValueError:
+        raise InputError(f"{path} is not the manifest of a prediction; delete it and predict again.") from None

@@ -26,11 +26,10 @@ from .bundle import Bundle, load_champion, load_version
 from .contract import Contract, need_columns, rejected, violations
 from .files import InputError, first_line, say, whole
 from .ingest import csv_options, plain_numbers, tidy
-from .lineage import content_md5, md5
+from .lineage import MADE_BY, content_md5, manifest_path, md5, read_manifest
 from .params import read_params
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
-MADE_BY = ("git_commit", "md5.model")  # of the version's facts, what a manifest repeats
 INTEGERS = {kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())}
 ARROW = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
 
@@ -38,19 +37,10 @@ ARROW = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "
 def beside(output: Path) -> tuple[Path, Path, Path]:
     """Name what belongs to an output: the manifest, the list of rejected rows, the folder of parts."""
     return (
-        output.with_name(f"{output.name}.manifest.json"),
+        manifest_path(output),
         output.with_name(f"{output.name}.rejects.csv"),
         output.with_name(f".{output.name}.parts"),
     )
-
-
-def read_manifest(output: Path) -> dict[str, Any]:
-    """Read what an output was made from; empty where there is no manifest. Raises InputError when it is none."""
-    path = beside(output)[0]
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except ValueError:
-        raise InputError(f"{path} is not the manifest of a prediction; delete it and predict again.") from None
 
 
 def input_contract(contract: Contract, names: "pd.Index[str]") -> Contract:

@@ -26,8 +26,18 @@ from ruamel.yaml import YAML
 
 from . import registry
 from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, REPORT, InputError, first_line
-from .lineage import committed, content_md5, git, is_on_a_branch, lock_files, locked, md5, provenance
-from .predict import MADE_BY, read_manifest
+from .lineage import (
+    MADE_BY,
+    committed,
+    content_md5,
+    git,
+    is_on_a_branch,
+    lock_files,
+    locked,
+    md5,
+    provenance,
+    read_manifest,
+)
 
 # A model's bytes depend on the number of cores; its predictions, which are compared, do not. The report quotes git.
 UNSTABLE = (MODEL.as_posix(), REPORT.as_posix())
