@@ -62,7 +62,7 @@ class Repository:
         self.run("git", "init", "--quiet", "--initial-branch=main")
         self.run("git", "add", "--all")
         author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
-        self.run("git", *author, "commit", "--quiet", "--no-verify", "-m", message)
+        self.run("git", *author, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message)
 
 
 @pytest.fixture(scope="session")

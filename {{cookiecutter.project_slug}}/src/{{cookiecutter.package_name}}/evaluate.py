@@ -58,9 +58,9 @@ def slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, dra
 
 
 def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Compare what was predicted with what happened, in ten groups of equal size.
+    """Compare what was predicted with what happened, in up to ten groups of equal size.
 
-    Probabilities of all classes count, for two classes those of the second. Returns (10, 4): predicted, observed, rows,
+    Probabilities of all classes count, for two classes those of the second. Returns (g, 4): predicted, observed, rows,
     and margin, to which a group of this size tells the difference with 95 % confidence.
     """
     predicted, observed = predictions["prediction"].to_numpy(), truth
@@ -70,7 +70,8 @@ def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
         predicted = probabilities.to_numpy().ravel()
         observed = (truth.astype(str)[:, None] == classes).ravel()
     pairs = pd.DataFrame({"predicted": predicted, "observed": observed}, dtype=float)
-    groups = pd.qcut(pairs["predicted"].rank(method="first"), min(10, len(pairs)), labels=False)
+    many = min(10, max(1, len(pairs) // 10))  # a group of few rows tells nothing
+    groups = pd.qcut(pairs["predicted"].rank(method="first"), many, labels=False)
     rows = pairs.groupby(groups).size()
     spread = (pairs["observed"] - pairs["predicted"]).groupby(groups).std().fillna(0)
     return pairs.groupby(groups).mean().assign(rows=rows, margin=1.96 * spread / np.sqrt(rows)).reset_index(drop=True)
