@@ -11,9 +11,6 @@ import pytest
 from conftest import Repository, use_environment
 from sklearn import datasets
 
-random = np.random.default_rng(0)
-
-
 @dataclass
 class Table:
     """A table to adopt, and what has to come out."""
@@ -34,6 +31,7 @@ def bundled(load: Callable) -> Callable[[Path], None]:
 
 def messy(path: Path) -> None:
     """Semicolons, decimal commas, latin-1, German dates, ja and nein, spaces and umlauts, '?', a constant, a leak."""
+    random = np.random.default_rng(0)
     rows = 900
     price = random.lognormal(6, 1, rows)
     gift = random.random(rows) < 0.3
@@ -57,6 +55,7 @@ def messy(path: Path) -> None:
 
 def panel(path: Path) -> None:
     """Customers by month: the key alone is not unique, key and time are; a tab-separated file with missing values."""
+    random = np.random.default_rng(0)
     customers, months = 120, 12
     frame = pd.DataFrame(
         {
@@ -74,14 +73,16 @@ def panel(path: Path) -> None:
 
 def wide(path: Path) -> None:
     """200 columns, of which two matter; Parquet with real types."""
+    random = np.random.default_rng(0)
     frame = pd.DataFrame(random.normal(size=(800, 198)), columns=[f"sensor {i}" for i in range(198)])
     frame["kind"] = pd.Categorical(random.choice(["a", "b", "c"], 800))
     frame["faulty"] = frame["sensor 0"] + frame["sensor 1"] + random.normal(0, 0.5, 800) > 0
     frame.to_parquet(path)
 
 
-def tiny(path: Path) -> None:
+def tiny(path: Path, seed: int = 0) -> None:
     """50 rows."""
+    random = np.random.default_rng(seed)
     height = random.normal(170, 10, 50)
     pd.DataFrame(
         {"height": height, "team": random.choice(["x", "y"], 50), "weight": height - 100 + random.normal(0, 5, 50)}
@@ -90,6 +91,7 @@ def tiny(path: Path) -> None:
 
 def huge(path: Path) -> None:
     """1,000,000 rows."""
+    random = np.random.default_rng(0)
     rows = 1_000_000
     frame = pd.DataFrame({f"x{i}": random.normal(size=rows).round(4) for i in range(6)})
     frame.insert(0, "id", np.arange(rows))
@@ -196,7 +198,7 @@ def test_adopting_twice_gives_the_same_and_a_newer_file_replaces_the_older(fresh
     fresh.commit()
     adopt(fresh, tmp_path / "people.csv", "weight")
     assert fresh.run("git", "status", "--porcelain") == ""
-    tiny(tmp_path / "people.csv")
+    tiny(tmp_path / "people.csv", seed=1)
     adopt(fresh, tmp_path / "people.csv", "weight")
     assert "data/people.csv.dvc" in fresh.run("git", "status", "--porcelain")
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.progress import track
+from scipy import stats
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
@@ -61,7 +62,9 @@ def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
     """Compare what was predicted with what happened, in up to ten groups of equal size.
 
     Probabilities of all classes count, for two classes those of the second. Returns (g, 4): predicted, observed, rows,
-    and margin, to which a group of this size tells the difference with 95 % confidence.
+    and margin, which with 95 % confidence no group exceeds by chance (Bonferroni). Chance is what it would be if the
+    probabilities were right (D. J. Spiegelhalter, Probabilistic prediction in patient management, 1986), for amounts
+    the spread of the errors.
     """
     predicted, observed = predictions["prediction"].to_numpy(), truth
     if len(predictions.columns) > 1:
@@ -71,10 +74,14 @@ def calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
         observed = (truth.astype(str)[:, None] == classes).ravel()
     pairs = pd.DataFrame({"predicted": predicted, "observed": observed}, dtype=float)
     many = min(10, max(1, len(pairs) // 10))  # a group of few rows tells nothing
-    groups = pd.qcut(pairs["predicted"].rank(method="first"), many, labels=False)
-    rows = pairs.groupby(groups).size()
-    spread = (pairs["observed"] - pairs["predicted"]).groupby(groups).std().fillna(0)
-    return pairs.groupby(groups).mean().assign(rows=rows, margin=1.96 * spread / np.sqrt(rows)).reset_index(drop=True)
+    groups = pairs.groupby(pd.qcut(pairs["predicted"].rank(method="first"), many, labels=False))
+    if len(predictions.columns) > 1:
+        variance = groups["predicted"].agg(lambda share: (share * (1 - share)).mean())
+    else:
+        variance = groups.apply(lambda group: (group["observed"] - group["predicted"]).var()).fillna(0)
+    rows = groups.size()
+    certain = stats.t.ppf(1 - 0.025 / many, np.maximum(rows - 1, 1))
+    return groups.mean().assign(rows=rows, margin=certain * np.sqrt(variance / rows)).reset_index(drop=True)
 
 
 def importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract: Contract) -> pd.DataFrame:

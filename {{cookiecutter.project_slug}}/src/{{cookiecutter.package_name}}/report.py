@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,14 +14,10 @@ from matplotlib.figure import Figure
 from .contract import Contract
 from .gate import Duel, Verdict
 from .metrics import HIGHER_IS_BETTER, LEADING, MEANING
+from .page import fill
 
 matplotlib.rcParams["text.parse_math"] = False  # a column may have a $ in its name
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9721f", "#8a929c"
-
-
-def short(figure: float) -> str:
-    """Write a figure as people read it: three decimals, more only where it is very small, fewer where it is large."""
-    return f"{figure:.3f}" if figure == 0 or 0.001 <= abs(figure) < 1000 else f"{figure:.4g}"
 
 
 def picture(figure: Figure, description: str) -> Markup:
@@ -43,16 +38,16 @@ def axes(height: float, left_open: bool = False) -> tuple[Figure, Axes]:
 
 
 def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
-    """Draw what was predicted against what happened, (10, 4), beside the diagonal on which both agree."""
+    """Draw what was predicted against what happened, (g, 4), beside the diagonal on which both agree."""
     figure, plot = axes(3.6)
     ends = [groups[["predicted", "observed"]].min().min(), groups[["predicted", "observed"]].max().max()]
     plot.plot(ends, ends, color=GREY, linestyle="--", label="prediction and truth agree")
-    label = "this model, a tenth of the cases each, with margin"
+    label = "this model, a group of cases each, with margin"
     plot.errorbar(groups["predicted"], groups["observed"], groups["margin"], fmt="o-", color=BLUE, label=label)
     plot.set_xlabel("predicted probability" if classification else "predicted")
     plot.set_ylabel("share that happened" if classification else "mean of the truth")
     plot.legend(frameon=False)
-    return picture(figure, "Predicted against observed, in ten groups")
+    return picture(figure, "Predicted against observed, in groups")
 
 
 def plot_importance(table: pd.DataFrame, metric: str) -> Markup:
@@ -115,10 +110,8 @@ def write_report(
     edge = slices["high"] < lead["value"] if better == 1 else slices["low"] > lead["value"]
     slices = slices.assign(weak=edge).sort_values("value", ascending=better == 1)
     before = json.loads(earlier[1]) if earlier else {}
-    page = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
-    page.filters["short"] = short
-    content = page.get_template("report.html").render(
-        project=str(__package__).replace("_", " "),
+    content = fill(
+        "report.html",
         contract=contract,
         target=answer,
         target_is=f"{contract.target} is {classes[1] if len(classes) == 2 else 'a certain class'}",

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from {{ cookiecutter.package_name }}.evaluate import calibration
 from {{ cookiecutter.package_name }}.files import InputError
 from {{ cookiecutter.package_name }}.gate import (
     judge_behaviour,
@@ -71,6 +72,19 @@ def test_calibration_counts_what_is_apart_for_certain():
     apart = CALIBRATION | {"observed": [0.32, 0.68]}
     assert failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=apart) == ["calibration"]
     assert failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=apart | {"margin": [0.1, 0.1]}) == []
+
+
+@pytest.mark.parametrize(("rows", "found"), [(50, 0.5), (200, 0.9), (2000, 1.0)])
+def test_calibration_of_few_cases_spares_honest_models_and_finds_overconfident_ones(rows, found):
+    random, honest, bold = np.random.default_rng(0), [], []
+    for _ in range(50):
+        share = random.beta(1, 3, rows)
+        truth = np.where(random.random(rows) < share, "True", "False")
+        for given, gaps in [(share, honest), (share**4 / (share**4 + (1 - share) ** 4), bold)]:
+            table = pd.DataFrame({"prediction": truth, "probability_False": 1 - given, "probability_True": given})
+            gaps.append(failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=calibration(truth, table)))
+    assert sum(map(bool, honest)) <= 1
+    assert sum(map(bool, bold)) >= found * len(bold)
 
 
 def test_a_key_on_both_sides_is_found(contract):
