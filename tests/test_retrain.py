@@ -93,6 +93,9 @@ def test_without_a_clean_tree_or_an_alert_nothing_is_done(released, tmp_path):
     repository = fork(released, tmp_path)
     head = repository.run("git", "rev-parse", "HEAD")
     assert "The log holds no answer of the champion" in repository.run(TOOL, "retrain", "--if-alert", fails=True)
+    printed = repository.run(TOOL, "retrain", "--until", "tomorrow", fails=True)
+    assert "--until is tomorrow; expected a date or time" in printed
+    assert repository.run("git", "status", "--porcelain") == ""
     (repository.path / "notes.txt").write_text("mine\n", encoding="utf-8")
     assert "The work tree differs from the commit: notes.txt" in repository.run(TOOL, "retrain", fails=True)
     assert repository.run("git", "rev-parse", "HEAD") == head

@@ -175,6 +175,7 @@ def test_the_interface_is_described_with_the_contracts_columns(service):
     ("rows", "field", "expected"),
     [
         ([ROW | {"humidity": 300}], "0.humidity", "less than or equal to 100"),
+        ([ROW | {"humidity": -1}], "0.humidity", "greater than or equal to 0"),
         ([ROW | {"origin": "Köln"}], "0.origin", "'EWR', 'JFK' or 'LGA'"),
         ([{name: value for name, value in ROW.items() if name != "dest"}], "0.dest", "required"),
         ([ROW | {"pilot": "Ada"}], "0.pilot", "not permitted"),

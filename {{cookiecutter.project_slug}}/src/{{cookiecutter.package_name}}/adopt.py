@@ -9,6 +9,8 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -222,27 +223,25 @@ def write_contract(contract: Contract) -> None:
         _yaml().dump({"description": contract.description, "columns": columns}, text)
 
 
+@contextmanager
+def edited_params() -> Iterator[Any]:
+    """Give the values of params.yaml to be changed, and write them back; comments and everything else in it stay."""
+    yaml = _yaml()
+    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
+    yield params
+    with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
+        yaml.dump(params, text)
+
+
 def write_params(source: Path, options: dict[str, Any], contract: Contract) -> None:
-    """Point params.yaml at the new source; comments and everything else in it stay."""
-    yaml = _yaml()
-    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
-    params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
-    groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
-    params["evaluate"]["slices"] = groups[:2]
-    if Path("example").exists():
-        params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
-        params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
-    with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
-        yaml.dump(params, text)
-
-
-def write_until(until: str) -> None:
-    """Say in params.yaml up to when the source's rows are taken; comments and everything else in it stay."""
-    yaml = _yaml()
-    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
-    params["ingest"]["until"] = DoubleQuotedScalarString(until)
-    with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
-        yaml.dump(params, text)
+    """Point params.yaml at the new source."""
+    with edited_params() as params:
+        params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
+        groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
+        params["evaluate"]["slices"] = groups[:2]
+        if Path("example").exists():
+            params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
+            params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
 
 
 def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,23 +17,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import Engine
 
 from .bundle import Bundle
-from .contract import Column, Contract
-from .fast import FastPredict, Row, typed_table
-from .log import check_log, now, write_answers
+from .contract import Column, Contract, request_table
+from .fast import FastPredict, Row
+from .log import check_log, in_utc, now, write_answers
 
 
-def in_utc(time: datetime) -> datetime:
-    """Give a time in UTC without a zone, as the training data has it."""
-    if not 1700 <= time.year <= 2200:  # what pandas can hold
+def usual_time(time: datetime) -> datetime:
+    """Give a time in UTC without a zone, as the training data has it. Raises ValueError for what pandas can't hold."""
+    if not 1700 <= time.year <= 2200:
         raise ValueError("a time between the years 1700 and 2200")
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return in_utc(time)
 
 
 TYPES: dict[str, Any] = {
     "number": float,
     "integer": int,
     "boolean": bool,
-    "datetime": Annotated[datetime, AfterValidator(in_utc)],
+    "datetime": Annotated[datetime, AfterValidator(usual_time)],
 }
 FEW = 100  # rows; with more, the pipeline is as fast as the fast path
 
@@ -58,7 +58,11 @@ def row_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
         optional = column.nullable or column.role == "key"
         limits: dict[str, Any] = {"ge": column.min, "le": column.max}
         if column.type == "integer":  # what 64 bits hold
-            limits = {"ge": max(column.min or -(2**63), -(2**63)), "le": min(column.max or 2**63 - 1, 2**63 - 1)}
+            low, high = -(2**63), 2**63 - 1
+            limits = {
+                "ge": low if column.min is None else max(column.min, low),
+                "le": high if column.max is None else min(column.max, high),
+            }
         example = typical(column, profile.get(name, {}))
         fields[f"column_{number}"] = (
             kind | None if optional else kind,
@@ -119,7 +123,7 @@ def unusual(row: Row, profile: dict[str, Any]) -> list[str]:
 def predict_rows(bundle: Bundle, fast: FastPredict | None, rows: list[Row]) -> tuple[list[Any], np.ndarray]:
     """Predict rows: the predictions, and (n, c) probabilities or (n, 0) for amounts."""
     if fast is None or len(rows) > FEW:
-        table = bundle.predict(typed_table(rows, bundle))
+        table = bundle.predict(request_table(rows, bundle.contract.inputs, bundle.contract))
         return table["prediction"].tolist(), table.iloc[:, 1:].to_numpy(float)
     found = fast(rows)
     if not bundle.contract.is_classification:

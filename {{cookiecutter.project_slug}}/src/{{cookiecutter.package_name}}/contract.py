@@ -3,7 +3,7 @@
 contract.yaml is the single source for validation, for the features' types and for everything that describes the data.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -131,6 +131,18 @@ def convert(values: pd.Series, column: Column) -> pd.Series:
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")  # codes read as 1.0 because others are missing are the same as 1
     return values.astype("str").where(values.notna())
+
+
+def request_table(rows: list[dict[str, Any]], names: list[str], contract: Contract) -> pd.DataFrame:
+    """Make a table (n, names) of rows as requests hold them and the log keeps them.
+
+    Their times are in ISO form, not in the one that the contract names for the source's.
+    """
+    table = pd.DataFrame(rows, columns=names, dtype="object")
+    for name in names:
+        if contract.columns[name].type == "datetime":
+            table[name] = pd.to_datetime(table[name], format="ISO8601")
+    return table
 
 
 def violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -15,19 +15,10 @@ import numpy as np
 import pandas as pd
 
 from .bundle import Bundle
-from .contract import Column
+from .contract import Column, request_table
 
 Row = dict[str, Any]
 FastPredict = Callable[[list[Row]], np.ndarray]
-
-
-def typed_table(rows: list[Row], bundle: Bundle) -> pd.DataFrame:
-    """Make a table (n, inputs) of rows that the request model has accepted."""
-    table = pd.DataFrame(rows, columns=bundle.contract.inputs, dtype="object")
-    for name in bundle.contract.inputs:
-        if bundle.contract.columns[name].type == "datetime":
-            table[name] = pd.to_datetime(table[name])
-    return table
 
 
 def fast_predict(bundle: Bundle) -> FastPredict | None:
@@ -35,7 +26,7 @@ def fast_predict(bundle: Bundle) -> FastPredict | None:
     with suppress(Exception):  # whatever does not fit: the pipeline is always right
         predict = _compiled(bundle)
         rows = trial_rows(bundle, 400)
-        expected = bundle.predict(typed_table(rows, bundle))
+        expected = bundle.predict(request_table(rows, bundle.contract.inputs, bundle.contract))
         columns = expected.iloc[:, 1:] if len(expected.columns) > 1 else expected
         if np.allclose(predict(rows), columns.to_numpy(float), rtol=1e-12, atol=1e-12):
             return predict

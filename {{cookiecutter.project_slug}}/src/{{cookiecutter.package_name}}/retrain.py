@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-from sqlalchemy.exc import SQLAlchemyError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from .adopt import write_until
-from .contract import Contract, convert, read_contract, violations
+from .adopt import edited_params
+from .contract import Contract, convert, read_contract, request_table, violations
 from .files import PARAMS, Alert, InputError, first_line, say, whole
 from .ingest import csv_options, read_source
 from .lineage import git
-from .log import open_log, read_labelled
-from .monitor import monitor
+from .log import open_log, read_labelled, reading
+from .monitor import monitor, read_time
 from .params import Ingest, read_params
 from .release import need_clean_tree, release
 from .settings import read_settings
@@ -29,9 +29,9 @@ def labelled_rows(cases: list[dict[str, Any]], contract: Contract) -> pd.DataFra
 
     Cases that break the contract are left out, as those without a key: nothing tells them from one another.
     """
-    rows = pd.DataFrame([case["inputs"] | {contract.target: case["outcome"]} for case in cases], dtype="object")
     used = [name for name, column in contract.columns.items() if column.role != "ignored"]
-    rows = rows.reindex(columns=used).drop_duplicates(contract.identity, keep="last", ignore_index=True)
+    rows = request_table([case["inputs"] | {contract.target: case["outcome"]} for case in cases], used, contract)
+    rows = rows.drop_duplicates(contract.identity, keep="last", ignore_index=True)
     typed, broken = violations(rows, contract)
     return typed[~typed.index.isin(broken["index"]) & typed[contract.target].notna()]
 
@@ -85,10 +85,8 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
     path = Path(ingest.source)
     if path.suffix.lower() == ".sql":  # a database gets its labels from where its rows come from
         return 0
-    try:
+    with reading():
         cases = read_labelled(open_log(read_settings().database_url))
-    except SQLAlchemyError as error:
-        raise InputError(f"The prediction log (DATABASE_URL) can't be read: {first_line(error)}.") from None
     if not cases:
         return 0
     new = not_in(labelled_rows(cases, contract), read_source(ingest), contract)
@@ -115,6 +113,8 @@ def retrain(until: str, if_alert: bool) -> None:
     if_alert: only where `monitor` has something to say.
     """
     need_clean_tree()
+    if until:
+        read_time(until, "--until")  # before anything is changed
     if if_alert:
         try:
             monitor("", "")
@@ -122,7 +122,8 @@ def retrain(until: str, if_alert: bool) -> None:
         except Alert as alert:
             print(alert)
     if until:
-        write_until(until)
+        with edited_params() as params:
+            params["ingest"]["until"] = DoubleQuotedScalarString(until)
     added = add_feedback(read_params().ingest, read_contract())
     run("dvc", "repro")
     run("git", "add", "--update")  # what git knows already: params.yaml, dvc.lock, the source or its .dvc file
