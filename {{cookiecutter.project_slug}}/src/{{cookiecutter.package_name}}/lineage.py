@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def locked(revision: str) -> dict[str, str]:
     return lock_files(committed(revision, "dvc.lock") or b"", committed(revision, "dvc.yaml") or b"")
 
 
+@cache
 def lock_files(lock: bytes, pipeline: bytes) -> dict[str, str]:
     """Give the md5 by path that dvc.lock holds for the stages of dvc.yaml; stages that are gone don't count."""
     noted, wanted = (YAML(typ="safe", pure=True).load(text) or {"stages": {}} for text in (lock, pipeline))

@@ -4,6 +4,7 @@ An answer is given only after the transaction that holds it is on disk. Many ans
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +27,9 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.exc import SQLAlchemyError
+
+from .files import InputError, first_line
 
 TABLES = MetaData()
 ANSWERS = Table(
@@ -48,6 +52,7 @@ FEEDBACK = Table(
     Column("outcome", JSON),
     Column("comment", Text, nullable=False),
 )
+LATEST = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)  # of several feedbacks, the last counts
 
 
 def open_log(url: str) -> Engine:
@@ -64,9 +69,23 @@ def open_log(url: str) -> Engine:
     return engine
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn what goes wrong with the log's database into InputError."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise InputError(f"The prediction log (DATABASE_URL) can't be read: {first_line(error)}.") from None
+
+
+def in_utc(time: datetime) -> datetime:
+    """Give a time in UTC without a zone, as it is stored; one without a zone is in UTC already."""
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+
+
 def now() -> datetime:
-    """Give the present time in UTC, without a zone, as it is stored."""
-    return datetime.now(UTC).replace(tzinfo=None)
+    """Give the present time as it is stored."""
+    return in_utc(datetime.now(UTC))
 
 
 def write_answers(log: Engine, rows: list[dict[str, Any]]) -> None:
@@ -104,15 +123,11 @@ def read_answer(log: Engine, prediction_id: str) -> dict[str, Any] | None:
 
 
 def read_labelled(log: Engine) -> list[dict[str, Any]]:
-    """List inputs and outcome of all answers of which the outcome is known, the oldest first.
-
-    Where there is more than one feedback, the last counts.
-    """
-    last = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)
+    """List inputs and outcome of all answers of which the outcome is known, the oldest first."""
     known = select(ANSWERS.c.inputs, FEEDBACK.c.outcome).join_from(FEEDBACK, ANSWERS)
     with log.begin() as transaction:
         TABLES.create_all(transaction)
-        found = transaction.execute(known.where(FEEDBACK.c.id.in_(last)).order_by(FEEDBACK.c.id))
+        found = transaction.execute(known.where(FEEDBACK.c.id.in_(LATEST)).order_by(FEEDBACK.c.id))
         return [dict(row) for row in found.mappings()]
 
 
@@ -142,13 +157,9 @@ def read_lines(log: Engine, version: str, since: datetime, until: datetime, rows
 
 
 def read_outcomes(log: Engine, version: str, since: datetime, until: datetime, most: int) -> list[dict[str, Any]]:
-    """List at, answer and outcome of a version's answers of which the outcome is known, at most the latest ones.
-
-    Where there is more than one feedback, the last counts.
-    """
-    last = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)
+    """List at, answer and outcome of a version's answers of which the outcome is known, at most the latest ones."""
     known = select(ANSWERS.c.at, ANSWERS.c.answer, FEEDBACK.c.outcome).join_from(FEEDBACK, ANSWERS)
-    known = known.where(FEEDBACK.c.id.in_(last), ANSWERS.c.version == version)
+    known = known.where(FEEDBACK.c.id.in_(LATEST), ANSWERS.c.version == version)
     known = known.where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at.desc()).limit(most)
     with log.connect() as connection:
         return [dict(row) for row in connection.execute(known).mappings()]

@@ -7,7 +7,7 @@ the champion's version keeps. The log is read in chunks, of which only counts re
 import json
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,13 @@ import pyarrow as pa
 import pyarrow.json as arrow_json
 from scipy.stats import binomtest
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from . import registry
 from .bundle import Bundle, load_champion
 from .contract import Contract, convert
 from .drift import Profile, compare, judge, tally
-from .files import MONITORING, MONITORING_REPORT, Alert, InputError, first_line, say, whole
-from .log import now, open_log, read_lines, read_outcomes, read_versions
+from .files import MONITORING, MONITORING_REPORT, Alert, InputError, say, whole
+from .log import in_utc, now, open_log, read_lines, read_outcomes, read_versions, reading
 from .metrics import HIGHER_IS_BETTER, LEADING, intervals, six_digits
 from .monitor_report import write_monitoring
 from .params import Monitor, read_params
@@ -56,7 +55,7 @@ def read_time(text: str, option: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(f"{option} is {text}; expected a date or time, such as 2024-01-31T12:00.") from None
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return in_utc(time)
 
 
 def period_starts(first: datetime, last: datetime) -> np.ndarray:
@@ -229,7 +228,7 @@ def monitor(since: str, until: str) -> None:
         raise InputError(f"--since {start} is not before --until {end}, in UTC.")
     log, served = open_log(read_settings().database_url), load_champion(registry.connect())
     span = f"from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    try:
+    with reading():
         versions = read_versions(log, start, end)
         if served.version not in versions:
             others = f" Other versions gave some: {', '.join(sorted(versions))}." if versions else ""
@@ -237,8 +236,6 @@ def monitor(since: str, until: str) -> None:
         rows, first, last = versions.pop(served.version)
         seen = read_seen(log, served, start, end, period_starts(first, last))
         outcomes = read_outcomes(log, served.version, start, end, MOST_OUTCOMES)
-    except SQLAlchemyError as error:
-        raise InputError(f"The prediction log (DATABASE_URL) can't be read: {first_line(error)}.") from None
     differences = judge_differences(seen, served.contract.target, params.monitor)
     quality = judge_quality(outcomes, served, params.monitor, params.evaluate.bootstrap)
     speed = judge_speed(seen.took, params.monitor)

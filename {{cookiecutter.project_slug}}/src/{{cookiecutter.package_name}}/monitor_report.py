@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -13,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .drift import BELOW, MISSING, Profile
+from .page import fill
 from .params import Monitor
-from .report import BLUE, GREY, ORANGE, axes, picture, short
+from .report import BLUE, GREY, ORANGE, axes, picture
 
 PANELS = 6
 
@@ -127,10 +127,8 @@ def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: di
     # The prediction comes first, then what alerts, then all others; each by its size.
     ranked = sorted(rows, key=lambda row: -row["effect"] / row["limit"])
     ranked.sort(key=lambda row: (row["what"] != "prediction", not row["alert"]))
-    page = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
-    page.filters["short"] = short
-    content = page.get_template("monitoring.html").render(
-        project=str(__package__).replace("_", " "),
+    content = fill(
+        "monitoring.html",
         result=result,
         quality=quality,
         expected=expected,

@@ -101,14 +101,13 @@ def fight(
 
 
 def judge_all(
-    client: Any, champion: Any, contract: Contract, params: Params
+    client: Any, champion: Any, train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
 ) -> tuple[list[Verdict], Duel | None, list[pd.DataFrame]]:
     """Put the model in models/ before every rule of the gate.
 
-    Nothing in reports/ is believed: all figures are computed again from the model and the data.
+    train, test: (t, m) and (n, m). Nothing in reports/ is believed: all figures are computed again from model and data.
     Returns the verdicts, the duel, and the tables intervals, slices and calibration.
     """
-    test, train = pd.read_parquet(need(files.TEST, "prepare")), pd.read_parquet(need(files.TRAIN, "prepare"))
     model = load_model(need(files.MODEL, "train"))
     ours = predict(model, make_features(test, contract))
     tables = list(judge(test, ours, target_values(train, contract), contract, params.evaluate).values())
@@ -156,12 +155,13 @@ def release() -> None:
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
             say("release", f"version {champion.version} of this commit is the champion already")
             return
-        verdicts, duel, tables = judge_all(client, champion, contract, params)
+        train, test = pd.read_parquet(need(files.TRAIN, "prepare")), pd.read_parquet(need(files.TEST, "prepare"))
+        verdicts, duel, tables = judge_all(client, champion, train, test, contract, params)
         failed = [verdict for verdict in verdicts if not verdict.passed]
         figures = tables[0].set_index("metric")["value"]
         facts |= {
             "verdict": "rejected" if failed else "passed",
-            "train_rows": str(len(pd.read_parquet(files.TRAIN, columns=[contract.target]))),
+            "train_rows": str(len(train)),
             "test_share": str(params.prepare.test_share),
             "figures": ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items()),
             "gate": json.dumps([vars(verdict) for verdict in verdicts]),
@@ -171,7 +171,7 @@ def release() -> None:
         present = registry.champion_number(registry.ledger(client)) or "none"
         if present != before:  # on another machine
             raise InputError(f"Version {present} has become the champion meanwhile; release again.")
-        document(client, version, verdicts, duel, contract, tables)
+        document(client, version, verdicts, duel, contract, len(test), tables)
         event = "rejected" if failed else "promoted"
         noted = {"commit": facts["git_commit"], "replaced": before, "figures": facts["figures"]}
         registry.enter(client, event, version.version, **noted, facts=registry.facts_md5(facts))
@@ -189,14 +189,12 @@ def document(
     verdicts: list[Verdict],
     duel: Duel | None,
     contract: Contract,
+    rows: int,
     judged: list[pd.DataFrame],
 ) -> None:
     """Write the report with the gate's verdict and keep it with the version; a version that passes gets its cards."""
-    tables = [
-        *judged,
-        pd.read_csv(files.IMPORTANCE, keep_default_na=False, na_values=[""]),
-    ]  # a column may be called NA
-    rows = json.loads(files.METRICS.read_text(encoding="utf-8"))["rows"]
+    # A column may be called NA.
+    tables = [*judged, pd.read_csv(files.IMPORTANCE, keep_default_na=False, na_values=[""])]
     with files.whole(files.RELEASE_REPORT) as draft:
         write_report(draft, contract, rows, tables, earlier_version(files.METRICS), verdicts, duel)
     client.log_artifact(version.run_id, str(files.RELEASE_REPORT))

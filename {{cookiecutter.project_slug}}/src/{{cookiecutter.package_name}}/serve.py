@@ -16,7 +16,6 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import TypeAdapter, ValidationError, conlist
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +26,7 @@ from .fast import FastPredict, fast_predict
 from .files import say
 from .guard import Guard, JsonLines, impatient
 from .log import check_log, open_log, read_answer, write_feedback
+from .page import fill
 from .settings import Settings, need_keys, read_settings
 
 prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -197,12 +197,11 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page() -> str:
         """Show the page for domain experts."""
-        pages = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
         bundle = current.bundle
         shown = {name: bundle.profile.get(name, {}) for name in bundle.contract.columns}
         start = {name: typical(bundle.contract.columns[name], known) for name, known in shown.items()}
         classes = sorted(shown[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
-        return pages.get_template("serve.html").render(bundle=bundle, start=start, classes=classes)
+        return fill("serve.html", bundle=bundle, start=start, classes=classes)
 
     return app
 

@@ -217,10 +217,11 @@ def find(client: Any, name: str) -> Any:
     """Find the version that a number, an alias, a prediction's id or a file with predictions belongs to."""
     path = Path(name)
     if re.fullmatch("[0-9a-f]{32}", name):
-        from .log import open_log, read_answer
+        from .log import open_log, read_answer, reading
         from .settings import read_settings
 
-        found = read_answer(open_log(read_settings().database_url), name)
+        with reading():
+            found = read_answer(open_log(read_settings().database_url), name)
         if found is None:
             raise InputError(f"The prediction log holds no prediction {name}; DATABASE_URL says where the log is.")
         print(f"prediction {name} {found['at']:%Y-%m-%d %H:%M:%S} {found['answer']}", file=sys.stderr)
