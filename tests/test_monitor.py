@@ -112,10 +112,18 @@ def test_what_the_service_logs_is_what_monitor_reads(released, tmp_path):
             rows = [ROW | {"scheduled_departure": f"2013-03-01T{hour:02}:30:00"}] * 10
             answers = service.ask("/predict", rows)[1]
             service.ask("/feedback", {"id": answers[0]["id"], "outcome": hour > 17})
-    since, until = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
-    printed, found = monitor(repository, since.isoformat(), until.isoformat(), fails=True)
+        assert "drift{" not in service.ask("/metrics")[1]
+        since, until = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
+        printed, found = monitor(repository, since.isoformat(), until.isoformat(), fails=True)
+        figures = dict(line.rsplit(" ", 1) for line in service.ask("/metrics")[1].splitlines())
     assert found["answers"] == 240
     assert found["quality"]["labels"] == 24
+    assert float(figures["monitor_alerts"]) == len(found["alerts"])
+    assert float(figures["monitor_time_seconds"]) == pytest.approx(until.timestamp(), abs=1)
+    assert float(figures['drift{column="carrier",what="values"}']) > 1
+    assert float(figures['drift_alert{column="carrier",what="values"}']) == 1
+    assert float(figures['drift_alert{column="carrier",what="missing"}']) == 0
+    assert float(figures['quality{where="test"}']) == found["quality"]["then"]["value"]
     assert found["speed"]["answers"] == 240
     assert 0 < found["speed"]["milliseconds_50"] < 5000
     assert "alert: carrier has other shares than in training: B6 in 100.0% of the cases instead of" in printed

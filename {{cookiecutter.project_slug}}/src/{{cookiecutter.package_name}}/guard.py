@@ -8,13 +8,13 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-import prometheus_client as prometheus
 from fastapi import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .settings import Settings, key_owner
+from .telemetry import Telemetry
 
 OPEN = {"/", "/health", "/ready", "/docs", "/openapi.json"}  # what needs no key: it tells no data
 
@@ -34,11 +34,9 @@ class JsonLines(logging.Formatter):
 class Guard:
     """ASGI middleware that refuses what is not allowed, and counts and notes what is answered."""
 
-    def __init__(
-        self, app: ASGIApp, settings: Settings, requests: prometheus.Counter, seconds: prometheus.Histogram
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, telemetry: Telemetry) -> None:
         """Stand before `app`."""
-        self.app, self.settings, self.requests, self.seconds = app, settings, requests, seconds
+        self.app, self.settings, self.telemetry = app, settings, telemetry
         self.minute, self.seen, self.digests = 0, Counter[str](), settings.digests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,8 +56,8 @@ class Guard:
         finally:
             taken = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "other")  # the pattern: an id is no label
-            self.requests.labels(path, status).inc()
-            self.seconds.labels(path).observe(taken)
+            self.telemetry.requests.labels(path, status).inc()
+            self.telemetry.seconds.labels(path).observe(taken)
             facts = {"path": path, "status": status, "milliseconds": round(taken * 1000, 2)}
             logging.info("request", extra={"facts": facts | {"caller": scope.get("caller", "")}})
 

@@ -52,6 +52,13 @@ FEEDBACK = Table(
     Column("outcome", JSON),
     Column("comment", Text, nullable=False),
 )
+MONITORING = Table(
+    "monitoring",
+    TABLES,
+    Column("id", Integer, primary_key=True),
+    Column("until", DateTime, nullable=False, index=True),
+    Column("result", JSON, nullable=False),
+)
 LATEST = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)  # of several feedbacks, the last counts
 
 
@@ -163,3 +170,17 @@ def read_outcomes(log: Engine, version: str, since: datetime, until: datetime, m
     known = known.where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at.desc()).limit(most)
     with log.connect() as connection:
         return [dict(row) for row in connection.execute(known).mappings()]
+
+
+def keep_monitoring(log: Engine, until: datetime, result: dict[str, Any]) -> None:
+    """Keep a result of `monitor` where the service finds it."""
+    with log.begin() as transaction:
+        TABLES.create_all(transaction)
+        transaction.execute(insert(MONITORING), [{"until": until, "result": result}])
+
+
+def latest_monitoring(log: Engine) -> dict[str, Any] | None:
+    """Give the result of `monitor` for the latest span; None where it never ran."""
+    newest = select(MONITORING.c.result).order_by(MONITORING.c.until.desc(), MONITORING.c.id.desc()).limit(1)
+    with log.connect() as connection:
+        return connection.execute(newest).scalar()

@@ -22,7 +22,7 @@ from .bundle import Bundle, load_champion
 from .contract import Contract, convert
 from .drift import Profile, compare, judge, tally
 from .files import MONITORING, MONITORING_REPORT, Alert, InputError, say, whole
-from .log import in_utc, now, open_log, read_lines, read_outcomes, read_versions, reading
+from .log import in_utc, keep_monitoring, now, open_log, read_lines, read_outcomes, read_versions, reading
 from .metrics import HIGHER_IS_BETTER, LEADING, intervals, six_digits
 from .monitor_report import write_monitoring
 from .params import Monitor, read_params
@@ -252,8 +252,11 @@ def monitor(since: str, until: str) -> None:
         "speed": speed,
         "periods": by_period(seen, served.contract.target),
     }
+    text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
     with whole(MONITORING) as draft:
-        draft.write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        draft.write_text(text + "\n", encoding="utf-8")
+    with reading():
+        keep_monitoring(log, end, json.loads(text))
     with whole(MONITORING_REPORT) as draft:
         write_monitoring(draft, result, seen, served.expected["figures"], params.monitor)
     say("monitor", f"{rows:,} answers of version {served.version} {span}", MONITORING_REPORT)

@@ -7,11 +7,11 @@ import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import prometheus_client as prometheus
+import prometheus_client
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -25,11 +25,10 @@ from .bundle import Bundle, load_champion, load_folder
 from .fast import FastPredict, fast_predict
 from .files import say
 from .guard import Guard, JsonLines, impatient
-from .log import check_log, open_log, read_answer, write_feedback
+from .log import check_log, latest_monitoring, open_log, read_answer, write_feedback
 from .page import fill
 from .settings import Settings, need_keys, read_settings
-
-prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+from .telemetry import Telemetry
 
 
 @dataclass
@@ -59,15 +58,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     one, that is loaded beside the running one, which answers until then. None where the version never changes.
     """
     log, jobs = open_log(settings.database_url), queue.Queue[Job | None]()
-    current = Served.of(load(), settings.most_rows)
-    figures = prometheus.CollectorRegistry()
-    requests = prometheus.Counter("requests", "Requests by path and status", ["path", "status"], registry=figures)
-    seconds = prometheus.Histogram("request_seconds", "Time to answer", ["path"], registry=figures)
-    predictions = prometheus.Counter("predictions", "Answers by prediction", ["prediction"], registry=figures)
-    amounts = prometheus.Summary("predicted_amount", "Predicted amounts", registry=figures)
-    odd = prometheus.Counter("unusual_values", "Values that the training data never held", registry=figures)
-    broken = prometheus.Counter("refused_requests", "Requests that break the contract", registry=figures)
-    version = prometheus.Gauge("model_version", "The version in use", registry=figures)
+    current, telemetry = Served.of(load(), settings.most_rows), Telemetry()
     worker = threading.Thread(
         target=work, args=(jobs, lambda: (current.bundle, current.fast), log, settings.most_rows), daemon=True
     )
@@ -94,7 +85,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         await asyncio.to_thread(worker.join)
 
     app = FastAPIOffline(title=f"{registry.EXPERIMENT}: predictions", lifespan=lifespan, redoc_url=None)
-    app.add_middleware(Guard, settings=settings, requests=requests, seconds=seconds)
+    app.add_middleware(Guard, settings=settings, telemetry=telemetry)
 
     def describe() -> dict[str, Any]:
         """Describe the interface with the columns of the contract in use."""
@@ -113,7 +104,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
 
     @app.exception_handler(ValidationError)
     async def explain_request(_: Request, error: ValidationError) -> Response:
-        broken.inc()
+        telemetry.refused.inc()
         faults = [
             {
                 "field": ".".join(str(part) for part in fault["loc"]),
@@ -142,12 +133,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
             answers = await asyncio.wait_for(asyncio.wrap_future(job.done), settings.most_seconds)
         except TimeoutError:
             raise HTTPException(503, "The answer took too long; try again.") from None
-        for given in answers:
-            odd.inc(len(given["unusual"]))
-            if given["probabilities"]:
-                predictions.labels(str(given["prediction"])).inc()
-            else:
-                amounts.observe(given["prediction"])
+        telemetry.count_answers(answers)
         return JSONResponse(answers)
 
     @app.get("/predictions/{prediction_id}")
@@ -191,8 +177,11 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         """Give figures for Prometheus."""
-        version.set(int(current.bundle.version))
-        return Response(prometheus.generate_latest(figures), media_type=prometheus.CONTENT_TYPE_LATEST)
+        telemetry.version.set(int(current.bundle.version))
+        with suppress(SQLAlchemyError):  # the log is out of use: /ready says so, and all other figures are true
+            if result := latest_monitoring(log):
+                telemetry.show_monitoring(result)
+        return Response(telemetry.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page() -> str:

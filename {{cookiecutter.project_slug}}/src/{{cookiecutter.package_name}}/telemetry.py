@@ -1,0 +1,55 @@
+"""What the service tells Prometheus: how it is used, how fast it is, and what `monitor` found last."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import prometheus_client as prometheus
+
+prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Telemetry:
+    """The figures behind /metrics, with a registry of their own."""
+
+    def __init__(self) -> None:
+        """Start with no figure."""
+        own = self.registry = prometheus.CollectorRegistry()
+        self.requests = prometheus.Counter("requests", "Requests by path and status", ["path", "status"], registry=own)
+        self.seconds = prometheus.Histogram("request_seconds", "Time to answer", ["path"], registry=own)
+        self.refused = prometheus.Counter("refused_requests", "Requests that break the contract", registry=own)
+        self.predictions = prometheus.Counter("predictions", "Answers by prediction", ["prediction"], registry=own)
+        self.amounts = prometheus.Summary("predicted_amount", "Predicted amounts", registry=own)
+        self.unusual = prometheus.Counter("unusual_values", "Values that training data never held", registry=own)
+        self.version = prometheus.Gauge("model_version", "The version in use", registry=own)
+        self.monitored = prometheus.Gauge("monitor_time_seconds", "When monitor last looked, Unix time", registry=own)
+        self.alerts = prometheus.Gauge("monitor_alerts", "What monitor alerts for", registry=own)
+        self.drift = prometheus.Gauge("drift", "Drift, as a share of its limit", ["column", "what"], registry=own)
+        self.drifted = prometheus.Gauge("drift_alert", "1: large and no chance", ["column", "what"], registry=own)
+        self.quality = prometheus.Gauge("quality", "Leading figure in use and in the test", ["where"], registry=own)
+
+    def count_answers(self, answers: Iterable[dict[str, Any]]) -> None:
+        """Count what has been answered."""
+        for given in answers:
+            self.unusual.inc(len(given["unusual"]))
+            if given["probabilities"]:
+                self.predictions.labels(str(given["prediction"])).inc()
+            else:
+                self.amounts.observe(given["prediction"])
+
+    def show_monitoring(self, result: dict[str, Any]) -> None:
+        """Set the gauges to a result of `monitor`."""
+        for gauge in (self.drift, self.drifted, self.quality):  # of columns that are no more
+            gauge.clear()
+        self.monitored.set(datetime.fromisoformat(result["until"]).replace(tzinfo=UTC).timestamp())
+        self.alerts.set(len(result["alerts"]))
+        for row in result["differences"]:
+            self.drift.labels(row["column"], row["what"]).set(row["effect"] / row["limit"])
+            self.drifted.labels(row["column"], row["what"]).set(row["alert"])
+        for where, name in [("use", "now"), ("test", "then")]:
+            if name in result["quality"]:
+                self.quality.labels(where).set(result["quality"][name]["value"])
+
+    def text(self) -> bytes:
+        """Give all figures in the form that Prometheus reads."""
+        return prometheus.generate_latest(self.registry)
