@@ -11,6 +11,7 @@ import pytest
 from conftest import Repository, use_environment
 from sklearn import datasets
 
+
 @dataclass
 class Table:
     """A table to adopt, and what has to come out."""
