@@ -7,13 +7,16 @@ DEMO := build/flight-delays
 help: ## list what can be done here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/ready ## bake the default answers into build/ and run the whole cycle there
+demo: .venv/ready ## bake the default answers into build/, run the cycle there, then play the model's year
 	rm -rf $(DEMO)
 	cookiecutter --no-input --output-dir build .
 	git -C $(DEMO) init --quiet --initial-branch=main
 	git -C $(DEMO) add .
 	git -C $(DEMO) -c user.name=Demo -c user.email=demo@example.com commit --quiet -m "Bake the default answers"
 	$(MAKE) -C $(DEMO) cycle
+	git -C $(DEMO) add .
+	git -C $(DEMO) -c user.name=Demo -c user.email=demo@example.com commit --quiet --no-verify -m "Reproduce"
+	cd $(DEMO) && .venv/bin/python $(CURDIR)/tools/year.py ..
 
 test: .venv/ready ## prove every combination of answers, for real
 	pytest

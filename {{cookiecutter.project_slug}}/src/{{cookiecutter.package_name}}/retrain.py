@@ -3,6 +3,7 @@
 What comes of it is a commit, so that the new version can be traced like any other. Running it again changes nothing.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from .adopt import edited_params
 from .contract import Contract, convert, read_contract, request_table, violations
-from .files import PARAMS, Alert, InputError, first_line, say, whole
+from .files import DATA_CARD, MODEL_CARD, PARAMS, Alert, InputError, first_line, say, whole
 from .ingest import csv_options, read_source
 from .lineage import git
 from .log import open_log, read_labelled, reading
@@ -100,7 +101,11 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
 def run(*command: str) -> None:
     """Run a command of git or DVC. Raises InputError with the last line that it has to say."""
     start = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
-    done = subprocess.run([*start, *command[1:]], stderr=subprocess.PIPE, encoding="utf-8", check=False)
+    # The stages call the project's own command, which a schedule does not have on its PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    done = subprocess.run(
+        [*start, *command[1:]], env=os.environ | {"PATH": path}, stderr=subprocess.PIPE, encoding="utf-8", check=False
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["nothing"]
         raise InputError(f"`{' '.join(command)}` failed: {lines[-1]}")
@@ -133,3 +138,5 @@ def retrain(until: str, if_alert: bool) -> None:
     run("git", "commit", "--quiet", "--message", f"Retrain: {what}")
     say("retrain", what, PARAMS if until else read_params().ingest.source)
     release()
+    run("git", "add", str(MODEL_CARD), str(DATA_CARD))
+    run("git", "commit", "--quiet", "--message", "Write the cards of the new champion")
