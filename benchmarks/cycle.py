@@ -8,29 +8,14 @@ with ours. What release, rollback and trace take is mostly MLflow's import and i
 alone.
 """
 
-import os
 import shutil
 import statistics
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 
+from baked import baked, commit, seconds
 from ruamel.yaml import YAML
 
-HERE = Path(__file__).parents[1]
 RUNS = 7
-
-
-def seconds(folder: Path, *command: str) -> float:
-    """Run a command in a folder and return how long the whole process took."""
-    clean = {
-        name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
-    }
-    clean["PATH"] = os.pathsep.join([str(folder / ".venv/bin"), os.environ["PATH"]])
-    started = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=clean, check=True, capture_output=True)
-    return time.perf_counter() - started
 
 
 def empty_pipeline(bake: Path, folder: Path) -> None:
@@ -56,17 +41,11 @@ def empty_pipeline(bake: Path, folder: Path) -> None:
 
 def release_twice(bake: Path) -> dict[str, float]:
     """Release, change the gate and release again, trace, roll back: the seconds of each."""
-    author = ["-c", "user.name=B", "-c", "user.email=b@example.com"]
-
-    def commit() -> None:
-        seconds(bake, "git", "add", "--all")
-        seconds(bake, "git", *author, "commit", "--quiet", "--no-verify", "-m", "benchmark")
-
-    commit()
+    commit(bake)
     taken = {"release, the first": seconds(bake, "flight-delays", "release")}
     params = bake / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("slice_gap: 0.1", "slice_gap: 0.2"), encoding="utf-8")
-    commit()
+    commit(bake)
     taken["release, with a duel"] = seconds(bake, "flight-delays", "release")
     taken["trace (median of 5)"] = statistics.median(seconds(bake, "flight-delays", "trace") for _ in range(5))
     taken["rollback"] = seconds(bake, "flight-delays", "rollback")
@@ -77,14 +56,9 @@ def release_twice(bake: Path) -> dict[str, float]:
 
 def main() -> None:
     """Bake, set up, and print the figures."""
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        subprocess.run(
-            ["cookiecutter", "--no-input", "--output-dir", str(work), str(HERE)], check=True, capture_output=True
-        )
-        bake, floor = work / "flight-delays", work / "floor"
+    with baked("setup") as bake:
+        floor = bake.parent / "floor"
         floor.mkdir()
-        seconds(bake, "make", "setup")
         cold = seconds(bake, "make", "cycle")
         warm = [seconds(bake, "dvc", "repro", "--force", "--no-run-cache") for _ in range(3)]
         stages = {name: seconds(bake, "flight-delays", name) for name in ("ingest", "prepare", "train", "evaluate")}

@@ -10,16 +10,14 @@ it, so json.loads and a frame stand in for one.
 """
 
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parents[1]
+from baked import baked, run
+
 RUNS = 3
 NUMBERS, CATEGORIES = [f"number_{i}" for i in range(15)], [f"category_{i}" for i in range(5)]
 CASES = ["ours, in memory", "evidently, in memory", "ours, from the log", "evidently, from the log"]
@@ -127,31 +125,27 @@ def evidently(from_log: bool) -> tuple[list[float], list[str]]:
     return seconds, [m["config"]["column"] for m in found if float(m["value"]) > m["config"].get("threshold", 0.1)]
 
 
-def run(python: list[str], folder: Path, *arguments: str) -> dict:
+def measure(python: list[str], folder: Path, *arguments: str) -> dict:
     """Run this file in a folder and a process of its own."""
     command = [*python, str(Path(__file__).resolve()), *arguments]
-    clean = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    done = subprocess.run(command, cwd=folder, env=clean, check=True, stdout=subprocess.PIPE, encoding="utf-8")
-    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+    printed = run(folder, *command)[2]
+    return json.loads(printed.splitlines()[-1]) if printed else {}
 
 
 def main(rows: int) -> None:
     """Bake, make the data, run all cases in turn, and print the figures."""
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        bake = ["cookiecutter", "--no-input", "--output-dir", str(work), str(HERE)]
-        subprocess.run(bake, check=True, capture_output=True)
-        subprocess.run(["make", "setup"], cwd=work / "flight-delays", check=True, capture_output=True)
-        our_python = [str(work / "flight-delays/.venv/bin/python")]
-        subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", "theirs"], cwd=work, check=True)
+    with baked("setup") as bake:
+        work = bake.parent
+        our_python = [str(bake / ".venv/bin/python")]
+        run(work, "uv", "venv", "--quiet", "--python", "3.11", "theirs")
         install = ["uv", "pip", "install", "--quiet", "--python", "theirs", "evidently==0.7.*", "pandas<3", "pyarrow"]
-        subprocess.run(install, cwd=work, check=True)
+        run(work, *install)
         their_python = [str(work / "theirs/bin/python")]
-        run(our_python, work, "data", str(rows))
+        measure(our_python, work, "data", str(rows))
         results: dict[str, list[dict]] = {case: [] for case in CASES}
         for _ in range(RUNS):
             for case in CASES:
-                results[case].append(run(our_python if case.startswith("ours") else their_python, work, case))
+                results[case].append(measure(our_python if case.startswith("ours") else their_python, work, case))
     print(f"| {rows:,} rows x 20 columns | seconds | processor | peak memory, MB | columns found | takes ours times |")
     print("|---|---|---|---|---|---|")
     for case in CASES:

@@ -8,19 +8,15 @@ whole command, from file to file with checks, md5 and manifest; its start, timed
 for the second ratio. Threads are as OMP_NUM_THREADS says.
 """
 
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from baked import baked, run
 
-HERE = Path(__file__).parents[1]
 RUNS = 3
 IN_MEMORY = """
 import sys, time
@@ -32,19 +28,6 @@ started = time.perf_counter()
 champion.model.predict_proba(champion.make_features(rows, champion.contract))
 print(time.perf_counter() - started)
 """
-
-
-def run(folder: Path, *command: str) -> tuple[float, float, str]:
-    """Run a command in a folder; return the seconds of the whole process, its peak memory in MB and what it printed."""
-    clean = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    clean.pop("PYTHONDONTWRITEBYTECODE", None)
-    clean["PATH"] = os.pathsep.join([str(folder / ".venv/bin"), os.environ["PATH"]])
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, env=clean, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    printed = process.stdout.read().decode() if process.stdout else ""
-    _, status, used = os.wait4(process.pid, 0)
-    assert status == 0, f"{' '.join(command)}: {printed}"
-    return time.perf_counter() - started, used.ru_maxrss / 1024, printed
 
 
 def write_rows(folder: Path, rows: int) -> str:
@@ -68,12 +51,7 @@ def predict(folder: Path, path: str) -> tuple[float, float]:
 
 def main() -> None:
     """Bake, release, and print a row for each size."""
-    with tempfile.TemporaryDirectory() as scratch:
-        bake = Path(scratch) / "flight-delays"
-        run(HERE, "cookiecutter", "--no-input", "--output-dir", scratch, str(HERE))
-        commit = ["git", "-c", "user.name=B", "-c", "user.email=b@example.com", "commit", "--quiet", "--no-verify"]
-        for command in (["make", "cycle"], ["git", "add", "--all"], [*commit, "-m", "benchmark"], ["make", "release"]):
-            run(bake, *command)
+    with baked("cycle", "release") as bake:
         start = statistics.median(predict(bake, write_rows(bake, 1))[0] for _ in range(RUNS))
         print("| rows | in memory | predict | speed | speed without the start | in memory, peak | predict, peak |")
         print("|---|---|---|---|---|---|---|")

@@ -145,7 +145,7 @@ def test_a_row_is_answered_logged_and_traced_to_the_training_data(service, repos
     assert "data/train.parquet md5" in printed
 
 
-@pytest.mark.parametrize("size", [90, 900], ids=["fast path", "pipeline"])
+@pytest.mark.parametrize("size", [90, 900], ids=["treelite", "estimator"])
 def test_the_service_answers_every_test_row_like_the_pipeline(service, repository, size):
     code = """
 import json, pandas as pd
@@ -155,7 +155,7 @@ print(pd.read_parquet("reports/predictions.parquet")["probability_True"].to_json
 """
     rows, expected = (json.loads(line) for line in repository.run("python", "-c", code).splitlines()[-2:])
     found = []
-    assert "few rows take the fast path" in service.said()
+    assert "rows take the fast path" in service.said()
     for start in range(0, len(rows), size):
         status, answers = service.ask("/predict", rows[start : start + size])
         assert status == 200

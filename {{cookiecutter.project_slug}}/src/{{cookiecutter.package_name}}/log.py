@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import (
     JSON,
     Column,
@@ -65,7 +66,12 @@ LATEST = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)  # o
 def open_log(url: str) -> Engine:
     """Give an engine for the log. SQLite writes ahead and waits for the disk; neither is its default."""
     is_sqlite = url.startswith("sqlite")
-    engine = create_engine(url, pool_pre_ping=True, connect_args={"timeout": 2} if is_sqlite else {})
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={"timeout": 2} if is_sqlite else {},
+        json_serializer=lambda value: to_json(value).decode(),  # knows times, and takes a tenth of json's time
+    )
     if is_sqlite:
 
         @event.listens_for(engine, "connect")

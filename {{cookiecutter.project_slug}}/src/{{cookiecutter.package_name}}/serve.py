@@ -17,6 +17,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import TypeAdapter, ValidationError, conlist
+from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import registry
@@ -45,7 +46,7 @@ class Served:
         """Make ready what a bundle's answers need."""
         row, feedback = row_model(bundle.contract, bundle.profile), feedback_model(bundle.contract, bundle.profile)
         fast = fast_predict(bundle)
-        path = "few rows take the fast path" if fast else "every row takes the pipeline: there is no equal fast path"
+        path = "rows take the fast path" if fast else "every row takes the pipeline: there is no equal fast path"
         logging.info("version %s is in use; %s", bundle.version, path)
         rows = TypeAdapter(conlist(row, min_length=1, max_length=most_rows))
         return cls(bundle, fast, rows, TypeAdapter(feedback))
@@ -134,7 +135,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         except TimeoutError:
             raise HTTPException(503, "The answer took too long; try again.") from None
         telemetry.count_answers(answers)
-        return JSONResponse(answers)
+        return Response(to_json(answers), media_type="application/json")
 
     @app.get("/predictions/{prediction_id}")
     def show_prediction(prediction_id: str) -> dict[str, Any]:
@@ -177,11 +178,11 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         """Give figures for Prometheus."""
-        telemetry.version.set(int(current.bundle.version))
+        found = None
         with suppress(SQLAlchemyError):  # the log is out of use: /ready says so, and all other figures are true
-            if result := latest_monitoring(log):
-                telemetry.show_monitoring(result)
-        return Response(telemetry.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+            found = latest_monitoring(log)
+        text = telemetry.text(current.bundle.version, found)
+        return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page() -> str:

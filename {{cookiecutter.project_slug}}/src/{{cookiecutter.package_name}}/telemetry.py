@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 import prometheus_client as prometheus
@@ -15,6 +16,7 @@ class Telemetry:
     def __init__(self) -> None:
         """Start with no figure."""
         own = self.registry = prometheus.CollectorRegistry()
+        self.lock = Lock()
         self.requests = prometheus.Counter("requests", "Requests by path and status", ["path", "status"], registry=own)
         self.seconds = prometheus.Histogram("request_seconds", "Time to answer", ["path"], registry=own)
         self.refused = prometheus.Counter("refused_requests", "Requests that break the contract", registry=own)
@@ -37,7 +39,7 @@ class Telemetry:
             else:
                 self.amounts.observe(given["prediction"])
 
-    def show_monitoring(self, result: dict[str, Any]) -> None:
+    def _show_monitoring(self, result: dict[str, Any]) -> None:
         """Set the gauges to a result of `monitor`."""
         for gauge in (self.drift, self.drifted, self.quality):  # of columns that are no more
             gauge.clear()
@@ -50,6 +52,10 @@ class Telemetry:
             if name in result["quality"]:
                 self.quality.labels(where).set(result["quality"][name]["value"])
 
-    def text(self) -> bytes:
-        """Give all figures in the form that Prometheus reads."""
-        return prometheus.generate_latest(self.registry)
+    def text(self, version: str, monitoring: dict[str, Any] | None) -> bytes:
+        """Give all figures in the form that Prometheus reads, with the version in use and the last result of `monitor`."""
+        with self.lock:  # another request must not read between the clearing and the setting
+            self.version.set(int(version))
+            if monitoring:
+                self._show_monitoring(monitoring)
+            return prometheus.generate_latest(self.registry)
