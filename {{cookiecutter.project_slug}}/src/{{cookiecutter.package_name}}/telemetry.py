@@ -53,7 +53,7 @@ class Telemetry:
                 self.quality.labels(where).set(result["quality"][name]["value"])
 
     def text(self, version: str, monitoring: dict[str, Any] | None) -> bytes:
-        """Give all figures in the form that Prometheus reads, with the version in use and the last result of `monitor`."""
+        """Give all figures as Prometheus reads them, with the version in use and the last result of `monitor`."""
         with self.lock:  # another request must not read between the clearing and the setting
             self.version.set(int(version))
             if monitoring:
