@@ -1,6 +1,7 @@
 """The service: answers with the champion, logs each answer before it is sent, takes feedback."""
 
 import asyncio
+import gc
 import logging
 import queue
 import re
@@ -219,6 +220,8 @@ def serve() -> None:
     else:
         client = registry.connect()
         app = create_app(settings, lambda: load_champion(client), lambda: str(registry.champion(client).version))
+    gc.freeze()  # what is loaded by now stays: looking through it again and again would stop all answers for 0.1 s
+    sys.setswitchinterval(0.0005)  # or the worker waits up to 5 ms for the interpreter whenever requests are read
     say("serve", f"http://{settings.host}:{settings.port}")
     uvicorn.run(
         app,
