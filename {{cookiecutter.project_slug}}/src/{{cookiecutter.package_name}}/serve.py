@@ -221,7 +221,6 @@ def serve() -> None:
         client = registry.connect()
         app = create_app(settings, lambda: load_champion(client), lambda: str(registry.champion(client).version))
     gc.freeze()  # what is loaded by now stays: looking through it again and again would stop all answers for 0.1 s
-    sys.setswitchinterval(0.0005)  # or the worker waits up to 5 ms for the interpreter whenever requests are read
     say("serve", f"http://{settings.host}:{settings.port}")
     uvicorn.run(
         app,
