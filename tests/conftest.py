@@ -40,7 +40,7 @@ class Repository:
         clean = {name: value for name, value in os.environ.items() if name not in left_out}
         if (self.path / ".venv").is_symlink():  # another repository's, which has that one's package installed
             clean["PYTHONPATH"] = str(self.path / "src")
-        path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"]])
+        path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"], str(TEMPLATE / ".uv/bin")])
         return clean | {"PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:

@@ -17,9 +17,9 @@ from flight_delays.settings import read_settings
 engine = log.open_log(read_settings().database_url)
 log.check_log(engine)
 rows = json.loads(sys.argv[1])
-job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test")
-answer_and_log([job], load_champion(registry.connect()), None, engine)
-for given, (_, outcome) in zip(job.done.result(), rows):
+job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test", None)
+(answers,) = answer_and_log([job], load_champion(registry.connect()), None, engine)
+for given, (_, outcome) in zip(answers, rows):
     if outcome is not None:
         log.write_feedback(engine, given["id"], outcome, "")
 """

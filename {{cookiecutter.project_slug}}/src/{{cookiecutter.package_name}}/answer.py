@@ -3,11 +3,11 @@
 Requests that wait are answered together: one pass through the model, one transaction of the log.
 """
 
+import asyncio
 import os
 import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -36,6 +36,8 @@ TYPES: dict[str, Any] = {
     "datetime": Annotated[datetime, AfterValidator(usual_time)],
 }
 
+Answers = list[dict[str, Any]]
+
 
 @dataclass
 class Job:
@@ -43,8 +45,8 @@ class Job:
 
     rows: list[Row]
     caller: str
+    done: "asyncio.Future[Answers]"
     arrived: float = field(default_factory=time.perf_counter)
-    done: "Future[list[dict[str, Any]]]" = field(default_factory=Future)
 
 
 def row_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
@@ -177,8 +179,8 @@ def drivers(bundle: Bundle, fast: FastPredict | None, row: Row) -> list[dict[str
     ]
 
 
-def answer_and_log(batch: list[Job], bundle: Bundle, fast: FastPredict | None, log: Engine) -> None:
-    """Answer the jobs of a batch together and log the answers, then let the requests go on."""
+def answer_and_log(batch: list[Job], bundle: Bundle, fast: FastPredict | None, log: Engine) -> list[Answers]:
+    """Answer the jobs of a batch together and log the answers; gives each job's answers once they are on disk."""
     rows = [row for job in batch for row in job.rows]
     jobs = [job for job in batch for _ in job.rows]
     answers, at, ready = answer(bundle, fast, rows), now(), time.perf_counter()
@@ -199,8 +201,18 @@ def answer_and_log(batch: list[Job], bundle: Bundle, fast: FastPredict | None, l
         ],
     )
     left = iter(answers)
-    for job in batch:
-        job.done.set_result([next(left) for _ in job.rows])
+    return [[next(left) for _ in job.rows] for job in batch]
+
+
+def settle(batch: list[Job], results: list[Answers | Exception]) -> None:
+    """Let the requests of a batch go on, with their answers or with what went wrong."""
+    for job, result in zip(batch, results, strict=True):
+        if job.done.done():  # it has waited for too long
+            continue
+        if isinstance(result, Exception):
+            job.done.set_exception(result)
+        else:
+            job.done.set_result(result)
 
 
 def work(
@@ -210,25 +222,29 @@ def work(
 
     The log's tables are looked for at the start and after each failure: the database may be another one by then.
     """
-    sound, job = False, jobs.get()
+    sound = False
+
+    def results_of(batch: list[Job]) -> list[Answers | Exception]:
+        nonlocal sound
+        try:
+            if not sound:
+                check_log(log)
+            results: list[Answers | Exception] = [*answer_and_log(batch, *current(), log)]
+            sound = True
+            return results
+        except Exception as error:  # the request gets it and says what it means
+            sound = False
+            return [error] if len(batch) == 1 else [result for job in batch for result in results_of([job])]
+
+    job = jobs.get()
     while job is not None:
         batch = [job]
         while not jobs.empty() and sum(len(other.rows) for other in batch) < most:
             if (job := jobs.get()) is None:
                 break
             batch.append(job)
-        batch = [one for one in batch if one.done.set_running_or_notify_cancel()]  # some have waited for too long
-        for part in (batch, *([one] for one in batch)):
-            if not part or any(one.done.done() for one in part):
-                continue
-            try:
-                if not sound:
-                    check_log(log)
-                answer_and_log(part, *current(), log)
-                sound = True
-            except Exception as error:  # the request gets it and says what it means
-                sound = False
-                if len(part) == 1:
-                    part[0].done.set_exception(error)
+        batch = [one for one in batch if not one.done.done()]  # some have waited for too long
+        if batch:  # all are woken at once: each call into the loop's thread costs
+            batch[0].done.get_loop().call_soon_threadsafe(settle, batch, results_of(batch))
         if job is not None:
             job = jobs.get()

@@ -1,7 +1,6 @@
 """What stands before every request of the service: keys, limits, counting and a line of log without personal data."""
 
 import asyncio
-import json
 import logging
 import time
 from collections import Counter
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import HTTPException
+from pydantic_core import to_json
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
         facts = {"at": at, "level": record.levelname.lower(), "message": record.getMessage()}
         if record.exc_info and record.exc_info[1]:
             facts["error"] = repr(record.exc_info[1])
-        return json.dumps(facts | getattr(record, "facts", {}))
+        return to_json(facts | getattr(record, "facts", {})).decode()
 
 
 class Guard:
@@ -86,48 +86,43 @@ class Guard:
         return f"The request is larger than {self.settings.most_bytes} bytes."
 
     def limited(self, receive: Receive) -> Receive:
-        """Receive no more bytes than are allowed, and no longer."""
-        size, deadline = 0, time.monotonic() + self.settings.most_seconds
+        """Receive no more bytes than are allowed."""
+        size, whole = 0, False
 
         async def receive_some() -> Message:
-            nonlocal size
-            if size < 0:  # all is there: what is waited for now is that the client goes away
-                return await receive()
-            try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    message = await receive()
-            except TimeoutError:
-                raise HTTPException(408, "The request came too slowly.") from None
+            nonlocal size, whole
+            message = await receive()
+            if message["type"] == "http.disconnect" and not whole:
+                raise HTTPException(408, "The request came too slowly, or not to its end.")
             size += len(message.get("body", b""))
             if size > self.settings.most_bytes:
                 raise HTTPException(413, self.too_large())
-            if not message.get("more_body"):
-                size = -1
+            whole = whole or not message.get("more_body")
             return message
 
         return receive_some
 
 
 def impatient(seconds: float) -> type[HttpToolsProtocol]:
-    """Make uvicorn hang up on a client whose headers take too long, which uvicorn itself waits for without end."""
+    """Make uvicorn hang up on a client whose request takes too long to arrive, which it waits for without end."""
 
     class Impatient(HttpToolsProtocol):
         patience: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self.wait_for_headers()
+            self.wait_for_request()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self.wait_for_headers()
+            self.wait_for_request()
 
-        def on_headers_complete(self) -> None:
+        def on_message_complete(self) -> None:
             if self.patience:
                 self.patience.cancel()
-            super().on_headers_complete()
+            super().on_message_complete()
 
-        def wait_for_headers(self) -> None:
+        def wait_for_request(self) -> None:
             if self.patience:
                 self.patience.cancel()
             self.patience = self.loop.call_later(seconds, self.transport.close)

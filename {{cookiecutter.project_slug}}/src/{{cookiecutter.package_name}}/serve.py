@@ -129,10 +129,10 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     async def predict(request: Request) -> Response:
         """Predict one row or many; each answer comes with an id for feedback and the model's version."""
         rows = current.rows.validate_json(await body_of(request))
-        job = Job([row.model_dump(by_alias=True) for row in rows], request.scope["caller"])
-        jobs.put(job)
+        done = asyncio.get_running_loop().create_future()
+        jobs.put(Job([row.model_dump(by_alias=True) for row in rows], request.scope["caller"], done))
         try:
-            answers = await asyncio.wait_for(asyncio.wrap_future(job.done), settings.most_seconds)
+            answers = await asyncio.wait_for(done, settings.most_seconds)
         except TimeoutError:
             raise HTTPException(503, "The answer took too long; try again.") from None
         telemetry.count_answers(answers)
