@@ -35,7 +35,7 @@ def test_the_linters_have_nothing_to_say(path):
         ("permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
         ("@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2", "@v4", "unpinned-uses"),
         ("persist-credentials: false", "fetch-depth: 1", "artipacked"),
-        ("make check", "echo ${{ github.event.pull_request.title }}", "template-injection"),
+        ("run: .ci/run", "run: echo ${{ github.event.pull_request.title }}", "template-injection"),
         ("timeout-minutes: 90", "timeout-minutes: long", "'long' is not of type 'number'"),
     ],
 )
