@@ -1,6 +1,6 @@
 """What the service tells Prometheus: how it is used, how fast it is, and what `monitor` found last."""
 
-from collections.abc import Iterable
+from collections import Counter
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
@@ -30,14 +30,16 @@ class Telemetry:
         self.drifted = prometheus.Gauge("drift_alert", "1: large and no chance", ["column", "what"], registry=own)
         self.quality = prometheus.Gauge("quality", "Leading figure in use and in the test", ["where"], registry=own)
 
-    def count_answers(self, answers: Iterable[dict[str, Any]]) -> None:
-        """Count what has been answered."""
-        for given in answers:
-            self.unusual.inc(len(given["unusual"]))
-            if given["probabilities"]:
-                self.predictions.labels(str(given["prediction"])).inc()
-            else:
-                self.amounts.observe(given["prediction"])
+    def count_answers(self, answers: list[dict[str, Any]]) -> None:
+        """Count the answers of a request, of which there is at least one."""
+        self.unusual.inc(sum(len(given["unusual"]) for given in answers))
+        predictions = [given["prediction"] for given in answers]
+        if answers[0]["probabilities"]:
+            for prediction, count in Counter(predictions).items():
+                self.predictions.labels(str(prediction)).inc(count)
+        else:
+            for amount in predictions:
+                self.amounts.observe(amount)
 
     def _show_monitoring(self, result: dict[str, Any]) -> None:
         """Set the gauges to a result of `monitor`."""
