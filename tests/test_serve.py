@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -271,6 +272,27 @@ def test_an_unsafe_or_wrong_setting_is_named(repository, environment, sentence):
     assert sentence in repository.run(TOOL, "serve", fails=True, **environment)
 
 
+def stop_under_load(service, how):
+    """Ask from four threads, stop the service in the midst; gives the ids of all answers that came."""
+    answered = []
+
+    def ask_on():
+        while service.process.poll() is None:
+            try:
+                answered.extend(answer["id"] for answer in service.ask("/predict", [ROW, ROW])[1])
+            except (OSError, ValueError, http.client.HTTPException):
+                return
+
+    threads = [threading.Thread(target=ask_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    service.stop(how)
+    for thread in threads:
+        thread.join()
+    return answered
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_no_answer_is_lost_when_the_service_is_killed_under_load(repository, tmp_path, kind, request):
     """Killed twenty times in all."""
@@ -280,30 +302,21 @@ def test_no_answer_is_lost_when_the_service_is_killed_under_load(repository, tmp
     answered = []
     for _ in range(10):
         service = Service(repository, DATABASE_URL=database, SERVE_MODEL=str(folder))
-
-        def ask_on(service=service):
-            while service.process.poll() is None:
-                try:
-                    answered.extend(answer["id"] for answer in service.ask("/predict", [ROW, ROW])[1])
-                except (OSError, ValueError):
-                    return
-
-        threads = [threading.Thread(target=ask_on) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.5)
-        service.stop(signal.SIGKILL)
-        for thread in threads:
-            thread.join()
+        answered += stop_under_load(service, signal.SIGKILL)
     assert len(answered) > 100
     with serving(repository, DATABASE_URL=database) as service:
         missing = [found for found in answered if service.ask(f"/predictions/{found}")[0] != 200]
     assert missing == []
 
 
-def test_nothing_is_answered_that_can_not_be_logged(repository, tmp_path):
-    import sqlite3
+def test_a_service_that_is_told_to_stop_sends_every_answer_that_it_has_logged(repository, tmp_path):
+    answered = stop_under_load(Service(repository, DATABASE_URL=f"sqlite:///{tmp_path}/log.db"), signal.SIGTERM)
+    assert len(answered) > 20
+    logged = sqlite3.connect(tmp_path / "log.db").execute("select id from predictions").fetchall()
+    assert sorted(answered) == sorted(found for (found,) in logged)
 
+
+def test_nothing_is_answered_that_can_not_be_logged(repository, tmp_path):
     with serving(repository, DATABASE_URL=f"sqlite:///{tmp_path}/log.db") as service:
         assert service.ask("/predict", [ROW])[0] == 200
         other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)

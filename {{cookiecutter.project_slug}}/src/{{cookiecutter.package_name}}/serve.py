@@ -60,7 +60,8 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     one, that is loaded beside the running one, which answers until then. None where the version never changes.
     """
     log, jobs = open_log(settings.database_url), queue.Queue[Job | None]()
-    current, telemetry = Served.of(load(), settings.most_rows), Telemetry()
+    current = Served.of(load(), settings.most_rows)
+    telemetry = Telemetry(current.bundle.profile[current.bundle.contract.target].get("edges", []))
     worker = threading.Thread(
         target=work, args=(jobs, lambda: (current.bundle, current.fast), log, settings.most_rows), daemon=True
     )

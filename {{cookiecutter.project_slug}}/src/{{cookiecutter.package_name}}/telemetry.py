@@ -13,15 +13,16 @@ prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
 class Telemetry:
     """The figures behind /metrics, with a registry of their own."""
 
-    def __init__(self) -> None:
-        """Start with no figure."""
+    def __init__(self, edges: list[float]) -> None:
+        """Start with no figure. edges: (k,) quantiles of the amounts in training; none where classes are predicted."""
         own = self.registry = prometheus.CollectorRegistry()
         self.lock = Lock()
         self.requests = prometheus.Counter("requests", "Requests by path and status", ["path", "status"], registry=own)
         self.seconds = prometheus.Histogram("request_seconds", "Time to answer", ["path"], registry=own)
         self.refused = prometheus.Counter("refused_requests", "Requests that break the contract", registry=own)
         self.predictions = prometheus.Counter("predictions", "Answers by prediction", ["prediction"], registry=own)
-        self.amounts = prometheus.Summary("predicted_amount", "Predicted amounts", registry=own)
+        buckets = edges[:: max(1, len(edges) // 20)] or [0]
+        self.amounts = prometheus.Histogram("predicted_amount", "Predicted amounts", buckets=buckets, registry=own)
         self.unusual = prometheus.Counter("unusual_values", "Values that training data never held", registry=own)
         self.version = prometheus.Gauge("model_version", "The version in use", registry=own)
         self.monitored = prometheus.Gauge("monitor_time_seconds", "When monitor last looked, Unix time", registry=own)
