@@ -99,6 +99,12 @@ def test_the_package_holds_no_jinja_at_all():
     assert not [path.name for path in package.glob("*.py") if "cookiecutter" in path.read_text(encoding="utf-8")]
 
 
+def test_the_package_is_the_same_for_all_answers(bake):
+    made = bake(package_name="parcel_times").path / "src/parcel_times"
+    for path in (TREE / "src/{{cookiecutter.package_name}}").glob("*.py"):
+        assert (made / path.name).read_bytes() == path.read_bytes()
+
+
 def test_no_update_prints_what_to_do_next(tmp_path):
     """A project made with cruft says what to type; cruft's update of it, which runs the hooks again, does not."""
     source, work = tmp_path / "template", tmp_path / "work"
