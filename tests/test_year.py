@@ -26,6 +26,8 @@ def test_the_year_is_played_to_its_end_and_shown_on_one_page(bake, default, tmp_
     assert months[0]["decision"] == "version 2 promoted"
     assert months[1]["version"] == "2"
     assert months[1]["difference"][1] > 0  # the new champion is better on the next month, for certain
+    assert all(month["difference"][2] > 0 for month in months[1:])  # and in no month worse, for certain
+    assert sum(month["difference"][0] for month in months[1:]) > 0.02
 
     page = (tmp_path / "year.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2

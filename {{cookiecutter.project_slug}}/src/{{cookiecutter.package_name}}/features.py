@@ -16,8 +16,7 @@ def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         match contract.columns[name].type:
             case "number" | "integer" | "boolean":
                 features[name] = rows[name].astype("float64")
-            case "datetime":
-                features[f"{name}:month"] = rows[name].dt.month.astype("float64")
+            case "datetime":  # not the month: with less than a few years, what happened once would pass for a season
                 features[f"{name}:weekday"] = rows[name].dt.weekday.astype("float64")
                 features[f"{name}:hour"] = rows[name].dt.hour + rows[name].dt.minute / 60
             case _:
