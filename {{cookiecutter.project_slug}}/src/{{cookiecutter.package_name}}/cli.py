@@ -1,5 +1,6 @@
 """The commands, one for each verb. Each is also a module, a make target and, where it is one, a stage of dvc.yaml."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -198,6 +199,7 @@ def adopt(
 
 def main() -> None:
     """Run a command; what a person can correct becomes one sentence and exit status 1, an alert exit status 2."""
+    gc.set_threshold(100_000)  # what imports make stays: to look through it again and again takes a fifth of `trace`
     try:
         app()
     except InputError as error:
