@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -113,20 +114,20 @@ def check_file(path: str, digest: str, revision: str, places: dict[str, Any], is
     return link
 
 
-def describe(link: Link, digest: str, places: dict[str, Any], time: str | None) -> None:
-    """Add the number of rows and the time span of a table to its link."""
+def describe(link: Link, digest: str, places: dict[str, Any], times: dict[str, str]) -> None:
+    """Add the number of rows and the time span of a table to its link. times: the time column, with its format."""
     for store in places.values():
-        path = store.oid_to_path(digest)
-        try:
-            with store.fs.open(path, "rb") as content:
-                table = pq.ParquetFile(content)
-                link.facts += f", {table.metadata.num_rows:,} rows"
-                if time in table.schema_arrow.names:
-                    ends = pc.min_max(table.read([time])[time]).as_py()
-                    link.facts += f", {ends['min']} to {ends['max']}"
-                return
-        except Exception:  # noqa: S112  a missing or damaged file is named by check_file
-            continue
+        with suppress(Exception), store.fs.open(store.oid_to_path(digest), "rb") as content:
+            table = pq.ParquetFile(content)  # a missing or damaged file is named by check_file
+            link.facts += f", {table.metadata.num_rows:,} rows"
+            for name in times.keys() & set(table.schema_arrow.names):
+                found = table.read([name])[name]
+                if times[name] and not pa.types.is_temporal(found.type):
+                    found = pc.strptime(found, times[name], "us", error_is_null=True)
+                ends = pc.min_max(found.cast(pa.timestamp("us"))).as_py()  # reads ISO 8601; what it can't has no span
+                link.facts += f", {ends['min']:%Y-%m-%d %H:%M} to {ends['max']:%Y-%m-%d %H:%M}"
+        if "rows" in link.facts:
+            return
 
 
 def check_commit(tags: dict[str, str]) -> Link:
@@ -151,14 +152,14 @@ def check_commit(tags: dict[str, str]) -> Link:
         link.parts.append(part)
     places, files, code = stores(), locked(revision), Link("code")
     columns = YAML(typ="safe", pure=True).load(committed(revision, str(CONTRACT)) or b"columns: {}")["columns"]
-    time = next((name for name, column in columns.items() if column.get("role") == "time"), None)
+    times = {name: column.get("format", "") for name, column in columns.items() if column.get("role") == "time"}
     for path, digest in files.items():
         part = check_file(path, digest, revision, places, is_checked_out)
         if path.startswith("src/"):
             code.parts.append(part)
         elif path != str(CONTRACT):
             if path.endswith(".parquet"):
-                describe(part, digest, places, time)
+                describe(part, digest, places, times)
             link.parts.append(part)
     code.facts, code.broken, code.parts = f"{len(code.parts)} files, as dvc.lock says", code.all_broken(), []
     link.parts.append(code)
