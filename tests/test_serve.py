@@ -237,6 +237,8 @@ def test_a_domain_expert_asks_and_answers_in_the_browser(service, tmp_path):
         page.get_by_label("Comment").fill("it rained")
         page.get_by_role("button", name="That was wrong").click()
         page.get_by_text("Thank you.").wait_for()
+        page.get_by_text("The model's card").click()
+        page.get_by_role("heading", name="Intended use").wait_for()
         page.get_by_label("humidity").fill("300")
         page.get_by_role("button", name="Predict").click()
         assert page.evaluate("document.querySelector('[name=humidity]').validity.rangeOverflow")
@@ -380,6 +382,7 @@ def test_an_exported_version_is_served_without_mlflow_dvc_and_git(repository, tm
         status, (answer,) = service.ask("/predict", [ROW])
         assert (status, answer["version"]) == (200, "1")
         assert len(service.ask("/model")[1]["md5.train"]) == 32
+        assert "Intended use" in service.ask("/")[1]
     with (folder / "features.py").open("a") as features:
         features.write("# changed\n")
     assert "features.py has been changed since" in elsewhere.run(

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from . import registry
 from .contract import Contract, convert
-from .files import CONTRACT, EXPECTED, FEATURES, MODEL, PROFILE, InputError, first_line, read_config, say
+from .files import CONTRACT, EXPECTED, FEATURES, MODEL, MODEL_CARD, PROFILE, InputError, first_line, read_config, say
 from .lineage import committed, md5
 from .model import load_model, predict
 
@@ -30,7 +30,7 @@ class Bundle:
     """A version in memory.
 
     facts: its commit, the md5 of what it comes from, and its figures. profile: the training data, column by column.
-    expected: what it did on the test data, see `evaluate.expected`.
+    expected: what it did on the test data, see `evaluate.expected`. card: the model card, empty where there is none.
     """
 
     version: str
@@ -40,6 +40,7 @@ class Bundle:
     make_features: MakeFeatures
     profile: dict[str, Any]
     expected: dict[str, Any]
+    card: str = ""
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model.predict` does."""
@@ -105,6 +106,7 @@ def export(name: str, folder: Path) -> None:
     for path in (MODEL, CONTRACT, PROFILE, EXPECTED):
         shutil.copyfile(source / path.name, folder / path.name)
     (folder / FEATURES).write_bytes(features_source(version))
+    (folder / MODEL_CARD.name).write_text(bundle.card, encoding="utf-8")
     files = {path.name: md5(path) for path in sorted(folder.iterdir())}
     note = {"version": bundle.version, "facts": bundle.facts, "files": files}
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
@@ -114,7 +116,9 @@ def export(name: str, folder: Path) -> None:
 def _load(folder: Path, make_features: MakeFeatures, version: str, facts: dict[str, str]) -> Bundle:
     contract, model = read_config(Contract, folder / CONTRACT.name), load_model(folder / MODEL.name)
     profile, expected = (json.loads((folder / path.name).read_text(encoding="utf-8")) for path in (PROFILE, EXPECTED))
-    return Bundle(version, facts, contract, model, make_features, profile, expected)
+    card = folder / MODEL_CARD.name  # a rejected version has none
+    said = card.read_text(encoding="utf-8") if card.exists() else ""
+    return Bundle(version, facts, contract, model, make_features, profile, expected, said)
 
 
 def load_champion(client: Any) -> Bundle:

@@ -201,7 +201,7 @@ def document(
     if all(verdict.passed for verdict in verdicts):
         write_cards(version, verdicts, contract, tables)
         for path in (files.MODEL_CARD, files.DATA_CARD):
-            client.log_artifact(version.run_id, str(path))
+            client.log_artifact(version.run_id, str(path), version.source.rpartition("/")[2])  # beside the model
 
 
 def history() -> None:
