@@ -9,6 +9,11 @@ answers = json.loads(r"""{{ cookiecutter | tojson }}""")
 # {% raw %}
 # Option -> value -> paths that are there for this value. A path stays when the chosen value lists it.
 OPTIONAL = {
+    "deployment": {
+        "server": ["deploy/server"],
+        "kubernetes": ["deploy/kubernetes"],
+        "openshift": ["deploy/kubernetes", "deploy/openshift"],
+    },
     "license": {"Proprietary": [], "MIT": ["LICENSE"], "BSD-3-Clause": ["LICENSE"], "Apache-2.0": ["LICENSE"]},
 }
 

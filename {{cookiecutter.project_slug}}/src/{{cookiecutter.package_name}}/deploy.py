@@ -1,0 +1,83 @@
+"""Bring an image that was pushed to where it runs, and take it away again.
+
+What is particular to a platform is in its folder: `apply.sh ENVIRONMENT IMAGE@DIGEST` and `remove.sh ENVIRONMENT`.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from . import registry
+from .files import InputError, say
+
+ENVIRONMENTS = ("staging", "production")
+PLATFORMS = ("openshift", "server", "kubernetes")  # the first one here counts: OpenShift's builds upon kubernetes
+
+
+def find_script(name: str, environment: str) -> Path:
+    """Find a script of this project's platform. Raises InputError where there is none, or no such environment."""
+    if environment not in ENVIRONMENTS:
+        raise InputError(f"The environment is '{environment}'; expected ENV={' or ENV='.join(ENVIRONMENTS)}.")
+    for platform in PLATFORMS:
+        if (script := Path("deploy", platform, name)).exists():
+            return script
+    raise InputError(f"There is no {name} in deploy/{', deploy/'.join(PLATFORMS)} of {Path.cwd()}.")
+
+
+def call(script: Path, *arguments: str, **variables: str) -> None:
+    """Run a script of the platform; what it says goes to the terminal. Raises InputError when it fails."""
+    done = subprocess.run([str(script), *arguments], env=os.environ | variables, check=False)
+    if done.returncode:
+        raise InputError(f"{script} ended with exit status {done.returncode}; it says above why.")
+
+
+def running(entries: list[dict[str, str]], environment: str) -> dict[str, str] | None:
+    """Give the ledger's entry of what runs in an environment; None where nothing does."""
+    moves = [entry for entry in entries if entry.get("environment") == environment]
+    return moves[-1] if moves and moves[-1]["event"] == "deployed" else None
+
+
+def choose(entries: list[dict[str, str]], digest: str) -> dict[str, str]:
+    """Give the entry of the image to deploy: by its digest, or the champion's last. Raises InputError without one."""
+    services = [entry for entry in entries if entry["event"] == "pushed" and entry["target"] == "service"]
+    champion = registry.champion_number(entries) or "none"
+    if digest:
+        wanted = [entry for entry in services if entry["image"].endswith("@" + digest.rpartition("@")[2])]
+        missing = f"The ledger knows no image with digest {digest}; `release --history` shows what was pushed."
+    else:
+        wanted = [entry for entry in services if entry["version"] == champion]
+        missing = f"No image of the champion, version {champion}, was pushed; `make image push`, then deploy again."
+    if not wanted:
+        raise InputError(missing)
+    return wanted[-1]
+
+
+def deploy(environment: str, digest: str) -> None:
+    """Deploy an image to an environment; to production only what the gate, or who overruled it, made the champion."""
+    script, client = find_script("apply.sh", environment), registry.connect()
+    with registry.one_at_a_time():
+        entries = registry.ledger(client)
+        chosen, before = choose(entries, digest), running(entries, environment)
+        version, image = chosen["version"], chosen["image"]
+        if environment == "production" and not registry.was_champion(entries, version):
+            raise InputError(f"Version {version} was never the champion: it can't go into production.")
+        replaced = before["image"] if before else "none"
+        call(script, environment, image, PIPELINE_IMAGE=registry.pushed(entries, version).get("pipeline", ""))
+        noted = {"commit": chosen["commit"], "environment": environment, "image": image, "replaced": replaced}
+        registry.enter(client, "deployed", version, **noted)
+    say("deploy", f"version {version} runs in {environment}", image)
+    if before and replaced != image:
+        say("", f"version {before['version']} did before", replaced)
+        say("", f"back to it: make deploy ENV={environment} DIGEST={replaced.rpartition('@')[2]}")
+
+
+def undeploy(environment: str) -> None:
+    """Take away what runs in an environment, also what the ledger does not know: a deployment may have failed."""
+    script, client = find_script("remove.sh", environment), registry.connect()
+    with registry.one_at_a_time():
+        before = running(registry.ledger(client), environment)
+        call(script, environment)
+        if before:
+            noted = {name: before[name] for name in ("commit", "environment", "image")}
+            registry.enter(client, "undeployed", before["version"], **noted)
+    say("undeploy", f"version {before['version'] if before else 'unknown'} ran in {environment}")
