@@ -1,5 +1,6 @@
 #!/bin/sh
 # Bring an environment to an image, named by its digest, and wait until it answers: apply.sh ENV IMAGE@sha256:DIGEST
+# PIPELINE_IMAGE is what monitor and retrain run in; without it, they keep what they have.
 # `make deploy` calls it. deploy/openshift/apply.sh calls it for its own overlays, with oc.
 set -eu
 environment=$1 image=$2
@@ -12,19 +13,25 @@ stop() {
 }
 
 [ -d "$overlay" ] || stop "there is no environment $environment; a folder $overlay would make one."
-case $image in
-*@sha256:*) ;;
-*) stop "the image is $image; expected IMAGE@sha256:DIGEST, which can't change its meaning." ;;
-esac
+for named in "$image" "${PIPELINE_IMAGE:-@sha256:}"; do
+  case $named in
+  *@sha256:*) ;;
+  *) stop "the image is $named; expected IMAGE@sha256:DIGEST, which can't change its meaning." ;;
+  esac
+done
 command -v "$client" >/dev/null || stop "there is no $client on the PATH; README.md beside this script says where it comes from."
 
 manifests=$("$client" kustomize "$overlay")
-manifests=$(printf '%s\n' "$manifests" | sed "s|image: service\$|image: $image|")
 if left=$(printf '%s\n' "$manifests" | grep 'example\.com'); then
   stop "deploy/ still holds addresses of the template; write your own, in base/ and overlays/$environment/:
 $left"
 fi
 namespace=$(printf '%s\n' "$manifests" | sed -n 's/^  namespace: //p' | sort -u)
+
+in_use='{.spec.jobTemplate.spec.template.spec.containers[0].image}'
+pipeline=${PIPELINE_IMAGE:-$("$client" --namespace "$namespace" get cronjob monitor --ignore-not-found --output "jsonpath=$in_use")}
+[ "$pipeline" ] || stop "monitor and retrain have no image yet: make image push PIPELINE=1, then deploy again."
+manifests=$(printf '%s\n' "$manifests" | sed "s|image: service\$|image: $image|; s|image: pipeline\$|image: $pipeline|")
 
 printf '%s\n' "$manifests" | "$client" apply --filename -
 if ! "$client" --namespace "$namespace" rollout status deployment/service --timeout 10m; then

@@ -10,7 +10,12 @@ git config --global credential.helper \
 
 git clone --quiet --branch "$GIT_BRANCH" "$GIT_REPOSITORY" /tmp/repository
 cd /tmp/repository
-export PYTHONPATH="$PWD/src" # the clone's code, with the libraries of the image
+
+# The code is the clone's, the image has the libraries. dvc.yaml calls it by its name.
+export PYTHONPATH="$PWD/src" PATH="/tmp/bin:$PATH"
+mkdir /tmp/bin
+printf '#!/bin/sh\nexec python -m {{ cookiecutter.package_name }} "$@"\n' > /tmp/bin/{{ cookiecutter.project_slug }}
+chmod +x /tmp/bin/{{ cookiecutter.project_slug }}
 
 if [ "$1" = monitor ]; then
   python -m {{ cookiecutter.package_name }} monitor || [ $? = 2 ] # an alert: the service shows it to Prometheus
