@@ -25,7 +25,7 @@ ENVIRONMENTS = ("staging", "production")
 IMAGE = "registry.corp.test/ml/flight-delays@sha256:" + "0" * 64
 PIPELINE = "registry.corp.test/ml/flight-delays-pipeline@sha256:" + "1" * 64
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
-VERSIONS = sorted((path.name.split("-")[0][1:] for path in SCHEMAS.iterdir()), key=lambda v: int(v.split(".")[1]))[-4:]
+VERSIONS = sorted({path.name.split("-")[0][1:] for path in SCHEMAS.iterdir()}, key=lambda v: int(v.split(".")[1]))[-4:]
 NOTHING_ELSE = {"additionalProperties": False}
 WORD = {"type": "string", "minLength": 1}
 REFERENCE = {"type": "object", "required": ["name", "key"], "properties": {"name": WORD, "key": WORD}} | NOTHING_ELSE
@@ -612,79 +612,137 @@ def test_the_readmes_commands_make_every_secret_that_is_asked_for(monitored, kub
 
 # What the CronJobs do -----------------------------------------------------------------------------------------------
 
+STUB = """#!/bin/sh
+echo "python $*" >> {folder}/calls
+case "$*" in
+*monitor*) exit "$STATUS" ;;
+*retrain*) [ -z "$COMMITS" ] || git commit --quiet --allow-empty --message retrained; exit "$STATUS" ;;
+esac
+"""
+
 
 @dataclass
 class Pod:
-    """What a CronJob's pod runs, in a folder of its own, with a remote repository and DVC remote that are real."""
+    """What a CronJob's pod runs, in a folder, beside a repository with a remote one."""
 
-    orders: Repository
+    repository: Repository
     folder: Path
+
+    @classmethod
+    def of(cls, repository: Repository, folder: Path) -> "Pod":
+        """Make the remote repository and the mounted Secret."""
+        repository.run("git", "clone", "--quiet", "--bare", ".", str(folder / "origin.git"))
+        (folder / "git").mkdir()
+        (folder / "git/username").write_text("me")
+        (folder / "git/password").write_text("mine\n")
+        return cls(repository, folder)
 
     def run(self, verb: str, fails: bool = False, **environment: str) -> str:
         """Run the script as the pod does, with /tmp and the mounted Secret in the folder."""
-        tmp, text = self.folder / "tmp", self.orders.read("deploy/kubernetes/base/run.sh")
+        tmp, text = self.folder / "tmp", self.repository.read("deploy/kubernetes/base/run.sh")
         shutil.rmtree(tmp, ignore_errors=True)
         tmp.mkdir()
         script = self.folder / "run.sh"
         script.write_text(text.replace("/tmp", str(tmp)).replace("/run/git", str(self.folder / "git")))
-        stores = {
-            "GIT_REPOSITORY": str(self.folder / "origin.git"),
-            "GIT_BRANCH": "main",
-            "MLFLOW_TRACKING_URI": f"sqlite:///{self.orders.path}/.mlflow/mlflow.db",
-            "DATABASE_URL": f"sqlite:///{self.orders.path}/.mlflow/predictions.db",
-        }
-        return self.orders.run("sh", str(script), verb, fails=fails, **(stores | environment))
+        origin = {"GIT_REPOSITORY": str(self.folder / "origin.git"), "GIT_BRANCH": "main"}
+        return self.repository.run("sh", str(script), verb, fails=fails, **(origin | environment))
 
     def branches(self) -> dict[str, str]:
         """Give the last commit's message for each branch of the remote repository."""
-        listed = self.orders.run(
-            "git", "-C", str(self.folder / "origin.git"), "branch", "--format=%(refname:short) %(subject)"
-        )
+        form = "--format=%(refname:short) %(contents:subject)"
+        listed = self.repository.run("git", "-C", str(self.folder / "origin.git"), "branch", form)
         return dict(line.split(" ", 1) for line in listed.splitlines())
 
 
-@pytest.fixture(scope="module")
-def remote(bake, orders, tmp_path_factory) -> Pod:  # noqa: F811
-    """The repository of orders with a remote, its data pushed, and the files of deploy/kubernetes."""
-    folder = tmp_path_factory.mktemp("pod")
+@pytest.fixture
+def stubbed(bake, tmp_path) -> Callable[..., str]:
+    """A pod in which the project's own verbs do nothing but what the test says; git is real."""
+    repository = bake(deployment="kubernetes")
+    repository.commit("start")
+    pod = Pod.of(repository, tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(STUB.format(folder=tmp_path))
+    (tmp_path / "bin/python").chmod(0o755)
+
+    def run(verb: str, status: int, commits: str = "", fails: bool = False) -> str:
+        path = f"{tmp_path}/bin:/usr/bin:/bin"
+        return pod.run(verb, fails=fails, PATH=path, STATUS=str(status), COMMITS=commits)
+
+    run.pod = pod
+    return run
+
+
+@pytest.mark.parametrize(("status", "fails"), [(0, False), (2, False), (1, True)])
+def test_an_alert_of_monitor_is_no_failed_job_and_anything_else_is(stubbed, status, fails):
+    stubbed("monitor", status, fails=fails)
+    assert (stubbed.pod.folder / "calls").read_text() == "python -m flight_delays monitor\n"
+
+
+def test_what_retrain_commits_reaches_the_branch_or_one_of_its_own(stubbed):
+    pod = stubbed.pod
+    stubbed("retrain", 0)
+    assert pod.branches() == {"main": "start"}
+    assert "push" not in (pod.folder / "calls").read_text()
+    stubbed("retrain", 1, fails=True)
+    assert pod.branches() == {"main": "start"}
+    printed = stubbed("retrain", 1, commits="yes", fails=True)
+    (own,) = pod.branches().keys() - {"main"}
+    assert pod.branches() == {"main": "start", own: "retrained"}
+    assert f"error: the commit is on the branch {own}: the gate refused it, or main does not take it." in printed
+    assert (pod.folder / "calls").read_text().endswith("python -m dvc push --quiet\n")
+    stubbed("retrain", 0, commits="yes")
+    assert pod.branches() == {"main": "retrained", own: "retrained"}
+    hook = pod.folder / "origin.git/hooks/update"
+    hook.write_text('#!/bin/sh\n[ "$1" != refs/heads/main ] || { echo "main is protected"; exit 1; }\n')
+    hook.chmod(0o755)
+    printed = stubbed("retrain", 0, commits="yes", fails=True)
+    assert "main is protected" in printed
+    assert len(pod.branches()) == 3
+
+
+def test_git_gets_the_password_of_the_secret(stubbed):
+    stubbed("monitor", 0)
+    home = stubbed.pod.folder / "tmp"
+    assert (home / ".gitconfig").exists()
+    done = subprocess.run(
+        ["git", "credential", "fill"],
+        input="protocol=https\nhost=git.corp.test\n\n",
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "GIT_TERMINAL_PROMPT": "0"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert {"username=me", "password=mine"} <= set(done.stdout.splitlines())
+
+
+def test_the_projects_own_name_is_a_command_in_the_pod(stubbed):
+    stubbed("monitor", 0)
+    stage = YAML(typ="safe").load(stubbed.pod.repository.path / "dvc.yaml")["stages"]["ingest"]["cmd"].split()
+    (command,) = (stubbed.pod.folder / "tmp/bin").iterdir()
+    assert [command.name, "ingest"] == stage
+    path = f"{stubbed.pod.folder}/bin:/usr/bin:/bin"
+    subprocess.run([command, "ingest", "a b"], env={"PATH": path, "STATUS": "0"}, check=True)
+    assert (stubbed.pod.folder / "calls").read_text().endswith("python -m flight_delays ingest a b\n")
+
+
+def test_the_cronjobs_find_drift_retrain_and_push_what_the_gate_decided(bake, orders, tmp_path):  # noqa: F811
+    """All is real here but the pod: git, DVC's remote, MLflow's store, the log, the pipeline and the gate."""
     shutil.copytree(bake(deployment="kubernetes").path / "deploy/kubernetes", orders.path / "deploy/kubernetes")
-    orders.run("dvc", "remote", "modify", "team", "url", str(folder / "dvc"))
+    orders.run("dvc", "remote", "modify", "team", "url", str(tmp_path / "dvc"))
     orders.run("dvc", "push")
     orders.commit("share")
-    orders.run("git", "clone", "--quiet", "--bare", ".", str(folder / "origin.git"))
-    (folder / "git").mkdir()
-    (folder / "git/username").write_text("me")
-    (folder / "git/password").write_text("mine")
-    return Pod(orders, folder)
+    pod = Pod.of(orders, tmp_path)
+    mlflow = {"MLFLOW_TRACKING_URI": f"sqlite:///{orders.path}/.mlflow/mlflow.db"}
+    stores = mlflow | {"DATABASE_URL": f"sqlite:///{orders.path}/.mlflow/predictions.db"}
+    assert "The log holds no answer of the champion" in pod.run("monitor", fails=True, **stores)
+    # All from one shop, which is drift.
+    answer(orders, *((order(5000 + i, i % 100 + 0.25), (i % 100 > 70) != (i % 7 == 0)) for i in range(300)))
+    assert "alert: shop has other shares than in training" in pod.run("monitor", **stores)
+    assert "version 2 is the champion, 1 was before" in pod.run("retrain", **stores)
+    assert pod.branches() == {"main": "Write the cards of the new champion"}
 
-
-def known_orders(first: int) -> list[tuple[dict, bool]]:
-    """Make 300 orders with their outcome, all from one shop, which is drift."""
-    return [(order(first + i, float(i % 100) + 0.25), (i % 100 > 70) != (i % 7 == 0)) for i in range(300)]
-
-
-def test_the_cronjobs_find_drift_retrain_and_push_what_the_gate_decided(remote):
-    before = remote.branches()
-    assert "The log holds no answer of the champion" in remote.run("monitor", fails=True)
-    answer(remote.orders, *known_orders(5000))
-    assert "alert: shop has other shares than in training" in remote.run("monitor")  # and the job has succeeded
-    printed = remote.run("retrain")
-    assert "version 2 is the champion, 1 was before" in printed
-    assert remote.branches() == {"main": "Write the cards of the new champion"}
-    assert 'all_broken": []' in traced(remote, "main", "2")
-
-    assert "The log holds no answer of the champion" in remote.run("retrain", fails=True)
-    assert remote.branches() == {"main": "Write the cards of the new champion"}
-    assert before == {"main": "share"}
-
-
-def traced(remote: Pod, branch: str, version: str) -> str:
-    """Clone a branch as a colleague would, get the data, and trace a version."""
-    clone = remote.folder / f"clone-{branch}"
-    remote.orders.run("git", "clone", "--quiet", "--branch", branch, str(remote.folder / "origin.git"), str(clone))
-    (clone / ".venv").symlink_to(remote.orders.path / ".venv")
-    colleague = Repository(clone)
+    orders.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "colleague"))
+    (tmp_path / "colleague/.venv").symlink_to(orders.path / ".venv")
+    colleague = Repository(tmp_path / "colleague")
     colleague.run("dvc", "pull")
-    return colleague.run(
-        TOOL, "trace", version, "--json", MLFLOW_TRACKING_URI=f"sqlite:///{remote.orders.path}/.mlflow/mlflow.db"
-    )
+    assert 'all_broken": []' in colleague.run(TOOL, "trace", "2", "--json", **mlflow)
