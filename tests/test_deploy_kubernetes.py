@@ -4,11 +4,15 @@ No API server can be had here. In the tests of the scripts `kubectl` and `oc` ar
 to the real kubectl and keeps what the others are given; all checks are made on what was to be applied.
 """
 
+import base64
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,8 +21,10 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 from conftest import TREE, Repository
+from containers import KEY, environment, free_port, one_worker, wait
 from ruamel.yaml import YAML
 from test_retrain import TOOL, answer, order, orders  # noqa: F401  the fixture that has released and answered
+from test_serve import ROW, postgres  # noqa: F401
 
 TARGETS = ("kubernetes", "openshift")
 ENVIRONMENTS = ("staging", "production")
@@ -135,8 +141,8 @@ def prepared(bake: Callable[..., Repository], kubectl: str, tmp_path_factory) ->
         files = repository.path / "deploy/kubernetes"
         change(files / "base/kustomization.yaml", "git.example.com", "git.corp.test")
         change(files / "base/kustomization.yaml", "mlflow.example.com", "mlflow.corp.test")
-        for environment in ENVIRONMENTS:
-            change(files / f"overlays/{environment}/kustomization.yaml", "example.com", "corp.test")
+        for where in ENVIRONMENTS:
+            change(files / f"overlays/{where}/kustomization.yaml", "example.com", "corp.test")
         recorder = tmp_path_factory.mktemp("recorder")
         for client in ("kubectl", "oc"):
             (recorder / client).write_text(RECORDER.format(kubectl=kubectl, folder=recorder))
@@ -458,9 +464,9 @@ def test_a_stop_has_the_time_that_the_service_needs(applied):
 
 def test_everything_is_in_the_environments_namespace_and_bears_the_projects_name(targets):
     for target in targets.values():
-        for environment in ENVIRONMENTS:
-            for document in target.applied(environment):
-                assert document["metadata"]["namespace"] == f"flight-delays-{environment}"
+        for where in ENVIRONMENTS:
+            for document in target.applied(where):
+                assert document["metadata"]["namespace"] == f"flight-delays-{where}"
                 assert document["metadata"]["labels"] == {"app.kubernetes.io/name": "flight-delays"}
 
 
@@ -608,6 +614,112 @@ def test_the_readmes_commands_make_every_secret_that_is_asked_for(monitored, kub
     asked |= mounted
     assert set(made) == set(asked)
     assert all(keys <= made[name] for name, keys in asked.items())
+
+
+# The Deployment, run ------------------------------------------------------------------------------------------------
+
+USER = 1000680000  # as OpenShift's restricted-v2 chooses one
+
+
+def playable(documents: list[dict], image: str, secrets: list[dict], port: int) -> list[dict]:
+    """Change as little of the Deployment as podman and this machine demand, and add the user, as OpenShift does."""
+    deployment = deepcopy(one(documents, "Deployment"))
+    deployment["spec"]["replicas"] = 1
+    pod = deployment["spec"]["template"]["spec"]
+    pod["securityContext"]["runAsUser"] = USER
+    pod["hostNetwork"] = True  # there is no bridge; so another port, and none that is mapped
+    (container,) = pod["containers"]
+    container["image"] = image
+    del container["ports"]
+    container["env"].append({"name": "SERVE_PORT", "value": str(port)})
+    for volume in pod["volumes"]:
+        if "secret" in volume:
+            volume["secret"]["optional"] = False  # podman 4.3 crashes where this default is not written down
+    # podman 4.3 decodes nothing in the Secret of a volume; that of a variable has the form that `played` gives it.
+    keys = deepcopy(one(secrets, "Secret", "api-keys"))
+    keys["data"] = {name: base64.b64decode(value).decode().strip() for name, value in keys["data"].items()}
+    return [keys, deployment]
+
+
+def podman(*command: str, fails: bool = False, **options) -> str:
+    """Run podman on the tests' storage and give what it printed, without its warnings."""
+    done = subprocess.run(
+        ["podman", "--log-level", "error", *command],
+        env=os.environ | environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+        **options,
+    )
+    assert fails or done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def remove_pod() -> None:
+    """Remove what `played` runs, with what podman keeps of its Secrets."""
+    podman("pod", "rm", "--force", "--time", "0", "service-pod-0", fails=True)
+    podman("secret", "rm", "database", "api-keys", fails=True)
+    podman("volume", "rm", "--force", "api-keys", fails=True)
+
+
+@pytest.fixture(scope="module")
+def played(targets, service_image, postgres, kubectl, tmp_path_factory):  # noqa: F811
+    """The Deployment that apply.sh sends to OpenShift, run by podman with the Secrets of the README."""
+    port, folder = free_port(), tmp_path_factory.mktemp("play")
+    secrets = secrets_of(targets["kubernetes"], kubectl, API_KEY=KEY, DATABASE_URL=postgres[0])
+    documents = playable(targets["openshift"].applied(), service_image, secrets, port)
+    with one_worker("play"):
+        remove_pod()  # of a run that was killed
+        podman("secret", "create", "database", "-", input=json.dumps(one(secrets, "Secret", "database")["data"]))
+        podman("play", "kube", str(dump(documents, folder / "play.yaml")))
+        try:
+
+            def ask(path: str, body: object = None, key: str = KEY) -> tuple[int, object]:
+                data = None if body is None else json.dumps(body).encode()
+                headers = {"Content-Type": "application/json", "X-API-Key": key}
+                request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+                try:
+                    with urllib.request.urlopen(request, timeout=20) as response:
+                        return response.status, json.load(response)
+                except urllib.error.HTTPError as error:
+                    return error.code, json.load(error)
+
+            try:
+                wait(lambda: ask("/ready")[0] == 200, "the pod", 120)
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {podman('logs', 'service-pod-0-service', fails=True)}") from None
+            yield ask
+        finally:
+            remove_pod()
+
+
+def test_the_deployment_answers_under_any_user_and_logs_into_postgresql(played):
+    status, (answer,) = played("/predict", [ROW])
+    assert status == 200
+    assert played(f"/predictions/{answer['id']}")[1]["inputs"]["carrier"] == "B6"
+    assert played("/predict", [ROW], key="another")[0] == 401
+    assert podman("exec", "service-pod-0-service", "sh", "-c", "id -u; id -g").split() == [str(USER), "0"]
+
+
+def test_the_deployment_has_no_right_that_it_does_not_need(played):
+    said = podman("exec", "service-pod-0-service", "cat", "/proc/1/status")
+    facts = dict(re.findall(r"(\w+):\s+(\w+)", said))
+    assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+    assert facts["NoNewPrivs"] == "1"
+    assert "Read-only file system" in podman("exec", "service-pod-0-service", "touch", "/model/x", fails=True)
+    podman("exec", "service-pod-0-service", "touch", "/tmp/x")
+    (container,) = json.loads(podman("inspect", "service-pod-0-service"))
+    assert container["HostConfig"]["Memory"] == 2**30
+    assert container["HostConfig"]["NanoCpus"] == 2 * 10**9
+
+
+def test_the_commands_of_the_deployment_are_in_the_image(played, kubernetes_production):
+    container = templates(kubernetes_production)["Deployment/service"]["spec"]["containers"][0]
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
+    podman("exec", "service-pod-0-service", command[0], "0")
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert played(container[probe]["httpGet"]["path"])[0] == 200
 
 
 # What the CronJobs do -----------------------------------------------------------------------------------------------
