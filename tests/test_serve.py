@@ -254,6 +254,8 @@ def test_a_wrong_key_is_refused_and_limits_hold(repository):
         assert service.ask("/predict", [ROW], **{"X-API-Key": "open"})[0] == 401
         assert service.ask("/predict", [ROW], **{"X-API-Key": "worn out"})[0] == 401
         key = {"X-API-Key": "open sesame"}
+        assert service.ask("/metrics", Authorization="Bearer open sesame")[0] == 200
+        assert service.ask("/metrics", Authorization="Bearer open")[0] == 401
         assert service.ask("/predict", [ROW], **key)[0] == 200
         assert service.ask("/predict", [ROW] * 50, **key)[0] == 413
         assert {service.ask("/predict", [ROW], **key)[0] for _ in range(12)} == {200, 429}

@@ -75,7 +75,8 @@ class Guard:
         minute = int(time.time() // 60)
         if minute != self.minute:  # a file with keys may have changed as well
             self.minute, self.seen, self.digests = minute, Counter(), self.settings.digests()
-        key = headers.get(b"x-api-key", b"").decode("latin-1")
+        given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        key = given.decode("latin-1")  # Prometheus and its Operator can send nothing but Authorization
         caller = key_owner(key, self.digests, datetime.now(UTC).date()) if self.digests else "local"
         if caller is None:
             return JSONResponse({"detail": "The header X-API-Key holds no key that is known and valid today."}, 401)

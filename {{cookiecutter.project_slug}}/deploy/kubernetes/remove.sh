@@ -1,0 +1,7 @@
+#!/bin/sh
+# Take an environment out of the cluster: remove.sh ENV. Namespace, Secrets and the database stay.
+set -eu
+overlay=${OVERLAYS:-$(dirname "$0")/overlays}/$1
+client=${CLIENT:-kubectl}
+manifests=$("$client" kustomize "$overlay")
+printf '%s\n' "$manifests" | "$client" delete --ignore-not-found --filename -
