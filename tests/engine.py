@@ -1,4 +1,4 @@
-"""A Docker engine of its own, with a network of its own, and stand-ins for public images made of this machine's programs."""
+"""A Docker engine with a network of its own, and stand-ins for public images made of this machine's programs."""
 
 import os
 import re
@@ -7,8 +7,6 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
-
-import pytest
 
 COMPOSE = ["/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec"]  # where Docker looks for docker-compose
 WANTED = {  # what is called -> the Debian package that has it
@@ -141,7 +139,11 @@ def make_stand_ins(engine: Engine, names: dict[str, str]) -> None:
     for program in programs:
         copy_program(program, root)
     left_out = shutil.ignore_patterns("bitcode", "llvmjit*")
-    for folder in (version / "lib", *(Path("/usr/share") / name for name in SHARED), f"/usr/share/postgresql/{version.name}"):
+    for folder in (
+        version / "lib",
+        *(Path("/usr/share") / name for name in SHARED),
+        f"/usr/share/postgresql/{version.name}",
+    ):
         shutil.copytree(folder, f"{root}{folder}", ignore=left_out, dirs_exist_ok=True)
     users = {"root": 0, "haproxy": 99, "postgres": 999, "nobody": 65534, "other": 10001}
     (root / "etc").mkdir()

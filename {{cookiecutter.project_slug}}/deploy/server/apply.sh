@@ -15,6 +15,7 @@ root=${SERVER_ROOT:-/srv/$name}/$environment
 if [ "$here" != "$root/deploy/server" ]; then # bring the files to their place, and go on there
   there="mkdir -p '$root/deploy' && tar -C '$root/deploy' -xf - &&
     SERVER_ROOT='${root%/*}' '$root/deploy/server/apply.sh' '$environment' '$image'"
+  # shellcheck disable=SC2029 # the names are filled in here, for over there
   case ${DOCKER_HOST:-} in
     ssh://*) tar -C "$here/.." -cf - server monitoring | ssh "$DOCKER_HOST" "$there" ;;
     *) tar -C "$here/.." -cf - server monitoring | sh -c "$there" ;;

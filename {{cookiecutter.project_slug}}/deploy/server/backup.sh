@@ -26,15 +26,16 @@ save() {
 restore() {
   (cd "$folder" && sha256sum --check --strict SHA256SUMS) # fails before anything is touched
   slot=$(sed -n 's/^COMPOSE_PROFILES=//p' .env)
-  docker compose stop $slot mlflow
-  trap 'echo "Not restored: ${slot:-the service} and mlflow stay stopped. Mend the above and restore again." >&2' EXIT
+  set -- ${slot:+"$slot"} mlflow
+  docker compose stop "$@"
+  trap 'echo "Not restored: $* stay stopped. Mend what is said above, and restore again." >&2' EXIT
   for database in predictions mlflow; do
     docker compose exec -T postgres pg_restore --username=postgres --dbname="$database" --role="$database" --no-owner \
       --clean --if-exists --single-transaction --exit-on-error <"$folder/$database.dump"
   done
   artifacts "find /artifacts -mindepth 1 -delete && tar -C /artifacts --no-overwrite-dir -xzf -" <"$folder/artifacts.tar.gz"
   trap - EXIT
-  docker compose up --detach --wait --no-deps $slot mlflow
+  docker compose up --detach --wait --no-deps "$@"
 }
 
 case $action in
