@@ -19,7 +19,7 @@ RULES = {  # question: most characters, the form as a pattern, the form in words
     "description": (200, r".+", ""),
     "author_name": (80, r".+", ""),
     "author_email": (120, r"[A-Za-z0-9_.+-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}", "an address such as team@example.com"),
-    "container_registry": (200, r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*", "host/folder, as registry.example.com/ml"),
+    "container_registry": (200, r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*", "host/folder, as in example.com/team"),
 }
 
 

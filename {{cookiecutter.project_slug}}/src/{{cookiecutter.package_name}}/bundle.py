@@ -100,6 +100,12 @@ def export(name: str, folder: Path) -> None:
         raise InputError(f"{folder} is not empty; expected a new folder.")
     client = registry.connect()
     version = registry.find_version(client, name)
+    write_version(client, version, folder)
+    say("export", f"version {version.version}", folder)
+
+
+def write_version(client: Any, version: Any, folder: Path) -> None:
+    """Write a version's files, features.py and a note of them all into a folder, for `load_folder`."""
     bundle, source = load_version(client, version), registry.model_folder(client, version)
     folder.mkdir(parents=True, exist_ok=True)
     for path in (MODEL, CONTRACT, PROFILE, EXPECTED):
@@ -108,7 +114,6 @@ def export(name: str, folder: Path) -> None:
     files = {path.name: md5(path) for path in sorted(folder.iterdir())}
     note = {"version": bundle.version, "facts": bundle.facts, "files": files}
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    say("export", f"version {bundle.version}", folder)
 
 
 def _load(folder: Path, make_features: MakeFeatures, version: str, facts: dict[str, str]) -> Bundle:

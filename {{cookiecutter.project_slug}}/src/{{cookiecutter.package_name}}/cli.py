@@ -91,7 +91,7 @@ def rollback(
 @app.command()
 def trace(
     name: Annotated[
-        str, typer.Argument(help="A version, an alias, or a prediction's id or a file with predictions.")
+        str, typer.Argument(help="A version, an alias, an image's digest, a prediction's id or a file of predictions.")
     ] = "champion",
     reproduce: Annotated[bool, typer.Option("--reproduce", help="Also run the pipeline again and compare.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the chain for machines.")] = False,
@@ -115,6 +115,57 @@ def export(
     from .bundle import export
 
     export(version, folder)
+
+
+@app.command()
+def image(
+    version: Annotated[str, typer.Argument(help="A version or an alias.")] = "champion",
+    pipeline: Annotated[bool, typer.Option("--pipeline", help="The image that runs monitor and retrain.")] = False,
+) -> None:
+    """Build the image of a version with docker, podman or buildah, and list what it holds (SBOM).
+
+    It is called $IMAGE:VERSION. The builder's own options go into BUILD_OPTIONS; BUILDER chooses one of them.
+    """
+    from .image import image
+
+    image(version, "pipeline" if pipeline else "service")
+
+
+@app.command()
+def push(
+    version: Annotated[str, typer.Argument(help="A version or an alias.")] = "champion",
+    pipeline: Annotated[bool, typer.Option("--pipeline", help="The image that runs monitor and retrain.")] = False,
+) -> None:
+    """Push the image of a version to the container registry, and enter its digest into the ledger.
+
+    Log in with the builder's own command before. Its options go into PUSH_OPTIONS.
+    """
+    from .image import push
+
+    push(version, "pipeline" if pipeline else "service")
+
+
+@app.command()
+def deploy(
+    environment: Annotated[str, typer.Argument(help="staging or production.")],
+    digest: Annotated[str, typer.Option(help="A pushed image; without it, the champion's.")] = "",
+) -> None:
+    """Deploy a pushed image: deploy/PLATFORM/apply.sh does it, the ledger notes it.
+
+    Only a version that was the champion goes into production. The way back is the digest that was replaced, which is
+    printed. Example: deploy staging
+    """
+    from .deploy import deploy
+
+    deploy(environment, digest)
+
+
+@app.command()
+def undeploy(environment: Annotated[str, typer.Argument(help="staging or production.")]) -> None:
+    """Take what runs in an environment away: deploy/PLATFORM/remove.sh does it, the ledger notes it."""
+    from .deploy import undeploy
+
+    undeploy(environment)
 
 
 @app.command()

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .files import CONTRACT, InputError, read_config
@@ -152,6 +151,8 @@ def violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd
     Returns the rows converted to the contract's types, without the ignored columns, (n, k), and the violations
     (v, 4) with the columns index, column, rule and found.
     """
+    import pandera.pandas as pa  # imported late: the service's image has none
+
     used = {name: column for name, column in contract.columns.items() if column.role != "ignored"}
     typed = pd.DataFrame({name: convert(rows[name], column) for name, column in used.items()}, index=rows.index)
     found = []
@@ -188,8 +189,10 @@ def _listed(index: pd.Index, column: str, rule: str, found: pd.Series) -> pd.Dat
     return pd.DataFrame({"index": index, "column": column, "rule": rule, "found": found.to_numpy()})
 
 
-def _checks(column: Column) -> list[pa.Check]:
+def _checks(column: Column) -> list[Any]:
     """Say the column's range and allowed values as pandera checks, each with its rule in words."""
+    import pandera.pandas as pa
+
     unit = f" {column.unit}" if column.unit else ""
     checks = []
     if column.min is not None:

@@ -114,6 +114,17 @@ def champion_number(entries: list[dict[str, str]]) -> str | None:
     return moves[-1] if moves else None
 
 
+def was_champion(entries: list[dict[str, str]], version: str) -> bool:
+    """Say whether a version was ever moved to: by the gate, or by a rollback that somebody forced."""
+    return champion_number([entry for entry in entries if entry["version"] == version]) is not None
+
+
+def pushed(entries: list[dict[str, str]], version: str) -> dict[str, str]:
+    """Give the images of a version by their target, each with the digest that was pushed last."""
+    found = [entry for entry in entries if entry["event"] == "pushed" and entry["version"] == version]
+    return {entry["target"]: entry["image"] for entry in found}
+
+
 def find_version(client: Any, name: str) -> Any:
     """Find a version by its number or alias. Raises InputError with those there are."""
     from mlflow.exceptions import MlflowException

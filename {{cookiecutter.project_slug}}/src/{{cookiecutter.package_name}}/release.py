@@ -207,7 +207,9 @@ def document(
 def history() -> None:
     """Print every decision of the ledger."""
     for entry in registry.ledger(registry.connect()):
-        replaced = f", replaced {entry['replaced']}" if entry["event"] != "rejected" else ""
-        result = f"version {entry['version']} {entry['event']}{replaced}"
-        detail = f"{entry['by']}, commit {entry['commit'][:7]}, {entry.get('figures') or entry.get('reason')}"
+        where = f" in {entry['environment']}" if "environment" in entry else ""
+        replaced = f", replaced {entry['replaced']}" if entry["event"] in ("promoted", "rolled back") else ""
+        result = f"version {entry['version']} {entry['event']}{where}{replaced}"
+        reason = entry.get("image") or entry.get("figures") or entry.get("reason")
+        detail = f"{entry['by']}, commit {entry['commit'][:7]}, {reason}"
         print(f"{entry['when']}  {result:<40} {detail}")

@@ -195,12 +195,18 @@ def check_version(client: Any, version: Any) -> Link:
     if not entries:
         link.broken.append(f"the ledger has no entry for version {version.version}")
     for entry in entries:
-        part = Link("ledger", f"{entry['event']} {entry['when']} by {entry['by']}")
+        where = " ".join(entry[name] for name in ("environment", "image") if name in entry)
+        part = Link("ledger", f"{entry['event']} {entry['when']} by {entry['by']} {where}".rstrip())
         if entry["commit"] != version.tags.get("git_commit"):
             part.broken.append(
                 f"the ledger says commit {entry['commit']}, the version {version.tags.get('git_commit')}"
             )
         link.parts.append(part)
+    images = registry.pushed(everything, str(version.version))
+    for name in ("service", "pipeline"):
+        found, said = version.tags.get(f"image.{name}", "nothing"), images.get(name, "nothing")
+        if found != said:
+            link.broken.append(f"the version's tag image.{name} says {found}, the ledger says {said}")
     if ("champion" in version.aliases) != (registry.champion_number(everything) == str(version.version)):
         link.broken.append("the alias champion does not name the version that the ledger does")
     if entries and entries[0].get("facts") != registry.facts_md5(version.tags):
@@ -214,8 +220,13 @@ def check_version(client: Any, version: Any) -> Link:
 
 
 def find(client: Any, name: str) -> Any:
-    """Find the version that a number, an alias, a prediction's id or a file with predictions belongs to."""
+    """Find the version of a number, an alias, an image's digest, a prediction's id or a file with predictions."""
     path = Path(name)
+    if re.fullmatch("(.+@)?sha256:[0-9a-f]{64}", name):
+        entries = [entry for entry in registry.ledger(client) if entry.get("image", "").endswith(name.rpartition("@")[2])]
+        if not entries:
+            raise InputError(f"The ledger knows no image with digest {name}: it was not pushed by `make push`.")
+        return registry.find_version(client, entries[0]["version"])
     if re.fullmatch("[0-9a-f]{32}", name):
         from .log import open_log, read_answer, reading
         from .settings import read_settings

@@ -1,0 +1,233 @@
+"""What tests with containers share: the base image, the service's image, a registry. Each is made once for all workers.
+
+No registry can be asked here for python:3.11-slim, so debootstrap makes a base of the same name. All lies in one folder
+of the temporary directory, with a storage of its own; builds need no daemon.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(tempfile.gettempdir()) / "cookiecutter-mlops-containers"
+BASE = "docker.io/library/python:3.11-slim"
+KEY = "a key of the tests"
+NEEDED = "buildah podman runc debootstrap skopeo docker-registry catatonit".split()
+# As OpenShift runs a container: no capability, any user of group 0, a root file system that can't be written to.
+HARDENED = "--read-only --cap-drop all --security-opt no-new-privileges --user 1000680000:0 --tmpfs /tmp".split()
+CONTAINERS_CONF = """[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+netns = "host"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+STORAGE_CONF = f"""[storage]
+driver = "overlay"
+graphroot = "{FOLDER}/storage"
+runroot = "{FOLDER}/run"
+"""
+
+
+def environment() -> dict[str, str]:
+    """Give the variables that let buildah, podman and `make image` work on the tests' own storage."""
+    ca = os.environ.get("SSL_CERT_FILE")
+    return {
+        "CONTAINERS_CONF": str(FOLDER / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(FOLDER / "storage.conf"),
+        "BUILDAH_ISOLATION": "chroot",
+        "BUILDER": "buildah",
+        "BUILD_OPTIONS": "--pull=never" + (f" --secret id=ca,src={ca}" if ca else ""),
+    }
+
+
+def tool(*command: str) -> str:
+    """Run podman or another tool on the tests' storage and give what it printed; fails with that when the tool does."""
+    done = subprocess.run(
+        command, env=os.environ | environment(), capture_output=True, encoding="utf-8", check=False, timeout=600
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def has_image(name: str) -> bool:
+    """Say whether the storage has an image."""
+    command = ["podman", "image", "exists", name]
+    return subprocess.run(command, env=os.environ | environment(), capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def one_worker(name: str) -> Iterator[None]:
+    """Let the workers wait for each other."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def free_port() -> int:
+    """Find a port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def make_base(root: Path) -> None:
+    """Make a root file system like that of python:3.11-slim: Debian, Python, and pip as a package of its own."""
+    packages = "ca-certificates,python3.11-minimal,python3-venv"
+    tool("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root))
+    for name in "var/cache/apt var/lib/apt/lists usr/share/doc usr/share/man usr/share/locale usr/share/info".split():
+        shutil.rmtree(root / name, ignore_errors=True)
+    (root / "var/cache/apt/archives/partial").mkdir(parents=True)
+    for name in ("python", "python3"):
+        (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3.11")
+    (root / "usr/local/bin/pip").write_text('#!/bin/sh\nexec python -m pip "$@"\n')
+    (root / "usr/local/bin/pip").chmod(0o755)
+    (wheel,) = (root / "usr/share/python-wheels").glob("pip-*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        content.extractall(root / "usr/local/lib/python3.11/dist-packages")
+    for mark in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+        mark.unlink()
+
+
+@pytest.fixture(scope="session")
+def base_image() -> str:
+    """The image that the Dockerfile begins with. Skips where a tool is missing."""
+    missing = [name for name in NEEDED if not shutil.which(name)]
+    if missing or os.geteuid():
+        pytest.skip(f"Containers need root and {' '.join(NEEDED)}; apt install {' '.join(missing) or 'has them all'}.")
+    with one_worker("base"):
+        (FOLDER / "containers.conf").write_text(CONTAINERS_CONF)
+        (FOLDER / "storage.conf").write_text(STORAGE_CONF)
+        if not has_image(BASE):
+            with tempfile.TemporaryDirectory() as scratch:
+                make_base(Path(scratch) / "root")
+                tool("tar", "-C", f"{scratch}/root", "-cf", f"{scratch}/root.tar", ".")
+                tool("podman", "import", "--change", 'CMD ["python3"]', f"{scratch}/root.tar", BASE)
+    return BASE
+
+
+@pytest.fixture(scope="session")
+def service_image(base_image: str, released: object) -> str:
+    """The image of a released version, as `make image` builds it."""
+    digest = hashlib.sha256()
+    for path in ("Dockerfile", "pyproject.toml", "contract.yaml", *sorted((released.path / "src").rglob("*.*"))):
+        if (released.path / path).suffix != ".pyc":
+            digest.update((released.path / path).read_bytes())
+    name = f"localhost/tests-{digest.hexdigest()[:12]}/flight-delays"
+    with one_worker("service"):
+        if not has_image(f"{name}:1"):
+            print(released.run("make", "image", **environment(), IMAGE=name))
+    return f"{name}:1"
+
+
+@pytest.fixture(scope="session")
+def registry_host(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry on this machine, as host:port."""
+    folder, host = tmp_path_factory.mktemp("registry"), f"127.0.0.1:{free_port()}"
+    config = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "http": {"addr": host},
+    }
+    (folder / "config.yml").write_text(json.dumps(config))
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        wait(lambda: urllib.request.urlopen(f"http://{host}/v2/", timeout=2).status == 200, "the registry")
+        yield host
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def wait(is_there: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait until something answers; it may raise OSError until then."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if is_there():
+                return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"{what} did not answer within {seconds} s")
+
+
+class Container:
+    """A running service and a way to ask it."""
+
+    def __init__(self, image: str, *options: str, **variables: str):
+        self.port = free_port()
+        given = {
+            "SERVE_PORT": str(self.port),
+            "SERVE_KEYS": hashlib.sha256(KEY.encode()).hexdigest(),
+            "DATABASE_URL": "sqlite:////tmp/predictions.db",
+        } | variables
+        words = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
+        self.id = tool("podman", "run", "--detach", *HARDENED, *words, *options, image)
+
+    def ask(self, path: str, body: object = None) -> tuple[int, object]:
+        """Send a request; gives the status and what was answered."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data)
+        request.add_header("Content-Type", "application/json")
+        request.add_header("X-API-Key", KEY)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def said(self) -> str:
+        """Give all that the container has printed."""
+        done = subprocess.run(
+            ["podman", "logs", self.id],
+            env=os.environ | environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+        return done.stdout
+
+    def run(self, *command: str) -> str:
+        """Run a command in the container; gives what it printed, also where it failed."""
+        done = subprocess.run(
+            ["podman", "exec", self.id, *command],
+            env=os.environ | environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+        return re.sub(r"time=.*level=warning.*\n", "", done.stdout)
+
+
+@contextmanager
+def running(image: str, *options: str, **variables: str) -> Iterator[Container]:
+    """Run an image of the service, hardened, until the block ends; further options are podman's."""
+    container = Container(image, *options, **variables)
+    try:
+        try:
+            wait(lambda: container.ask("/ready")[0] == 200, "the container")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {container.said()}") from None
+        yield container
+    finally:
+        tool("podman", "rm", "--force", "--time", "5", container.id)
