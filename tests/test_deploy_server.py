@@ -354,13 +354,18 @@ def server(engine, images, bake, tmp_path_factory) -> Server:
 
 def test_a_server_from_its_first_day_to_its_last(server, images, released, engine, tmp_path):
     """One test, since all of it happens to one server; each step says what it is about."""
-    the_first_deployment_answers_and_is_hardened(server, images)
-    updates_lose_no_request(server, images, tmp_path)
-    an_image_that_does_not_start_changes_nothing(server, images)
-    a_killed_service_comes_back(server)
-    an_alert_reaches_the_webhook(server, tmp_path)
-    the_unit_stops_and_starts_what_was_in_use(server, images)
-    a_backup_brings_all_rows_back_on_an_empty_server(server, images, released, tmp_path)
+    started = time.monotonic()
+    for step in (
+        lambda: the_first_deployment_answers_and_is_hardened(server, images),
+        lambda: updates_lose_no_request(server, images, tmp_path),
+        lambda: an_image_that_does_not_start_changes_nothing(server, images),
+        lambda: a_killed_service_comes_back(server),
+        lambda: an_alert_reaches_the_webhook(server, tmp_path),
+        lambda: the_unit_stops_and_starts_what_was_in_use(server, images),
+        lambda: a_backup_brings_all_rows_back_on_an_empty_server(server, images, released, tmp_path),
+    ):
+        step()
+        print(step.__code__.co_names[0], round(time.monotonic() - started))
 
 
 def the_first_deployment_answers_and_is_hardened(server, images):
@@ -422,7 +427,9 @@ def over_ssh(engine: Engine, folder: Path) -> dict[str, str]:
     client.chmod(0o755)
     Path("/run/sshd").mkdir(exist_ok=True)
     engine.start(*engine.inside("/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd")))
-    return {"DOCKER_HOST": "ssh://root@127.0.0.1:2222"}
+    there = "ssh://root@127.0.0.1:2222"
+    engine.wait(lambda: subprocess.run([client, there, "true"], capture_output=True, check=False).returncode == 0)
+    return {"DOCKER_HOST": there}
 
 
 def an_image_that_does_not_start_changes_nothing(server, images):
@@ -452,10 +459,11 @@ def an_alert_reaches_the_webhook(server, folder):
     with (folder / "hook").open("w") as heard:
         hook = subprocess.Popen(server.engine.inside(sys.executable, "-c", HOOK), stdout=heard, stderr=heard)
     try:
-        server.compose("stop", "postgres")
+        server.sql("postgres", "alter role predictions nologin")
+        server.sql("postgres", "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'predictions'")
         server.engine.wait(lambda: server.predict()[0] == 503 and "LogOutOfUse" in (folder / "hook").read_text())
     finally:
-        server.compose("up", "--detach", "--wait", "postgres")
+        server.sql("postgres", "alter role predictions login")
         hook.terminate()
     (line, *_) = [line for line in (folder / "hook").read_text().splitlines() if "LogOutOfUse" in line]
     (alert, *_) = json.loads(line)["alerts"]

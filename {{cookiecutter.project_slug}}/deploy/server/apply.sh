@@ -12,18 +12,24 @@ case $image in *@sha256:*) ;; *) fail "The image is $image; expected one by dige
 here=$(cd "$(dirname "$0")" && pwd -P)
 root=${SERVER_ROOT:-/srv/$name}/$environment
 
-if [ "$here" != "$root/deploy/server" ]; then # bring the files to their place, and go on there
-  there="mkdir -p '$root/deploy' && tar -C '$root/deploy' -xf - &&
-    SERVER_ROOT='${root%/*}' '$root/deploy/server/apply.sh' '$environment' '$image'"
-  # shellcheck disable=SC2029 # the names are filled in here, for over there
-  case ${DOCKER_HOST:-} in
-    ssh://*) tar -C "$here/.." -cf - server monitoring | ssh "$DOCKER_HOST" "$there" ;;
-    *) tar -C "$here/.." -cf - server monitoring | sh -c "$there" ;;
-  esac
+# Bring the files to their place, and go on there.
+bring() { tar -C "$here/.." -cf - server monitoring; }
+there="mkdir -p '$root/deploy' && tar -C '$root/deploy' -xf - &&
+  SERVER_ROOT='${root%/*}' '$root/deploy/server/apply.sh' '$environment' '$image'"
+case ${DOCKER_HOST:-} in
+  ssh://*)
+    # shellcheck disable=SC2029 # the names are filled in here, for over there
+    bring | ssh "$DOCKER_HOST" "$there"
+    exit
+    ;;
+esac
+if [ "$here" != "$(cd "$root/deploy/server" 2>/dev/null && pwd -P)" ]; then
+  bring | sh -c "$there"
   exit
 fi
 
 cd "$root"
+unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES IMAGE # .env says so
 exec 9>.lock && flock 9 # one update at a time
 umask 027
 mkdir -p secrets
@@ -75,30 +81,34 @@ done
 
 tell_proxy() { docker compose exec -T proxy bash -c "exec 3<>/dev/tcp/127.0.0.1/9999 && echo '$1' >&3 && cat <&3"; }
 facts() { tell_proxy "show stat" | awk -F, -v slot="$1" '$1 == "service" && $2 == slot {print $5, $18}'; } # busy, state
-wait_until() { # sentence, command...: at most half a minute
-  sentence=$1 tries=0
-  shift
+wait_until() { # command...: at most half a minute
+  tries=0
   until "$@"; do
     tries=$((tries + 1))
-    [ $tries -lt 60 ] || fail "$sentence"
+    [ $tries -lt 60 ] || return 1
     sleep 0.5
   done
 }
 is_up() { case $(facts "$1") in *" UP"*) ;; *) false ;; esac; }
 is_idle() { case $(facts "$1") in "0 "*) ;; *) false ;; esac; }
+set_state() { tell_proxy "set server service/$1 state $2" >/dev/null; }
+start_new() {
+  set_state "$new" maint # no request before it is ready
+  IMAGE=$image docker compose up --detach --wait --wait-timeout 180 --no-deps --force-recreate "$new" || return 1
+  set_state "$new" ready
+  wait_until is_up "$new"
+}
 
-tell_proxy "set server service/$new state maint" >/dev/null # until it is known to be ready
-if ! IMAGE=$image docker compose up --detach --wait --wait-timeout 180 --no-deps --force-recreate "$new"; then
+if ! start_new; then
+  set_state "$new" maint
   docker compose logs --tail 20 "$new" >&2
   docker compose rm --stop --force "$new"
   fail "$image does not get ready: its log is above. ${old:+What ran before goes on.}"
 fi
-tell_proxy "set server service/$new state ready" >/dev/null
-wait_until "The proxy does not reach the new service; what ran before goes on." is_up "$new"
 remember "$new" "$image"
 if [ -n "$old" ]; then
-  tell_proxy "set server service/$old state drain" >/dev/null
-  wait_until "The old service still answers after half a minute: docker compose stop $old" is_idle "$old"
+  set_state "$old" drain
+  wait_until is_idle "$old" || true # what is left by then has as long again to end
   docker compose rm --stop --force "$old"
 fi
 if ! cmp -s "$here/haproxy.cfg" .haproxy.cfg; then # the proxy reads its file again; open connections stay
