@@ -4,7 +4,6 @@ Run by tests/test_monitor.py in a generated repository: fill_log.py SINCE UNTIL 
 """
 
 import sys
-import uuid
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,8 @@ for row, given, late in zip(
     }
     at = row["scheduled_departure"].to_pydatetime()
     row["scheduled_departure"] = str(at)
-    facts = {"id": uuid.uuid4().hex, "at": at, "version": served.version, "caller": "test", "unusual": []}
+    given_id = f"{int(at.timestamp() * 1000):012x}{random.bytes(10).hex()}"
+    facts = {"id": given_id, "at": at, "version": served.version, "caller": "test", "unusual": []}
     answers.append(facts | {"inputs": row, "answer": answer})
     if random.random() < share and not pd.isna(late):
         outcomes.append({"prediction_id": facts["id"], "at": at, "outcome": bool(late), "comment": ""})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repository, fork
-from test_serve import ROW, serving
+from test_serve import ROW, postgres, serving  # noqa: F401  a fixture
 
 TOOL = "flight-delays"
 FILL = str(Path(__file__).parent / "fill_log.py")
@@ -16,10 +16,25 @@ FIRST_HALF = ("2013-01-01", "2013-07-01")
 SECOND_HALF = ("2013-07-01", "2014-01-01")
 
 
-def monitor(repository: Repository, since: str, until: str, fails: bool = False) -> tuple[str, dict]:
+COPY_LOG = """
+import sys
+from flight_delays.log import ANSWERS, check_log, open_log, write_answers
+log = open_log(sys.argv[1])
+check_log(log)
+with open_log("sqlite:///.mlflow/predictions.db").connect() as connection:
+    write_answers(log, [dict(row) for row in connection.execute(ANSWERS.select()).mappings()])
+"""
+
+
+def monitor(repository: Repository, span: tuple[str, str], fails: bool = False, **environment: str) -> tuple[str, dict]:
     """Give what is printed and what is in the JSON."""
-    printed = repository.run(TOOL, "monitor", "--since", since, "--until", until, fails=fails)
+    printed = repository.run(TOOL, "monitor", "--since", span[0], "--until", span[1], fails=fails, **environment)
     return printed, json.loads(repository.read("reports/monitoring.json"))
+
+
+def alerts(found: dict) -> dict[tuple[str, str], bool]:
+    """Say of each comparison whether it alerts."""
+    return {(row["column"], row["what"]): row["alert"] for row in found["differences"]}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +47,7 @@ def watched(released, tmp_path_factory) -> Repository:
 
 
 def test_the_months_of_the_training_data_are_no_alert(watched):
-    printed, found = monitor(watched, *FIRST_HALF)
+    printed, found = monitor(watched, FIRST_HALF)
     assert "no alert in 37 comparisons" in printed
     assert found["alerts"] == []
     assert found["answers"] == 18_330 == sum(period["answers"] for period in found["periods"])
@@ -40,7 +55,7 @@ def test_the_months_of_the_training_data_are_no_alert(watched):
 
 
 def test_the_months_after_are_an_alert_with_the_reasons_in_plain_words(watched):
-    printed, found = monitor(watched, *SECOND_HALF, fails=True)
+    printed, found = monitor(watched, SECOND_HALF, fails=True)
     assert "alert: temperature is higher than in training: mean 16.93 °C instead of 10.64." in printed
     assert "alert: wind_gust is missing in 82.1% of the cases" in printed
     assert [f"alert: {reason}." for reason in found["alerts"]] == [x for x in printed.splitlines() if "alert" in x]
@@ -52,6 +67,27 @@ def test_the_months_after_are_an_alert_with_the_reasons_in_plain_words(watched):
     assert all(reason in page for reason in found["alerts"])
 
 
+def test_a_sample_alerts_for_the_same_columns_and_is_the_same_on_sqlite_and_postgresql(watched, tmp_path, request):
+    _, everything = monitor(watched, SECOND_HALF, fails=True)
+    repository = fork(watched, tmp_path)
+    params = repository.read("params.yaml").replace("sample: 50000", "sample: 5000")
+    (repository.path / "params.yaml").write_text(params, encoding="utf-8")
+    printed, found = monitor(repository, SECOND_HALF, fails=True)
+    assert f"{found['answers']:,} answers of version 1" in printed
+    assert f"{found['looked_at']:,} looked at" in printed
+    assert 4800 < found["looked_at"] < 5200 < found["answers"] == everything["looked_at"] == everything["answers"]
+    assert [period["answers"] for period in found["periods"]] == [row["answers"] for row in everything["periods"]]
+    differ = {what for what, alerted in alerts(everything).items() if alerted != alerts(found)[what]}
+    assert differ <= {("wind_direction", "values")}  # which moved by 0.0995, at a limit of 0.1
+    page = repository.read("reports/monitoring.html")
+    assert f"{found['looked_at']:,} of them, a sample spread evenly over time" in page
+    database = request.getfixturevalue("postgres")[0]
+    repository.run("python", "-c", COPY_LOG, database)
+    _, copied = monitor(repository, SECOND_HALF, fails=True, DATABASE_URL=database)
+    assert copied["differences"] == found["differences"]
+    assert copied["periods"] == found["periods"]
+
+
 def test_the_exit_status_of_an_alert_is_2_also_from_make(watched):
     for command in (["flight-delays", "monitor", "--since", "2013-07-01"], ["make", "monitor", "SINCE=2013-07-01"]):
         tools = {"PATH": f"{watched.path}/.venv/bin:/usr/bin:/bin"}
@@ -59,7 +95,7 @@ def test_the_exit_status_of_an_alert_is_2_also_from_make(watched):
 
 
 def test_feedback_gives_the_quality_in_use_with_its_interval(watched):
-    _, found = monitor(watched, *SECOND_HALF, fails=True)
+    _, found = monitor(watched, SECOND_HALF, fails=True)
     quality = found["quality"]
     assert 5500 < quality["labels"] < 6500
     assert 0.64 < quality["now"]["low"] < quality["now"]["value"] < quality["now"]["high"] < 0.74
@@ -72,13 +108,13 @@ def test_every_known_outcome_of_a_model_that_got_worse_is_an_alert(watched, tmp_
     repository = fork(watched, tmp_path)
     with sqlite3.connect(repository.path / ".mlflow/predictions.db") as log:
         log.execute("update feedback set outcome = case outcome when 'true' then 'false' else 'true' end")
-    printed, found = monitor(repository, *FIRST_HALF, fails=True)
+    printed, found = monitor(repository, FIRST_HALF, fails=True)
     assert "alert: the answers have got worse: roc_auc 0." in printed
     assert len(found["alerts"]) == 1
 
 
 def test_few_labels_are_said_to_be_few(watched):
-    printed, found = monitor(watched, "2013-02-01", "2013-02-03", fails=True)
+    printed, found = monitor(watched, ("2013-02-01", "2013-02-03"), fails=True)
     assert "outcomes known: not enough labels yet, 100 are needed" in printed
     assert "Not enough labels yet" in watched.read("reports/monitoring.html")
     assert len(found["periods"]) > 24  # hours
@@ -114,7 +150,7 @@ def test_what_the_service_logs_is_what_monitor_reads(released, tmp_path):
             service.ask("/feedback", {"id": answers[0]["id"], "outcome": hour > 17})
         assert "drift{" not in service.ask("/metrics")[1]
         since, until = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
-        printed, found = monitor(repository, since.isoformat(), until.isoformat(), fails=True)
+        printed, found = monitor(repository, (since.isoformat(), until.isoformat()), fails=True)
         figures = dict(line.rsplit(" ", 1) for line in service.ask("/metrics")[1].splitlines())
     assert found["answers"] == 240
     assert found["quality"]["labels"] == 24

@@ -80,7 +80,8 @@ def compare_categories(counts: np.ndarray, profile: Profile) -> dict[str, Any]:
     counts: (k + 3,). The test is Pearson's chi-square for two samples; categories of which less than 5 are expected
     count as one (W. Cochran, Some methods for strengthening the common chi-square tests, Biometrics 10, 1954). The
     effect is the Jensen-Shannon distance, from 0 to 1 (D. Endres, J. Schindelin, IEEE Transactions on Information
-    Theory 49, 2003). then, now: the shares of the category that has changed most.
+    Theory 49, 2003), its square less what chance alone adds on average: else many categories and few rows would be an
+    effect. then, now: the shares of the category that has changed most.
     """
     now = np.append(counts[:BELOW], counts[ABOVE])
     then = np.append(list(profile["shares"].values()), 0) * profile["rows"] * (1 - profile["missing_share"])
@@ -89,6 +90,7 @@ def compare_categories(counts: np.ndarray, profile: Profile) -> dict[str, Any]:
     table = np.c_[table[:, expected >= 5], table[:, expected < 5].sum(axis=1)]
     table = table[:, table.any(axis=0)]
     test = chi2_contingency(table, correction=False) if table.shape[1] > 1 else None
+    by_chance = (test.dof if test else 0) * (1 / now.sum() + 1 / then.sum()) / (8 * np.log(2))
     changes = np.abs(now / now.sum() - then / then.sum())
     most = int(changes.argmax())
     return {
@@ -96,7 +98,7 @@ def compare_categories(counts: np.ndarray, profile: Profile) -> dict[str, Any]:
         "statistic": test.statistic if test else 0.0,
         "p": test.pvalue if test else 1.0,
         "effect_name": "Jensen-Shannon distance",
-        "effect": jensenshannon(then, now, base=2),
+        "effect": np.sqrt(max(0, jensenshannon(then, now, base=2) ** 2 - by_chance)),
         "then": (then / then.sum())[most],
         "now": (now / now.sum())[most],
         "category": [*profile["shares"], ""][most],

@@ -144,27 +144,30 @@ def read_labelled(log: Engine) -> list[dict[str, Any]]:
         return [dict(row) for row in found.mappings()]
 
 
-def read_versions(log: Engine, since: datetime, until: datetime) -> dict[str, tuple[int, datetime, datetime]]:
-    """Say for each version how many answers it gave from since to before until, and when the first and the last."""
-    facts = select(ANSWERS.c.version, func.count(), func.min(ANSWERS.c.at), func.max(ANSWERS.c.at))
+def read_volumes(log: Engine, since: datetime, until: datetime) -> list[tuple[str, str, int]]:
+    """List version, hour, such as 2024-01-31 12, and how many answers there were, from since to before until."""
+    hour = func.substr(cast(ANSWERS.c.at, String), 1, 13).label("hour")
+    counts = select(ANSWERS.c.version, hour, func.count()).where(ANSWERS.c.at >= since, ANSWERS.c.at < until)
     with log.begin() as transaction:
         TABLES.create_all(transaction)
-        found = transaction.execute(
-            facts.where(ANSWERS.c.at >= since, ANSWERS.c.at < until).group_by(ANSWERS.c.version)
-        )
-        return {version: (rows, first, last) for version, rows, first, last in found}
+        return [tuple(row) for row in transaction.execute(counts.group_by("version", "hour"))]
 
 
-def read_lines(log: Engine, version: str, since: datetime, until: datetime, rows: int = 10_000) -> Iterator[bytes]:
-    """Give a version's answers as JSON lines, some rows at a time: objects with at, inputs and answer.
+def read_lines(log: Engine, version: str, since: datetime, until: datetime, share: float) -> Iterator[bytes]:
+    """Give a share of a version's answers as JSON lines, some rows at a time: objects with at, inputs and answer.
 
+    The id decides which, by its last 12 digits, which are random: the same at each call, and spread evenly over time.
     The database puts the lines together: a text per row is the fastest that leaves it, and needs no parsing here.
     """
     at, inputs, answer = cast(ANSWERS.c.at, String), cast(ANSWERS.c.inputs, Text), cast(ANSWERS.c.answer, Text)
+    last_digits = f"{min(int(share * 16**12), 16**12 - 1):012x}"
     lines = select('{"at":"' + at + '","inputs":' + inputs + ',"answer":' + answer + "}").where(
-        ANSWERS.c.version == version, ANSWERS.c.at >= since, ANSWERS.c.at < until
+        ANSWERS.c.version == version,
+        ANSWERS.c.at >= since,
+        ANSWERS.c.at < until,
+        func.substr(ANSWERS.c.id, 21) <= last_digits,
     )
-    with log.connect().execution_options(yield_per=rows) as connection:
+    with log.connect().execution_options(yield_per=2_000) as connection:
         for some in connection.scalars(lines).partitions():
             yield "\n".join(some).encode()
 

@@ -1,7 +1,8 @@
 """Watch the model in use: has what it is asked changed, do its answers, are they right, do they come in time?
 
 The prediction log of a span of time is compared with the profile of the training data and with the test figures that
-the champion's version keeps. The log is read in chunks, of which only counts remain. Times are UTC, as in the log.
+the champion's version keeps. All answers are counted, but only a sample is looked into: more rows would only prove what
+is too small to matter. The sample is read in chunks, of which only counts remain. Times are UTC, as in the log.
 """
 
 import json
@@ -22,7 +23,7 @@ from .bundle import Bundle, load_champion
 from .contract import Contract, convert
 from .drift import Profile, compare, judge, tally
 from .files import MONITORING, MONITORING_REPORT, Alert, InputError, say, whole
-from .log import in_utc, keep_monitoring, now, open_log, read_lines, read_outcomes, read_versions, reading
+from .log import in_utc, keep_monitoring, now, open_log, read_lines, read_outcomes, read_volumes, reading
 from .metrics import HIGHER_IS_BETTER, LEADING, intervals, six_digits
 from .monitor_report import write_monitoring
 from .params import Monitor, read_params
@@ -37,16 +38,15 @@ FEWEST_OF_A_CLASS = 10
 
 @dataclass
 class Seen:
-    """What the champion was asked and answered, by period.
+    """What the champion was asked and answered, by period."""
 
-    starts: (p,) when each period starts. profiles: what each feature and, under the target's name, the prediction is
-    compared with. tallies: (2, p, k + 3) for each of them. took: (n,) milliseconds with the period as index.
-    """
-
-    starts: np.ndarray
-    profiles: dict[str, Profile]
-    tallies: dict[str, np.ndarray]
-    took: pd.Series
+    starts: np.ndarray  # (p,) when each period starts
+    answers: np.ndarray  # (p,) how many it has
+    others: dict[str, int]  # how many each other version gave
+    rows: int  # of how many answers the rest tells
+    profiles: dict[str, Profile]  # what each feature and, under the target's name, the prediction is compared with
+    tallies: dict[str, np.ndarray]  # (2, p, k + 3) for each of them
+    took: pd.Series  # milliseconds, with the period as index
 
 
 def read_time(text: str, option: str) -> datetime:
@@ -77,15 +77,26 @@ def schema(served: Bundle) -> pa.Schema:
     return pa.schema([("at", pa.timestamp("us")), ("inputs", pa.struct(features)), ("answer", answers)])
 
 
-def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, starts: np.ndarray) -> Seen:
-    """Read the log chunk by chunk and count."""
+def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, sample: int) -> Seen:
+    """Count all answers, and what about `sample` of them hold. Raises InputError where the champion gave none."""
+    volumes = pd.DataFrame(read_volumes(log, since, until), columns=["version", "hour", "answers"])
+    is_own = volumes["version"] == served.version
+    own = volumes[is_own]
+    others: dict[Any, int] = volumes[~is_own].groupby("version")["answers"].sum().to_dict()
+    if own.empty:
+        span = f"from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+        named = f" Other versions gave some: {', '.join(others)}." if others else ""
+        raise InputError(f"The log holds no answer of the champion, version {served.version}, {span}.{named}")
+    hours = np.array(own["hour"].tolist(), "datetime64[h]")
+    starts = period_starts(hours.min().item(), hours.max().item())
+    answers = np.bincount(np.searchsorted(starts, hours, side="right") - 1, own["answers"]).astype(int)
     known = {name: served.profile[name] for name in served.contract.names("feature")}
     known[served.contract.target] = served.expected["prediction"]
     parse = arrow_json.ParseOptions(schema(served), unexpected_field_behavior="ignore")
     tallies: dict[str, np.ndarray] = dict.fromkeys(known, np.zeros(1))
     took = []
-    for lines in read_lines(log, served.version, since, until):
-        blocks = arrow_json.ReadOptions(block_size=max(len(lines) // 4, 1 << 23))  # a line has to fit into a block
+    for lines in read_lines(log, served.version, since, until, sample / answers.sum()):
+        blocks = arrow_json.ReadOptions(block_size=len(lines))  # a line has to fit into a block
         table = arrow_json.read_json(pa.BufferReader(lines), blocks, parse).combine_chunks()
         periods = np.searchsorted(starts, table["at"].to_numpy(), side="right") - 1
         given, milliseconds = table["answer"].combine_chunks().flatten()
@@ -93,8 +104,9 @@ def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, sta
         columns = [*table["inputs"].combine_chunks().flatten(), predicted]
         for (name, profile), values in zip(known.items(), columns, strict=True):
             tallies[name] = tallies[name] + tally(values.to_pandas(), periods, len(starts), profile)
-        took.append(pd.Series(milliseconds.to_numpy(zero_copy_only=False).astype("float32"), periods))
-    return Seen(starts, known, tallies, pd.concat(took).dropna())
+        took.append(pd.Series(milliseconds.to_numpy(zero_copy_only=False), periods))
+    noted = pd.concat(took)
+    return Seen(starts, answers, others, len(noted), known, tallies, noted.dropna())
 
 
 def judge_differences(seen: Seen, target: str, limits: Monitor) -> pd.DataFrame:
@@ -210,13 +222,37 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def by_period(seen: Seen, target: str) -> list[dict[str, Any]]:
+def by_period(seen: Seen) -> list[dict[str, Any]]:
     """List for each period when it starts, how many answers it has and how long they took."""
-    found = pd.DataFrame({"from": seen.starts.astype(str), "answers": seen.tallies[target][0].sum(axis=1).astype(int)})
+    found = pd.DataFrame({"from": seen.starts.astype(str), "answers": seen.answers})
     by_start = seen.took.groupby(level=0)
     for share in (50, 95):
-        found[f"milliseconds_{share}"] = by_start.quantile(share / 100).reindex(found.index).astype(float).round(2)
+        found[f"milliseconds_{share}"] = by_start.quantile(share / 100).reindex(found.index).round(2)
     return records(found)
+
+
+def watch(
+    log: Engine, served: Bundle, start: datetime, end: datetime, limits: Monitor, draws: int
+) -> tuple[dict[str, Any], Seen]:
+    """Compare the champion's answers from start to before end: what reports/monitoring.json holds, and its counts."""
+    with reading():
+        seen = read_seen(log, served, start, end, limits.sample)
+        outcomes = read_outcomes(log, served.version, start, end, MOST_OUTCOMES)
+    differences = judge_differences(seen, served.contract.target, limits)
+    quality, speed = judge_quality(outcomes, served, limits, draws), judge_speed(seen.took, limits)
+    return {
+        "since": start.isoformat(),
+        "until": end.isoformat(),
+        "version": served.version,
+        "answers": int(seen.answers.sum()),
+        "looked_at": seen.rows,
+        "answers_of_other_versions": seen.others,
+        "alerts": reasons(differences, quality, speed, limits, served.contract, seen.profiles),
+        "differences": records(differences),
+        "quality": quality,
+        "speed": speed,
+        "periods": by_period(seen),
+    }, seen
 
 
 def monitor(since: str, until: str) -> None:
@@ -227,31 +263,7 @@ def monitor(since: str, until: str) -> None:
     if start >= end:
         raise InputError(f"--since {start} is not before --until {end}, in UTC.")
     log, served = open_log(read_settings().database_url), load_champion(registry.connect())
-    span = f"from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    with reading():
-        versions = read_versions(log, start, end)
-        if served.version not in versions:
-            others = f" Other versions gave some: {', '.join(sorted(versions))}." if versions else ""
-            raise InputError(f"The log holds no answer of the champion, version {served.version}, {span}.{others}")
-        rows, first, last = versions.pop(served.version)
-        seen = read_seen(log, served, start, end, period_starts(first, last))
-        outcomes = read_outcomes(log, served.version, start, end, MOST_OUTCOMES)
-    differences = judge_differences(seen, served.contract.target, params.monitor)
-    quality = judge_quality(outcomes, served, params.monitor, params.evaluate.bootstrap)
-    speed = judge_speed(seen.took, params.monitor)
-    found = reasons(differences, quality, speed, params.monitor, served.contract, seen.profiles)
-    result = {
-        "since": start.isoformat(),
-        "until": end.isoformat(),
-        "version": served.version,
-        "answers": rows,
-        "answers_of_other_versions": {version: count for version, (count, _, _) in versions.items()},
-        "alerts": found,
-        "differences": records(differences),
-        "quality": quality,
-        "speed": speed,
-        "periods": by_period(seen, served.contract.target),
-    }
+    result, seen = watch(log, served, start, end, params.monitor, params.evaluate.bootstrap)
     text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
     with whole(MONITORING) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
@@ -259,9 +271,11 @@ def monitor(since: str, until: str) -> None:
         keep_monitoring(log, end, json.loads(text))
     with whole(MONITORING_REPORT) as draft:
         write_monitoring(draft, result, seen, served.expected["figures"], params.monitor)
-    say("monitor", f"{rows:,} answers of version {served.version} {span}", MONITORING_REPORT)
-    labels = f"{quality['labels']:,} outcomes known"
-    say("", labels + ("" if "now" in quality else f": not enough labels yet, {params.monitor.labels} are needed"))
+    quality, found = result["quality"], result["alerts"]
+    span = f"from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+    say("monitor", f"{result['answers']:,} answers of version {served.version} {span}", MONITORING_REPORT)
+    lacking = "" if "now" in quality else f": not enough labels yet, {params.monitor.labels} are needed"
+    say("", f"{seen.rows:,} looked at, {quality['labels']:,} outcomes known{lacking}")
     if found:
         raise Alert("\n".join(f"alert: {reason}." for reason in found))
-    say("", f"no alert in {len(differences)} comparisons")
+    say("", f"no alert in {len(result['differences'])} comparisons")

@@ -67,11 +67,9 @@ def plot_courses(rows: list[dict[str, Any]], seen: Any) -> Markup:
     """Draw for the most important differences how they came about, each beside what it was in training."""
     height = -(-len(rows) // 2)
     figure = Figure(figsize=(7, 1.9 * height), layout="constrained")
-    for plot, row in zip(figure.subplots(height, 2, squeeze=False).flat, [*rows, None], strict=False):
+    for place, row in enumerate(rows, 1):
+        plot = figure.add_subplot(height, 2, place)
         plot.spines[["top", "right"]].set_visible(False)
-        if row is None:
-            plot.set_visible(False)
-            continue
         now, title = course(row, seen.tallies[row["column"]], seen.profiles[row["column"]])
         plot.axhline(row["then"], color=GREY, linestyle="--")
         plot.plot(seen.starts, now, "o-", markersize=2.5, linewidth=1.2, color=ORANGE if row["alert"] else BLUE)
@@ -125,8 +123,7 @@ def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: di
     """
     quality, speed, rows = result["quality"], result["speed"], result["differences"]
     # The prediction comes first, then what alerts, then all others; each by its size.
-    ranked = sorted(rows, key=lambda row: -row["effect"] / row["limit"])
-    ranked.sort(key=lambda row: (row["what"] != "prediction", not row["alert"]))
+    ranked = sorted(rows, key=lambda x: (x["what"] != "prediction", not x["alert"], -x["effect"] / x["limit"]))
     content = fill(
         "monitoring.html",
         result=result,

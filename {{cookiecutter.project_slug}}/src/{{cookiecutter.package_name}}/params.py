@@ -99,6 +99,7 @@ class Monitor(Section):
     quality: float = Field(default=0.02, ge=0)
     labels: int = Field(default=100, ge=20)
     milliseconds: float = Field(default=500, gt=0)
+    sample: int = Field(default=50_000, ge=1000)
 
 
 class Params(Section):

@@ -115,3 +115,15 @@ def test_chunks_add_up():
     assert sum(parts) == pytest.approx(whole)
     assert whole[0].sum() == 900
     assert whole[1].sum() == pytest.approx(values.sum())
+
+
+@pytest.mark.parametrize("rows", [5000, 200_000])
+def test_the_effect_on_many_categories_does_not_depend_on_how_many_rows_there_are(rows):
+    chance, steady = np.random.default_rng(0), np.linspace(1, 2, 300)
+    moved = steady * np.where(np.arange(300) % 2, 1.2, 0.8)
+    then, same, now = (
+        pd.Series(chance.choice(300, many, p=weights / weights.sum())).astype(str)
+        for many, weights in ((200_000, steady), (rows, steady), (rows, moved))
+    )
+    effects = [found({"column": values}, known({"column": then})).loc[0, "effect"] for values in (same, now)]
+    assert effects == pytest.approx([0, 0.085], abs=0.025)

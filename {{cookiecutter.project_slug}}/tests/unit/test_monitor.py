@@ -3,17 +3,19 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import select, update
 
 from {{ cookiecutter.package_name }}.bundle import Bundle
 from {{ cookiecutter.package_name }}.contract import Contract, violations
 from {{ cookiecutter.package_name }}.evaluate import expected
 from {{ cookiecutter.package_name }}.files import InputError
 from {{ cookiecutter.package_name }}.log import (
+    ANSWERS,
     FEEDBACK,
     check_log,
     open_log,
     read_outcomes,
-    read_versions,
+    read_volumes,
     write_answers,
     write_feedback,
 )
@@ -79,26 +81,25 @@ def fill(served: Bundle, rows: int, outcomes: int = 0, **change: object):
     log = open_log("sqlite://")
     kind = next(name for name, column in TARGETS.items() if column["type"] == served.contract.columns["returned"].type)
     inputs = {"price": 30.5, "shop": "NO", "gift": True}
-    logged, happened = [], []
+    logged, happened, ids = [], [], [f"{i:012x}{random.bytes(10).hex()}" for i in range(rows)]
     for i in range(rows):
         answer, outcome = answered(kind)
         row = inputs | {"price": i % 60 + 0.5, "shop": ["Köln", "NO", "NO"][i % 3]} | change
         at = START + timedelta(days=10 * i / rows)
-        entry = {"id": f"{i:032}", "at": at, "version": "1", "caller": "", "inputs": row, "unusual": []}
+        entry = {"id": ids[i], "at": at, "version": "1", "caller": "", "inputs": row, "unusual": []}
         logged.append(entry | {"answer": answer | {"milliseconds": 5.0}})
         happened.append(outcome)
     check_log(log)
     write_answers(log, logged)
-    said = [{"prediction_id": f"{i:032}", "at": START, "outcome": happened[i], "comment": ""} for i in range(outcomes)]
+    said = [{"prediction_id": ids[i], "at": START, "outcome": happened[i], "comment": ""} for i in range(outcomes)]
     if said:
         with log.begin() as transaction:
             transaction.execute(FEEDBACK.insert(), said)
     return log
 
 
-def seen(log, served: Bundle):
-    starts = period_starts(START, START + timedelta(days=9))
-    return read_seen(log, served, START, START + timedelta(days=20), starts)
+def seen(log, served: Bundle, sample: int = LIMITS.sample):
+    return read_seen(log, served, START, START + timedelta(days=20), sample)
 
 
 def outcomes(log, most: int = 1000):
@@ -109,7 +110,19 @@ def test_what_is_asked_as_in_training_is_no_alert(served):
     counted = seen(fill(served, 1200), served)
     assert not judge_differences(counted, "returned", LIMITS)["alert"].any()
     assert counted.tallies["price"][0].sum(axis=1).tolist() == [120] * 10
-    assert counted.tallies["returned"][0].sum() == 1200
+    assert counted.tallies["returned"][0].sum() == counted.rows == 1200
+
+
+def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(served):
+    log = fill(served, 6000, price=33.5)
+    whole, part = seen(log, served), seen(log, served, 1000)
+    assert 850 < part.rows < 1150 < whole.rows == 6000
+    assert part.answers.tolist() == whole.answers.tolist() == [600] * 10
+    assert part.tallies["returned"][0].sum(axis=1).min() > 60  # spread evenly over the ten days
+    found = [judge_differences(counted, "returned", LIMITS) for counted in (whole, part)]
+    assert found[1].loc[found[1]["alert"], "column"].tolist() == found[0].loc[found[0]["alert"], "column"].tolist()
+    assert "price" in found[1].loc[found[1]["alert"], "column"].tolist()
+    assert (seen(log, served, 1000).tallies["price"] == part.tallies["price"]).all()  # the same ones each time
 
 
 @pytest.mark.parametrize(
@@ -155,11 +168,21 @@ def test_a_few_labels_are_not_judged_and_unreadable_ones_are_counted(served):
 
 def test_the_last_feedback_counts_and_the_latest_answers_first(served):
     log = fill(served, 30, outcomes=20)
-    write_feedback(log, f"{3:032}", "corrected", "")
+    with log.connect() as connection:
+        fourth = connection.scalar(select(ANSWERS.c.id).order_by(ANSWERS.c.at).offset(3))
+    write_feedback(log, fourth, "corrected", "")
     known = outcomes(log, 17)
     assert len(known) == 17
     assert known[-1]["outcome"] == "corrected"
-    assert read_versions(log, START, START + timedelta(days=20))["1"][0] == 30
+
+
+def test_answers_are_counted_by_version_and_hour(served):
+    log = fill(served, 480)
+    with log.begin() as transaction:
+        transaction.execute(update(ANSWERS).where(ANSWERS.c.at >= START + timedelta(hours=1)).values(version="2"))
+    volumes = read_volumes(log, START, START + timedelta(hours=3))
+    assert volumes == [("1", "2024-03-01 00", 2), ("2", "2024-03-01 01", 2), ("2", "2024-03-01 02", 2)]
+    assert seen(log, served).others == {"2": 478}
 
 
 def test_a_few_slow_answers_are_no_alert_and_many_are():
