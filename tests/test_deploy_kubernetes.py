@@ -742,7 +742,10 @@ class Pod:
 
     @classmethod
     def of(cls, repository: Repository, folder: Path) -> "Pod":
-        """Make the remote repository and the mounted Secret."""
+        """Make the remote repository, the mounted Secret, and what the image holds beside the script."""
+        (repository.path / "uv.lock").write_text("version = 1\n")
+        repository.commit("share")
+        shutil.copy(repository.path / "uv.lock", folder)
         repository.run("git", "clone", "--quiet", "--bare", ".", str(folder / "origin.git"))
         (folder / "git").mkdir()
         (folder / "git/username").write_text("me")
@@ -751,13 +754,23 @@ class Pod:
 
     def run(self, verb: str, fails: bool = False, **environment: str) -> str:
         """Run the script as the pod does, with /tmp and the mounted Secret in the folder."""
-        tmp, text = self.folder / "tmp", self.repository.read("deploy/kubernetes/base/run.sh")
+        tmp, text = self.folder / "tmp", self.repository.read("deploy/pipeline.sh")
         shutil.rmtree(tmp, ignore_errors=True)
         tmp.mkdir()
-        script = self.folder / "run.sh"
-        script.write_text(text.replace("/tmp", str(tmp)).replace("/run/git", str(self.folder / "git")))
-        origin = {"GIT_REPOSITORY": str(self.folder / "origin.git"), "GIT_BRANCH": "main"}
-        return self.repository.run("sh", str(script), verb, fails=fails, **(origin | environment))
+        text = (
+            text.replace("/tmp", str(tmp))
+            .replace("/app", str(self.folder))
+            .replace("/run/git", str(self.folder / "git"))
+        )
+        script = self.folder / "pipeline.sh"
+        script.write_text(text)
+        given = {
+            "GIT_REPOSITORY": str(self.folder / "origin.git"),
+            "GIT_BRANCH": "main",
+            "HOME": str(tmp),
+        } | environment
+        arguments = ["retrain", "--if-alert"] if verb == "retrain" else [verb]  # as schedules.yaml has it
+        return self.repository.run("sh", str(script), *arguments, fails=fails, **given)
 
     def branches(self) -> dict[str, str]:
         """Give the last commit's message for each branch of the remote repository."""
@@ -770,7 +783,6 @@ class Pod:
 def stubbed(bake, tmp_path) -> Callable[..., str]:
     """A pod in which the project's own verbs do nothing but what the test says; git is real."""
     repository = bake(deployment="kubernetes")
-    repository.commit("start")
     pod = Pod.of(repository, tmp_path)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").write_text(STUB.format(folder=tmp_path))
@@ -793,13 +805,13 @@ def test_an_alert_of_monitor_is_no_failed_job_and_anything_else_is(stubbed, stat
 def test_what_retrain_commits_reaches_the_branch_or_one_of_its_own(stubbed):
     pod = stubbed.pod
     stubbed("retrain", 0)
-    assert pod.branches() == {"main": "start"}
+    assert pod.branches() == {"main": "share"}
     assert "push" not in (pod.folder / "calls").read_text()
     stubbed("retrain", 1, fails=True)
-    assert pod.branches() == {"main": "start"}
+    assert pod.branches() == {"main": "share"}
     printed = stubbed("retrain", 1, commits="yes", fails=True)
     (own,) = pod.branches().keys() - {"main"}
-    assert pod.branches() == {"main": "start", own: "retrained"}
+    assert pod.branches() == {"main": "share", own: "retrained"}
     assert f"error: the commit is on the branch {own}: the gate refused it, or main does not take it." in printed
     assert (pod.folder / "calls").read_text().endswith("python -m dvc push --quiet\n")
     stubbed("retrain", 0, commits="yes")
@@ -827,22 +839,16 @@ def test_git_gets_the_password_of_the_secret(stubbed):
     assert {"username=me", "password=mine"} <= set(done.stdout.splitlines())
 
 
-def test_the_projects_own_name_is_a_command_in_the_pod(stubbed):
-    stubbed("monitor", 0)
-    stage = YAML(typ="safe").load(stubbed.pod.repository.path / "dvc.yaml")["stages"]["ingest"]["cmd"].split()
-    (command,) = (stubbed.pod.folder / "tmp/bin").iterdir()
-    assert [command.name, "ingest"] == stage
-    path = f"{stubbed.pod.folder}/bin:/usr/bin:/bin"
-    subprocess.run([command, "ingest", "a b"], env={"PATH": path, "STATUS": "0"}, check=True)
-    assert (stubbed.pod.folder / "calls").read_text().endswith("python -m flight_delays ingest a b\n")
+def test_an_image_of_other_libraries_does_nothing(stubbed):
+    (stubbed.pod.folder / "uv.lock").write_text("version = 2\n")
+    assert "error: uv.lock is not the one that this image was built with" in stubbed("retrain", 0, fails=True)
+    assert not (stubbed.pod.folder / "calls").exists()
 
 
-def test_the_cronjobs_find_drift_retrain_and_push_what_the_gate_decided(bake, orders, tmp_path):  # noqa: F811
+def test_the_cronjobs_find_drift_retrain_and_push_what_the_gate_decided(orders, tmp_path):  # noqa: F811
     """All is real here but the pod: git, DVC's remote, MLflow's store, the log, the pipeline and the gate."""
-    shutil.copytree(bake(deployment="kubernetes").path / "deploy/kubernetes", orders.path / "deploy/kubernetes")
     orders.run("dvc", "remote", "modify", "team", "url", str(tmp_path / "dvc"))
     orders.run("dvc", "push")
-    orders.commit("share")
     pod = Pod.of(orders, tmp_path)
     mlflow = {"MLFLOW_TRACKING_URI": f"sqlite:///{orders.path}/.mlflow/mlflow.db"}
     stores = mlflow | {"DATABASE_URL": f"sqlite:///{orders.path}/.mlflow/predictions.db"}
