@@ -83,6 +83,7 @@ class Engine:
             if process.poll() is None:
                 process.terminate()
                 process.wait(90)
+        shutil.rmtree(self.folder, ignore_errors=True)  # gigabytes, which pytest would keep for three more runs
 
     def wait(self, what: object, seconds: float = 60) -> None:
         """Wait until something is so."""

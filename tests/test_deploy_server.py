@@ -258,7 +258,13 @@ def engine(tmp_path_factory) -> Iterator[Engine]:
         names = {name: part["image"] for name, part in COMPOSE["services"].items()}
         make_stand_ins(running, names)
         for name in ("mlflow", "grafana"):  # they can't be had here
-            running.build(names[name], "parts", "ENV PATH=/usr/bin", 'ENTRYPOINT ["sh", "-c", "sleep infinity"]')
+            running.build(
+                names[name],
+                "parts",
+                "ENV PATH=/usr/bin",
+                'ENTRYPOINT ["sh", "-c", "sleep infinity"]',
+                "STOPSIGNAL SIGKILL",
+            )
         yield running
     finally:
         running.stop()
@@ -345,7 +351,7 @@ def server(engine, images, bake, tmp_path_factory) -> Server:
     """The first deployment, as the README says, with clocks that run faster."""
     repository = bake()
     config, alerts = (repository.path / "deploy" / name for name in ("server/prometheus.yml", "monitoring/alerts.yml"))
-    changed(config, config.parent, "interval: 15s", "interval: 1s")
+    changed(config, config.parent, "interval: 15s", "interval: 3s")
     changed(alerts, alerts.parent, "for: 2m", "for: 1s")
     made = Server(engine, repository, tmp_path_factory.mktemp("srv"))
     assert f"staging runs {images['1']}" in made.apply(images["1"])
@@ -459,11 +465,10 @@ def an_alert_reaches_the_webhook(server, folder):
     with (folder / "hook").open("w") as heard:
         hook = subprocess.Popen(server.engine.inside(sys.executable, "-c", HOOK), stdout=heard, stderr=heard)
     try:
-        server.sql("postgres", "alter role predictions nologin")
-        server.sql("postgres", "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'predictions'")
+        server.compose("stop", "postgres")
         server.engine.wait(lambda: server.predict()[0] == 503 and "LogOutOfUse" in (folder / "hook").read_text())
     finally:
-        server.sql("postgres", "alter role predictions login")
+        server.compose("up", "--detach", "--wait", "postgres")
         hook.terminate()
     (line, *_) = [line for line in (folder / "hook").read_text().splitlines() if "LogOutOfUse" in line]
     (alert, *_) = json.loads(line)["alerts"]

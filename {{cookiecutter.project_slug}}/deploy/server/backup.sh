@@ -17,7 +17,7 @@ save() {
   for database in predictions mlflow; do # before the artifacts: what a version names is then among them
     docker compose exec -T postgres pg_dump --username=postgres --format=custom "$database" >"$part/$database.dump"
   done
-  artifacts "tar -C /artifacts -czf - ." >"$part/artifacts.tar.gz"
+  artifacts "cd /artifacts && find . -mindepth 1 -maxdepth 1 -print0 | tar --null -T - -czf -" >"$part/artifacts.tar.gz"
   (cd "$part" && sha256sum -- * >SHA256SUMS)
   mv "$part" "$backup"
   echo "$backup"
@@ -27,13 +27,14 @@ restore() {
   (cd "$folder" && sha256sum --check --strict SHA256SUMS) # fails before anything is touched
   slot=$(sed -n 's/^COMPOSE_PROFILES=//p' .env)
   set -- ${slot:+"$slot"} mlflow
+  stopped=$*
   docker compose stop "$@"
-  trap 'echo "Not restored: $* stay stopped. Mend what is said above, and restore again." >&2' EXIT
+  trap 'echo "Not restored: $stopped stay stopped. Mend what is said above, and restore again." >&2' EXIT
   for database in predictions mlflow; do
     docker compose exec -T postgres pg_restore --username=postgres --dbname="$database" --role="$database" --no-owner \
       --clean --if-exists --single-transaction --exit-on-error <"$folder/$database.dump"
   done
-  artifacts "find /artifacts -mindepth 1 -delete && tar -C /artifacts --no-overwrite-dir -xzf -" <"$folder/artifacts.tar.gz"
+  artifacts "find /artifacts -mindepth 1 -delete && tar -C /artifacts -xzf -" <"$folder/artifacts.tar.gz"
   trap - EXIT
   docker compose up --detach --wait --no-deps "$@"
 }
