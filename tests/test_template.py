@@ -150,7 +150,7 @@ def test_no_update_prints_what_to_do_next(tmp_path):
 
 def test_the_prompts_are_asked_in_words(tmp_path):
     command = [sys.executable, "-m", "cookiecutter", "--output-dir", str(tmp_path), str(TEMPLATE)]
-    asked = subprocess.run(command, input="\n" * 12, capture_output=True, encoding="utf-8", check=True).stdout
+    asked = subprocess.run(command, input=20 * "\n", capture_output=True, encoding="utf-8", check=True).stdout
     words = " ".join(asked.split())
     for prompt in QUESTIONS["__prompts__"].values():
         assert (prompt["__prompt__"] if isinstance(prompt, dict) else prompt) in words
