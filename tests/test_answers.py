@@ -118,9 +118,8 @@ def test_a_bad_answer_is_refused_with_what_to_type_instead(bake, capfd, question
 @pytest.mark.parametrize("answer", ["{{ 7 * 7 }}", "{% raw %}", "{{ nothing }}"])
 def test_jinja_typed_at_the_prompt_is_refused(tmp_path, answer):
     command = [sys.executable, "-m", "cookiecutter", "--output-dir", str(tmp_path), str(TEMPLATE)]
-    typed = subprocess.run(
-        command, input=f"Name\n\n\n{answer}\n\n\n\n\n\n", capture_output=True, encoding="utf-8", check=False
-    )
+    lines = f"Name\n\n\n{answer}" + 20 * "\n"
+    typed = subprocess.run(command, input=lines, capture_output=True, encoding="utf-8", check=False)
     assert typed.returncode != 0
     assert "type it without doubled or marked braces" in typed.stderr
     assert not list(tmp_path.iterdir())
