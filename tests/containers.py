@@ -56,19 +56,25 @@ def environment() -> dict[str, str]:
     }
 
 
+def attempt(*command: str) -> tuple[int, str, str]:
+    """Run podman or another tool on the tests' storage; gives the exit status, its output and its errors."""
+    variables = os.environ | environment()
+    done = subprocess.run(command, env=variables, capture_output=True, encoding="utf-8", check=False, timeout=900)
+    # What podman complains about here: there is no systemd, and no network of its own.
+    complaints = re.sub(r'(?m)^time="\S+" level=\w+ msg=.*\n?', "", done.stderr)
+    return done.returncode, done.stdout.strip(), complaints.strip()
+
+
 def tool(*command: str) -> str:
-    """Run podman or another tool on the tests' storage and give what it printed; fails with that when the tool does."""
-    done = subprocess.run(
-        command, env=os.environ | environment(), capture_output=True, encoding="utf-8", check=False, timeout=600
-    )
-    assert done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout.strip()
+    """Run a tool that has to succeed, and give its output."""
+    status, output, complaints = attempt(*command)
+    assert status == 0, f"{' '.join(command)}: exit {status}\n{output}\n{complaints}"
+    return output
 
 
 def has_image(name: str) -> bool:
     """Say whether the storage has an image."""
-    command = ["podman", "image", "exists", name]
-    return subprocess.run(command, env=os.environ | environment(), capture_output=True, check=False).returncode == 0
+    return attempt("podman", "image", "exists", name)[0] == 0
 
 
 @contextmanager
@@ -126,7 +132,7 @@ def base_image() -> str:
 def service_image(base_image: str, released: object) -> str:
     """The image of a released version, as `make image` builds it."""
     digest = hashlib.sha256()
-    for path in ("Dockerfile", "pyproject.toml", "contract.yaml", *sorted((released.path / "src").rglob("*.*"))):
+    for path in ("Dockerfile", "uv.lock", "contract.yaml", *sorted((released.path / "src").rglob("*.*"))):
         if (released.path / path).suffix != ".pyc":
             digest.update((released.path / path).read_bytes())
     name = f"localhost/tests-{digest.hexdigest()[:12]}/flight-delays"
@@ -196,27 +202,15 @@ class Container:
 
     def said(self) -> str:
         """Give all that the container has printed."""
-        done = subprocess.run(
-            ["podman", "logs", self.id],
-            env=os.environ | environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            check=False,
-        )
-        return done.stdout
+        return "\n".join(attempt("podman", "logs", self.id)[1:])
 
     def run(self, *command: str) -> str:
         """Run a command in the container; gives what it printed, also where it failed."""
-        done = subprocess.run(
-            ["podman", "exec", self.id, *command],
-            env=os.environ | environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            check=False,
-        )
-        return re.sub(r"time=.*level=warning.*\n", "", done.stdout)
+        return "".join(attempt("podman", "exec", self.id, *command)[1:])
+
+    def labels(self) -> dict[str, str]:
+        """Give the labels of the container's image."""
+        return json.loads(tool("podman", "inspect", "--format", "{{json .Config.Labels}}", self.id))
 
 
 @contextmanager

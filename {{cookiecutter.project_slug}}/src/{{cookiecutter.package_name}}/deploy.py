@@ -14,25 +14,21 @@ ENVIRONMENTS = ("staging", "production")
 PLATFORMS = ("openshift", "server", "kubernetes")  # the first one here counts: OpenShift's builds upon kubernetes
 
 
-def find_script(name: str) -> Path:
-    """Find a script of the platform that this project has."""
-    for platform in PLATFORMS:
-        if (script := Path("deploy") / platform / name).exists():
-            return script
-    raise InputError(f"There is no {name} in deploy/{', deploy/'.join(PLATFORMS)}; run this in the repository's top folder.")
-
-
-def need_environment(environment: str) -> None:
-    """Raise InputError for what is no environment."""
+def find_script(name: str, environment: str) -> Path:
+    """Find a script of this project's platform. Raises InputError where there is none, or no such environment."""
     if environment not in ENVIRONMENTS:
         raise InputError(f"The environment is '{environment}'; expected ENV={' or ENV='.join(ENVIRONMENTS)}.")
+    for platform in PLATFORMS:
+        if (script := Path("deploy", platform, name)).exists():
+            return script
+    raise InputError(f"There is no {name} in deploy/{', deploy/'.join(PLATFORMS)} of {Path.cwd()}.")
 
 
-def call(script: Path, *arguments: str, **environment: str) -> None:
+def call(script: Path, *arguments: str, **variables: str) -> None:
     """Run a script of the platform; what it says goes to the terminal. Raises InputError when it fails."""
-    done = subprocess.run([str(script), *arguments], env=os.environ | environment, check=False)
+    done = subprocess.run([str(script), *arguments], env=os.environ | variables, check=False)
     if done.returncode:
-        raise InputError(f"{script} ended with exit status {done.returncode}; it says above why. The ledger has no entry.")
+        raise InputError(f"{script} ended with exit status {done.returncode}; it says above why.")
 
 
 def running(entries: list[dict[str, str]], environment: str) -> dict[str, str] | None:
@@ -42,52 +38,46 @@ def running(entries: list[dict[str, str]], environment: str) -> dict[str, str] |
 
 
 def choose(entries: list[dict[str, str]], digest: str) -> dict[str, str]:
-    """Give the entry of the image to deploy: by its digest, or the last one of the champion."""
+    """Give the entry of the image to deploy: by its digest, or the champion's last. Raises InputError without one."""
     services = [entry for entry in entries if entry["event"] == "pushed" and entry["target"] == "service"]
+    champion = registry.champion_number(entries) or "none"
     if digest:
         wanted = [entry for entry in services if entry["image"].endswith("@" + digest.rpartition("@")[2])]
-        missing = f"The ledger knows no pushed image with digest {digest}; `release --history` lists those that it knows."
+        missing = f"The ledger knows no image with digest {digest}; `release --history` shows what was pushed."
     else:
-        champion = registry.champion_number(entries) or "none"
         wanted = [entry for entry in services if entry["version"] == champion]
-        missing = f"The champion, version {champion}, has no pushed image; type `make image push`, then deploy again."
+        missing = f"No image of the champion, version {champion}, was pushed; `make image push`, then deploy again."
     if not wanted:
         raise InputError(missing)
     return wanted[-1]
 
 
 def deploy(environment: str, digest: str) -> None:
-    """Deploy an image to an environment; into production only what the gate let become the champion."""
-    need_environment(environment)
-    script, client = find_script("apply.sh"), registry.connect()
+    """Deploy an image to an environment; to production only what the gate, or who overruled it, made the champion."""
+    script, client = find_script("apply.sh", environment), registry.connect()
     with registry.one_at_a_time():
         entries = registry.ledger(client)
-        chosen = choose(entries, digest)
+        chosen, before = choose(entries, digest), running(entries, environment)
         version, image = chosen["version"], chosen["image"]
         if environment == "production" and not registry.was_champion(entries, version):
-            raise InputError(
-                f"Version {version} was never the champion, so it does not go into production; `make release` decides."
-            )
-        before = running(entries, environment)
+            raise InputError(f"Version {version} was never the champion: it can't go into production.")
         replaced = before["image"] if before else "none"
-        pipeline = registry.pushed(entries, version).get("pipeline", "")
-        call(script, environment, image, PIPELINE_IMAGE=pipeline)
+        call(script, environment, image, PIPELINE_IMAGE=registry.pushed(entries, version).get("pipeline", ""))
         noted = {"commit": chosen["commit"], "environment": environment, "image": image, "replaced": replaced}
         registry.enter(client, "deployed", version, **noted)
     say("deploy", f"version {version} runs in {environment}", image)
-    say("", f"it replaced {'version ' + before['version'] if before else 'nothing'}", replaced if before else "")
     if before and replaced != image:
-        print(f"          back: make deploy ENV={environment} DIGEST={replaced.rpartition('@')[2]}")
+        say("", f"version {before['version']} did before", replaced)
+        say("", f"back to it: make deploy ENV={environment} DIGEST={replaced.rpartition('@')[2]}")
 
 
 def undeploy(environment: str) -> None:
-    """Take what runs in an environment away."""
-    need_environment(environment)
-    script, client = find_script("remove.sh"), registry.connect()
+    """Take away what runs in an environment, also what the ledger does not know: a deployment may have failed."""
+    script, client = find_script("remove.sh", environment), registry.connect()
     with registry.one_at_a_time():
         before = running(registry.ledger(client), environment)
-        call(script, environment)  # also where the ledger knows of nothing: a deployment may have failed half-way
+        call(script, environment)
         if before:
             noted = {name: before[name] for name in ("commit", "environment", "image")}
             registry.enter(client, "undeployed", before["version"], **noted)
-    say("undeploy", f"{'version ' + before['version'] if before else 'nothing known'} was in {environment}")
+    say("undeploy", f"version {before['version'] if before else 'unknown'} ran in {environment}")

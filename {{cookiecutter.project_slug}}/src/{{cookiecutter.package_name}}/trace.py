@@ -223,10 +223,11 @@ def find(client: Any, name: str) -> Any:
     """Find the version of a number, an alias, an image's digest, a prediction's id or a file with predictions."""
     path = Path(name)
     if re.fullmatch("(.+@)?sha256:[0-9a-f]{64}", name):
-        entries = [entry for entry in registry.ledger(client) if entry.get("image", "").endswith(name.rpartition("@")[2])]
-        if not entries:
-            raise InputError(f"The ledger knows no image with digest {name}: it was not pushed by `make push`.")
-        return registry.find_version(client, entries[0]["version"])
+        digest = name.rpartition("@")[2]
+        versions = [entry["version"] for entry in registry.ledger(client) if entry.get("image", "").endswith(digest)]
+        if not versions:
+            raise InputError(f"The ledger knows no image with {digest}: it was not pushed by `make push`.")
+        return registry.find_version(client, versions[0])
     if re.fullmatch("[0-9a-f]{32}", name):
         from .log import open_log, read_answer, reading
         from .settings import read_settings

@@ -9,7 +9,9 @@ def command(*arguments: str, folder: object = None) -> subprocess.CompletedProce
     return subprocess.run(line, cwd=folder, capture_output=True, encoding="utf-8", check=False)
 
 
-@pytest.mark.parametrize("verb", ["ingest", "prepare", "train", "evaluate", "predict", "monitor", "adopt"])
+@pytest.mark.parametrize(
+    "verb", ["ingest", "prepare", "train", "evaluate", "image", "push", "deploy", "predict", "monitor", "adopt"]
+)
 def test_each_verb_explains_itself(verb):
     help_text = command(verb, "--help").stdout
     assert len(help_text) > 300
