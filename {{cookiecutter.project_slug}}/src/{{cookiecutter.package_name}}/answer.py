@@ -256,12 +256,12 @@ def log_answered(log: Engine, answered: "queue.SimpleQueue[list[Job] | None]", l
             loop.call_soon_threadsafe(settle, jobs)  # all at once: each call into the loop's thread costs
 
 
-def settle(jobs: list[Job]) -> None:
-    """Let requests go on, with their answers or with what went wrong."""
+def settle(jobs: list[Job], late: Exception | None = None) -> None:
+    """Let requests go on, with their answers or with what went wrong; nothing happens to those that have gone on."""
     for job in jobs:
         if job.done.done():
             continue
-        if job.error:
-            job.done.set_exception(job.error)
+        if error := late or job.error:
+            job.done.set_exception(error)
         else:
             job.done.set_result(job.answers)

@@ -20,12 +20,10 @@ from fastapi_offline import FastAPIOffline
 from pydantic import TypeAdapter, ValidationError, conlist
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import registry
-from .answer import Job, answer_waiting, drivers, feedback_model, log_answered, row_type, typical
+from .answer import Job, answer_waiting, drivers, feedback_model, log_answered, row_type, settle, typical
 from .bundle import Bundle, load_champion, load_folder
 from .fast import FastPredict, fast_predict
 from .files import say
@@ -34,6 +32,8 @@ from .log import check_log, latest_monitoring, open_log, read_answer, write_feed
 from .page import fill
 from .settings import Settings, need_keys, read_settings
 from .telemetry import Telemetry
+
+LATE = "The answer took too long; try again."
 
 
 @dataclass
@@ -138,13 +138,12 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     async def predict(request: Request) -> Response:
         """Predict one row or many; each answer comes with an id for feedback and the model's version."""
         rows = current.rows.validate_json(await body_of(request))
-        done = asyncio.get_running_loop().create_future()
-        jobs.put_nowait(Job(rows, request.scope["caller"], done))
-        try:
-            async with asyncio.timeout(settings.most_seconds):
-                answers = await done
-        except TimeoutError:
-            raise HTTPException(503, "The answer took too long; try again.") from None
+        loop = asyncio.get_running_loop()
+        job = Job(rows, request.scope["caller"], loop.create_future())
+        jobs.put_nowait(job)
+        patience = loop.call_later(settings.most_seconds, settle, [job], HTTPException(503, LATE))
+        answers = await job.done
+        patience.cancel()
         telemetry.count_answers(answers)
         return Response(to_json(answers), media_type="application/json")
 
@@ -205,15 +204,20 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         return fill("serve.html", bundle=bundle, start=start, classes=classes)
 
     described = next(route for route in app.routes if getattr(route, "path", "") == "/predict")
-    answer_directly = ExceptionMiddleware(request_response(predict), app.exception_handlers)
 
     async def direct(scope: Scope, receive: Receive, send: Send) -> None:
         """Lead requests for predictions past FastAPI's layers, which take as long as all else together."""
-        if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
-            scope["route"] = described
-            await answer_directly(scope, receive, send)
-        else:
-            await app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] != "/predict" or scope["method"] != "POST":
+            return await app(scope, receive, send)
+        scope["route"], request = described, Request(scope, receive)
+        try:
+            response = await predict(request)
+        except Exception as error:
+            explain = next(
+                app.exception_handlers[kind] for kind in type(error).__mro__ if kind in app.exception_handlers
+            )
+            response = await explain(request, error)  # type: ignore[misc]
+        await response(scope, receive, send)
 
     return Guard(direct, settings, telemetry)
 
