@@ -11,15 +11,16 @@ ANSWER = """
 import csv, json, sys
 from datetime import datetime
 from flight_delays import log, registry
-from flight_delays.answer import Job, answer_and_log
+from flight_delays.answer import Job, answer
 from flight_delays.bundle import load_champion
 from flight_delays.settings import read_settings
 engine = log.open_log(read_settings().database_url)
-log.check_log(engine)
 rows = json.loads(sys.argv[1])
 job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test", None)
-(answers,) = answer_and_log([job], load_champion(registry.connect()), None, engine)
-for given, (_, outcome) in zip(answers, rows):
+answer([job], load_champion(registry.connect()), None)
+with log.connect_writer(engine) as connection:
+    log.write_lines(connection, job.lines)
+for given, (_, outcome) in zip(job.answers, rows):
     if outcome is not None:
         log.write_feedback(engine, given["id"], outcome, "")
 """

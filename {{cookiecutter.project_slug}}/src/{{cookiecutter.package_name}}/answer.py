@@ -1,6 +1,7 @@
 """From rows to logged answers: what a request may hold, what is answered, what is unusual, what drove it.
 
-Requests that wait are answered together: one pass through the model, one transaction of the log.
+Requests that wait are answered together: one pass through the model, one transaction of the log. The loop's thread
+answers what takes little time; whatever takes longer is answered in threads, and the log has a thread of its own.
 """
 
 import asyncio
@@ -8,18 +9,21 @@ import os
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
-from sqlalchemy import Engine
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, with_config
+from pydantic_core import to_json
+from sqlalchemy import Connection, Engine
+from typing_extensions import TypedDict
 
 from .bundle import Bundle
 from .contract import Column, Contract, request_table
-from .fast import FastPredict, Row
-from .log import check_log, in_utc, now, write_answers
+from .fast import FEW, FastPredict, Row
+from .log import Line, connect_writer, in_utc, now, write_lines
 
 
 def usual_time(time: datetime) -> datetime:
@@ -36,23 +40,24 @@ TYPES: dict[str, Any] = {
     "datetime": Annotated[datetime, AfterValidator(usual_time)],
 }
 
-Answers = list[dict[str, Any]]
-
 
 @dataclass
 class Job:
-    """Rows of one request on their way through the worker; `done` gets the answers or the error."""
+    """Rows of one request on their way; `answers`, or what went wrong, are given to `done` once `lines` are on disk."""
 
     rows: list[Row]
     caller: str
-    done: "asyncio.Future[Answers]"
+    done: "asyncio.Future[list[dict[str, Any]]]"
     arrived: float = field(default_factory=time.perf_counter)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    error: Exception | None = None
 
 
-def row_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
-    """Make the model of a request's row from the contract: types, ranges, values, units, descriptions, examples."""
+def row_type(contract: Contract, profile: dict[str, Any]) -> Any:
+    """Make the type of a request's row from the contract: types, ranges, values, units, descriptions, examples."""
     fields: dict[str, Any] = {}
-    for number, (name, column) in enumerate(contract.columns.items()):
+    for name, column in contract.columns.items():
         if column.role not in ("key", "time", "feature"):
             continue
         kind = Literal[tuple(column.values)] if column.values else TYPES.get(column.type, str)
@@ -65,18 +70,18 @@ def row_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
                 "le": high if column.max is None else min(column.max, high),
             }
         example = typical(column, profile.get(name, {}))
-        fields[f"column_{number}"] = (
+        fields[name] = Annotated[
             kind | None if optional else kind,
             Field(
                 default=None if optional else ...,
-                alias=name,
                 allow_inf_nan=False if column.type == "number" else None,
                 description=f"{column.description} [{column.unit}]" if column.unit else column.description,
                 examples=None if example is None else [example],
                 **limits,
             ),
-        )
-    return create_model("Row", __config__=ConfigDict(extra="forbid"), **fields)
+        ]
+    # Dictionaries, since instances of a model take twice the time.
+    return with_config(ConfigDict(extra="forbid"))(cast(Any, TypedDict)("Row", fields))
 
 
 def feedback_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
@@ -107,17 +112,20 @@ def typical(column: Column, known: dict[str, Any]) -> Any:
     return None
 
 
-def unusual(row: Row, profile: dict[str, Any]) -> list[str]:
-    """List what the training data never held, though the contract allows it."""
-    found = []
-    for name, value in row.items():
-        known = profile.get(name)
-        if known is None or value is None:
-            continue
-        if known.get("edges") and not known["edges"][0] <= value <= known["edges"][-1]:
-            found.append(f"{name} {value} is outside {known['edges'][0]:g} to {known['edges'][-1]:g}")
-        elif not known.get("edges") and str(value) not in known.get("shares", [str(value)]):
-            found.append(f"{name} {value} was never seen in training")
+def unusual(rows: list[Row], profile: dict[str, Any]) -> list[list[str]]:
+    """List for each row what the training data never held, though the contract allows it."""
+    found: list[list[str]] = [[] for _ in rows]
+    for name in rows[0]:
+        known = profile.get(name, {})
+        if edges := known.get("edges"):
+            low, high = edges[0], edges[-1]
+            for said, row in zip(found, rows, strict=True):
+                if (value := row.get(name)) is not None and not low <= value <= high:
+                    said.append(f"{name} {value} is outside {low:g} to {high:g}")
+        elif shares := known.get("shares"):
+            for said, row in zip(found, rows, strict=True):
+                if (value := row.get(name)) is not None and str(value) not in shares:
+                    said.append(f"{name} {value} was never seen in training")
     return found
 
 
@@ -141,21 +149,34 @@ def new_ids(count: int) -> list[str]:
     return [time_ms + chance[20 * i : 20 * (i + 1)] for i in range(count)]
 
 
-def answer(bundle: Bundle, fast: FastPredict | None, rows: list[Row]) -> list[dict[str, Any]]:
-    """Answer rows that the row model has accepted; each answer has an id of its own."""
-    predictions, probabilities = predict_rows(bundle, fast, rows)
-    ids = new_ids(len(rows))
+def answer(jobs: list[Job], bundle: Bundle, fast: FastPredict | None) -> None:
+    """Answer jobs together, whose rows the row type has accepted; each answer has an id of its own.
+
+    Where that fails, they are tried one by one, so that only those fail that have to.
+    """
+    rows = [row for job in jobs for row in job.rows]
     classes = [str(name) for name in getattr(bundle.model, "classes_", [])]
-    return [
-        {
-            "id": given_id,
-            "version": bundle.version,
-            "prediction": prediction,
-            "probabilities": dict(zip(classes, given, strict=False)),
-            "unusual": unusual(row, bundle.profile),
-        }
-        for given_id, row, prediction, given in zip(ids, rows, predictions, probabilities.tolist(), strict=True)
-    ]
+    try:
+        predictions, probabilities = predict_rows(bundle, fast, rows)
+        shares = [dict(zip(classes, given, strict=False)) for given in probabilities.tolist()]
+        facts = zip(new_ids(len(rows)), rows, predictions, shares, unusual(rows, bundle.profile), strict=True)
+        at = now().isoformat(" ", "microseconds")
+        for job in jobs:
+            job.lines, job.answers = [], []  # an attempt together with others may have failed
+            taken_ms = round((time.perf_counter() - job.arrived) * 1000, 2)  # without the write of this very line
+            for _ in job.rows:
+                given_id, row, prediction, share, odd = next(facts)
+                said = {"prediction": prediction, "probabilities": share}
+                logged = to_json(said | {"milliseconds": taken_ms}).decode()
+                texts = (to_json(row).decode(), logged, to_json(odd).decode() if odd else "[]")
+                job.lines.append((given_id, at, bundle.version, job.caller, *texts))
+                job.answers.append({"id": given_id, "version": bundle.version, **said, "unusual": odd})
+    except Exception as error:
+        if len(jobs) == 1:
+            jobs[0].error = error  # the request gets it and says what it means
+        else:
+            for job in jobs:
+                answer([job], bundle, fast)
 
 
 def drivers(bundle: Bundle, fast: FastPredict | None, row: Row) -> list[dict[str, Any]]:
@@ -179,72 +200,68 @@ def drivers(bundle: Bundle, fast: FastPredict | None, row: Row) -> list[dict[str
     ]
 
 
-def answer_and_log(batch: list[Job], bundle: Bundle, fast: FastPredict | None, log: Engine) -> list[Answers]:
-    """Answer the jobs of a batch together and log the answers; gives each job's answers once they are on disk."""
-    rows = [row for job in batch for row in job.rows]
-    jobs = [job for job in batch for _ in job.rows]
-    answers, at, ready = answer(bundle, fast, rows), now(), time.perf_counter()
-    write_answers(
-        log,
-        [
-            {
-                **{name: given[name] for name in ("id", "version", "unusual")},
-                "at": at,
-                "caller": job.caller,
-                "inputs": row,
-                "answer": {
-                    **{name: given[name] for name in ("prediction", "probabilities")},
-                    "milliseconds": round((ready - job.arrived) * 1000, 2),  # without the write of this very line
-                },
-            }
-            for row, given, job in zip(rows, answers, jobs, strict=True)
-        ],
-    )
-    left = iter(answers)
-    return [[next(left) for _ in job.rows] for job in batch]
-
-
-def settle(batch: list[Job], results: list[Answers | Exception]) -> None:
-    """Let the requests of a batch go on, with their answers or with what went wrong."""
-    for job, result in zip(batch, results, strict=True):
-        if job.done.done():  # it has waited for too long
-            continue
-        if isinstance(result, Exception):
-            job.done.set_exception(result)
-        else:
-            job.done.set_result(result)
-
-
-def work(
-    jobs: "queue.Queue[Job | None]", current: Callable[[], tuple[Bundle, FastPredict | None]], log: Engine, most: int
+async def answer_waiting(
+    jobs: "asyncio.Queue[Job]",
+    current: Callable[[], tuple[Bundle, FastPredict | None]],
+    answered: "queue.SimpleQueue[list[Job] | None]",
+    most: int,
 ) -> None:
-    """Answer jobs until None comes: all that wait, together, up to `most` rows. A batch that fails is tried one by one.
+    """Answer jobs without end: all that wait, together, up to `most` rows. They go on to the log as `answered`."""
+    while True:
+        batch = [await jobs.get()]
+        rows = len(batch[0].rows)
+        while not jobs.empty() and rows < most:
+            batch.append(jobs.get_nowait())
+            rows += len(batch[-1].rows)
+        if not (batch := [job for job in batch if not job.done.done()]):  # all have waited for too long
+            continue
+        bundle, fast = current()
+        if fast and rows <= FEW:
+            answer(batch, bundle, fast)
+        else:
+            await asyncio.to_thread(answer, batch, bundle, fast)
+        answered.put(batch)
 
-    The log's tables are looked for at the start and after each failure: the database may be another one by then.
-    """
-    sound = False
 
-    def results_of(batch: list[Job]) -> list[Answers | Exception]:
-        nonlocal sound
+def log_answered(log: Engine, answered: "queue.SimpleQueue[list[Job] | None]", loop: asyncio.AbstractEventLoop) -> None:
+    """Log what is answered until None comes: all that waits, at once or, where that fails, job by job."""
+    connection: Connection | None = None
+
+    def write(jobs: list[Job]) -> None:
+        nonlocal connection
+        connection = connection or connect_writer(log)
         try:
-            if not sound:
-                check_log(log)
-            results: list[Answers | Exception] = [*answer_and_log(batch, *current(), log)]
-            sound = True
-            return results
-        except Exception as error:  # the request gets it and says what it means
-            sound = False
-            return [error] if len(batch) == 1 else [result for job in batch for result in results_of([job])]
+            write_lines(connection, [line for job in jobs for line in job.lines])
+        except Exception:
+            connection.invalidate()
+            connection = None  # the database may be another one by the next time
+            raise
 
-    job = jobs.get()
-    while job is not None:
-        batch = [job]
-        while not jobs.empty() and sum(len(other.rows) for other in batch) < most:
-            if (job := jobs.get()) is None:
-                break
-            batch.append(job)
-        batch = [one for one in batch if not one.done.done()]  # some have waited for too long
-        if batch:  # all are woken at once: each call into the loop's thread costs
-            batch[0].done.get_loop().call_soon_threadsafe(settle, batch, results_of(batch))
-        if job is not None:
-            job = jobs.get()
+    batches: list[list[Job] | None] = [[]]
+    while batches[-1] is not None:
+        batches = [answered.get()]
+        while not answered.empty():
+            batches.append(answered.get())
+        jobs = [job for batch in batches for job in batch or []]
+        unlogged = [job for job in jobs if not job.error and not job.done.done()]  # done: it has waited for too long
+        with suppress(Exception):
+            write(unlogged)
+            unlogged = []
+        for job in unlogged:
+            try:
+                write([job])
+            except Exception as error:  # the request gets it and says what it means
+                job.error = error
+        if jobs:
+            loop.call_soon_threadsafe(settle, jobs)  # all at once: each call into the loop's thread costs
+
+
+def settle(jobs: list[Job], late: Exception | None = None) -> None:
+    """Let requests go on, with their answers or with what went wrong; nothing happens to those that have gone on."""
+    for job in jobs:
+        if job.done.done():
+            continue
+        if error := late or job.error:
+            job.done.set_exception(error)
+        else:
+            job.done.set_result(job.answers)

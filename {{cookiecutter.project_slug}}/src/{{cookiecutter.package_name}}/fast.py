@@ -1,10 +1,11 @@
 """Rows without pandas: what the model answers for them, for one row a hundred times sooner.
 
-It repeats what make_features and the encoder do, value by value, and hands a few rows to treelite, many to the
+It repeats what make_features and the encoder do, column by column, and hands a few rows to treelite, many to the
 estimator. Whether it really answers like the model is tried when the model is loaded: where it does not, because
 features.py was changed or the estimator is no ensemble of trees, the model itself answers.
 """
 
+import copy
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,8 @@ from .contract import Column, request_table
 
 Row = dict[str, Any]
 FastPredict = Callable[[list[Row]], np.ndarray]
-FEW = 100  # rows; for more, treelite takes longer than the estimator
+FEW = 50  # rows; for more, treelite takes longer than the estimator
+Read = Callable[[list[Any]], list[Any]]
 
 
 def fast_predict(bundle: Bundle) -> FastPredict | None:
@@ -64,21 +66,36 @@ def _compiled(bundle: Bundle) -> FastPredict:
 
     trees = treelite.sklearn.import_model(bundle.model[-1])
     (_, encoder, coded), (_, _, plain) = bundle.model[0].transformers_[:2]
-    answer = bundle.model[-1].predict_proba if bundle.contract.is_classification else bundle.model[-1].predict
+    many = _for_many(bundle.model[-1], "predict_proba" if bundle.contract.is_classification else "predict")
     inputs = bundle.contract.inputs
     slots = [(name, _category(codes)) for name, codes in zip(coded, _codes(encoder, coded), strict=True)]
-    slots += [(name, _number()) if name in inputs else _part_of_time(name) for name in plain]
+    slots += [(name, list) if name in inputs else _part_of_time(name) for name in plain]
     if not {name for name, _ in slots} <= set(inputs):
         raise ValueError("features.py makes other features")
 
     def predict(rows: list[Row]) -> np.ndarray:
-        matrix = np.array([[read(row.get(name)) for row in rows] for name, read in slots], dtype="float64").T
+        matrix = np.empty((len(rows), len(slots)))
+        for i, (name, read) in enumerate(slots):
+            matrix[:, i] = read([row.get(name) for row in rows])  # None becomes NaN
         if len(rows) > FEW:
-            return np.asarray(answer(matrix)).reshape(len(rows), -1)
+            return np.asarray(many(matrix)).reshape(len(rows), -1)
         found = treelite.gtil.predict(trees, matrix, nthread=1).reshape(len(rows), -1)
         return np.hstack([1 - found, found]) if bundle.contract.is_classification and found.shape[1] == 1 else found
 
     return predict
+
+
+def _for_many(estimator: Any, method: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Give the method of an estimator; of a histogram model, as it uses it while it learns.
+
+    It then looks up the bin of each value once, not the value in each tree, which takes half the time.
+    """
+    if not hasattr(estimator, "_bin_mapper"):
+        return getattr(estimator, method)  # type: ignore[no-any-return]
+    learning = copy.copy(estimator)
+    learning._in_fit = True
+    bins = estimator._bin_mapper.transform
+    return lambda matrix: getattr(learning, method)(bins(estimator._preprocess_X(matrix, reset=False)))
 
 
 def _codes(encoder: Any, names: list[str]) -> list[dict[Any, float]]:
@@ -94,20 +111,17 @@ def _codes(encoder: Any, names: list[str]) -> list[dict[Any, float]]:
     return [dict(zip(known[name], coded[:, i], strict=True)) for i, name in enumerate(names)]
 
 
-def _category(codes: dict[Any, float]) -> Callable[[Any], float]:
-    return lambda value: codes.get(value, np.nan)
+def _category(codes: dict[Any, float]) -> Read:
+    return lambda values: [codes.get(value) for value in values]
 
 
-def _number(read: Callable[[Any], float] = float) -> Callable[[Any], float]:
-    return lambda value: np.nan if value is None else read(value)
-
-
-def _part_of_time(feature: str) -> tuple[str, Callable[[Any], float]]:
+def _part_of_time(feature: str) -> tuple[str, Read]:
     """Give the column and the part of its times that a feature such as `departure:hour` holds."""
     name, _, part = feature.rpartition(":")
-    parts: dict[str, Callable[[Any], float]] = {
-        "month": lambda time: float(time.month),
-        "weekday": lambda time: float(time.weekday()),
+    parts: dict[str, Callable[[datetime], float]] = {
+        "month": lambda time: time.month,
+        "weekday": datetime.weekday,
         "hour": lambda time: time.hour + time.minute / 60,
     }
-    return name, _number(parts[part])
+    read = parts[part]
+    return name, lambda times: [None if time is None else read(time) for time in times]

@@ -60,8 +60,7 @@ class Guard:
         finally:
             taken = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "other")  # the pattern: an id is no label
-            self.telemetry.requests.labels(path, status).inc()
-            self.telemetry.seconds.labels(path).observe(taken)
+            self.telemetry.count_request(path, status, taken)
             facts = {"path": path, "status": status, "milliseconds": round(taken * 1000, 2)}
             # Not by logging, which would take as long as all else here.
             sys.stdout.write(json_line("info", "request", facts | {"caller": scope.get("caller", "")}) + "\n")

@@ -3,15 +3,18 @@
 An answer is given only after the transaction that holds it is on disk. Many answers share a transaction.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy import (
     JSON,
     Column,
+    Connection,
     DateTime,
     Engine,
     ForeignKey,
@@ -60,6 +63,8 @@ MONITORING = Table(
     Column("until", DateTime, nullable=False, index=True),
     Column("result", JSON, nullable=False),
 )
+Line = tuple[str, ...]  # an answer as text, which both databases read: the columns of ANSWERS
+MOST_LINES = 4000  # in a statement; SQLite takes 32,766 values
 LATEST = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)  # of several feedbacks, the last counts
 
 
@@ -69,7 +74,7 @@ def open_log(url: str) -> Engine:
     engine = create_engine(
         url,
         pool_pre_ping=True,
-        connect_args={"timeout": 2} if is_sqlite else {},
+        connect_args={"timeout": 2, "cached_statements": 16} if is_sqlite else {},
         json_serializer=lambda value: to_json(value).decode(),  # knows times, and takes a tenth of json's time
     )
     if is_sqlite:
@@ -102,9 +107,33 @@ def now() -> datetime:
 
 
 def write_answers(log: Engine, rows: list[dict[str, Any]]) -> None:
-    """Add answers in one transaction; returns when they are on disk. Raises SQLAlchemyError when they are not."""
+    """Add answers as objects, in one transaction. Raises SQLAlchemyError when they are not on disk."""
     with log.begin() as transaction:
         transaction.execute(insert(ANSWERS), rows)
+
+
+def connect_writer(log: Engine) -> Connection:
+    """Give a connection for `write_lines`, to a log that has its tables. Raises SQLAlchemyError."""
+    check_log(log)
+    return log.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def write_lines(connection: Connection, lines: list[Line]) -> None:
+    """Add answers; returns when they are on disk. Raises SQLAlchemyError when they are not.
+
+    A statement is a transaction, and one call: while the database works, the service's other threads go on, and each
+    further call would have to wait for them to pause.
+    """
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    for start in range(0, len(lines), MOST_LINES):
+        some = lines[start : start + MOST_LINES]
+        connection.exec_driver_sql(_insertion(len(some), mark), tuple(itertools.chain.from_iterable(some)))
+
+
+@lru_cache(64)
+def _insertion(lines: int, mark: str) -> str:
+    line = f"({', '.join([mark] * len(ANSWERS.columns))})"
+    return f"insert into {ANSWERS} ({', '.join(ANSWERS.columns.keys())}) values {', '.join([line] * lines)}"  # noqa: S608
 
 
 def check_log(log: Engine) -> None:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import prometheus_client
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import TypeAdapter, ValidationError, conlist
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import registry
-from .answer import Job, drivers, feedback_model, row_model, typical, work
+from .answer import Job, answer_waiting, drivers, feedback_model, log_answered, row_type, settle, typical
 from .bundle import Bundle, load_champion, load_folder
 from .fast import FastPredict, fast_predict
 from .files import say
@@ -31,6 +32,8 @@ from .log import check_log, latest_monitoring, open_log, read_answer, write_feed
 from .page import fill
 from .settings import Settings, need_keys, read_settings
 from .telemetry import Telemetry
+
+LATE = "The answer took too long; try again."
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Served:
     @classmethod
     def of(cls, bundle: Bundle, most_rows: int) -> "Served":
         """Make ready what a bundle's answers need."""
-        row, feedback = row_model(bundle.contract, bundle.profile), feedback_model(bundle.contract, bundle.profile)
+        row, feedback = row_type(bundle.contract, bundle.profile), feedback_model(bundle.contract, bundle.profile)
         fast = fast_predict(bundle)
         path = "rows take the fast path" if fast else "every row takes the pipeline: there is no equal fast path"
         logging.info("version %s is in use; %s", bundle.version, path)
@@ -53,18 +56,15 @@ class Served:
         return cls(bundle, fast, rows, TypeAdapter(feedback))
 
 
-def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[[], str] | None) -> FastAPI:
+def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[[], str] | None) -> ASGIApp:
     """Make the service.
 
     load: gives the version to use. newest: gives the champion's number, asked for every few seconds; when it is another
     one, that is loaded beside the running one, which answers until then. None where the version never changes.
     """
-    log, jobs = open_log(settings.database_url), queue.Queue[Job | None]()
+    log, jobs, answered = open_log(settings.database_url), asyncio.Queue[Job](), queue.SimpleQueue[list[Job] | None]()
     current = Served.of(load(), settings.most_rows)
     telemetry = Telemetry(current.bundle.profile[current.bundle.contract.target].get("edges", []))
-    worker = threading.Thread(
-        target=work, args=(jobs, lambda: (current.bundle, current.fast), log, settings.most_rows), daemon=True
-    )
 
     async def follow_champion(newest: Callable[[], str]) -> None:
         nonlocal current
@@ -77,18 +77,25 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
             except Exception:  # the registry is out of reach: the present version goes on
                 logging.warning("the new champion can't be loaded; version %s goes on", current.bundle.version)
 
+    def in_use() -> tuple[Bundle, FastPredict | None]:
+        return current.bundle, current.fast
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        worker.start()
-        follower = asyncio.create_task(follow_champion(newest)) if newest else None
+    async def lifespan(_: ASGIApp) -> AsyncIterator[None]:
+        writer = threading.Thread(target=log_answered, args=(log, answered, asyncio.get_running_loop()), daemon=True)
+        writer.start()
+        tasks = [  # two: one goes on while the other waits for a thread
+            asyncio.create_task(answer_waiting(jobs, in_use, answered, settings.most_rows)) for _ in range(2)
+        ]
+        if newest:
+            tasks.append(asyncio.create_task(follow_champion(newest)))
         yield
-        if follower:
-            follower.cancel()
-        jobs.put(None)
-        await asyncio.to_thread(worker.join)
+        for task in tasks:
+            task.cancel()
+        answered.put(None)
+        await asyncio.to_thread(writer.join)
 
     app = FastAPIOffline(title=f"{registry.EXPERIMENT}: predictions", lifespan=lifespan, redoc_url=None)
-    app.add_middleware(Guard, settings=settings, telemetry=telemetry)
 
     def describe() -> dict[str, Any]:
         """Describe the interface with the columns of the contract in use."""
@@ -123,19 +130,20 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         return JSONResponse({"detail": "The prediction log is out of use, so nothing is answered; try again."}, 503)
 
     @app.exception_handler(Exception)
-    async def explain_fault(_: Request, __: Exception) -> Response:
+    async def explain_fault(_: Request, error: Exception) -> Response:
+        logging.error("a request failed", exc_info=error)
         return JSONResponse({"detail": "Something went wrong here; the log of the service says what."}, 500)
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:
         """Predict one row or many; each answer comes with an id for feedback and the model's version."""
         rows = current.rows.validate_json(await body_of(request))
-        done = asyncio.get_running_loop().create_future()
-        jobs.put(Job([row.model_dump(by_alias=True) for row in rows], request.scope["caller"], done))
-        try:
-            answers = await asyncio.wait_for(done, settings.most_seconds)
-        except TimeoutError:
-            raise HTTPException(503, "The answer took too long; try again.") from None
+        loop = asyncio.get_running_loop()
+        job = Job(rows, request.scope["caller"], loop.create_future())
+        jobs.put_nowait(job)
+        patience = loop.call_later(settings.most_seconds, settle, [job], HTTPException(503, LATE))
+        answers = await job.done
+        patience.cancel()
         telemetry.count_answers(answers)
         return Response(to_json(answers), media_type="application/json")
 
@@ -151,7 +159,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     def show_drivers(prediction_id: str) -> list[dict[str, Any]]:
         """Say which columns drove a prediction: what would change if one had its typical value."""
         (row,) = current.rows.validate_python([show_prediction(prediction_id)["inputs"]])
-        return drivers(current.bundle, current.fast, row.model_dump(by_alias=True))
+        return drivers(current.bundle, current.fast, row)
 
     @app.post("/feedback")
     async def take_feedback(request: Request) -> dict[str, str]:
@@ -195,7 +203,23 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         classes = sorted(shown[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
         return fill("serve.html", bundle=bundle, start=start, classes=classes)
 
-    return app
+    described = next(route for route in app.routes if getattr(route, "path", "") == "/predict")
+
+    async def direct(scope: Scope, receive: Receive, send: Send) -> None:
+        """Lead requests for predictions past FastAPI's layers, which take as long as all else together."""
+        if scope["type"] != "http" or scope["path"] != "/predict" or scope["method"] != "POST":
+            return await app(scope, receive, send)
+        scope["route"], request = described, Request(scope, receive)
+        try:
+            response = await predict(request)
+        except Exception as error:
+            explain = next(
+                app.exception_handlers[kind] for kind in type(error).__mro__ if kind in app.exception_handlers
+            )
+            response = await explain(request, error)  # type: ignore[misc]
+        await response(scope, receive, send)
+
+    return Guard(direct, settings, telemetry)
 
 
 async def body_of(request: Request) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -17,10 +18,12 @@ class Telemetry:
         """Start with no figure. edges: (k,) quantiles of the amounts in training; none where classes are predicted."""
         own = self.registry = prometheus.CollectorRegistry()
         self.lock = Lock()
-        self.requests = prometheus.Counter("requests", "Requests by path and status", ["path", "status"], registry=own)
-        self.seconds = prometheus.Histogram("request_seconds", "Time to answer", ["path"], registry=own)
+        requests = prometheus.Counter("requests", "Requests by path and status", ["path", "status"], registry=own)
+        seconds = prometheus.Histogram("request_seconds", "Time to answer", ["path"], registry=own)
+        self.request = cache(lambda path, status: (requests.labels(path, status), seconds.labels(path)))
         self.refused = prometheus.Counter("refused_requests", "Requests that break the contract", registry=own)
-        self.predictions = prometheus.Counter("predictions", "Answers by prediction", ["prediction"], registry=own)
+        predictions = prometheus.Counter("predictions", "Answers by prediction", ["prediction"], registry=own)
+        self.prediction = cache(lambda prediction: predictions.labels(str(prediction)))
         buckets = edges[:: max(1, len(edges) // 20)] or [0]
         self.amounts = prometheus.Histogram("predicted_amount", "Predicted amounts", buckets=buckets, registry=own)
         self.unusual = prometheus.Counter("unusual_values", "Values that training data never held", registry=own)
@@ -31,13 +34,20 @@ class Telemetry:
         self.drifted = prometheus.Gauge("drift_alert", "1: large and no chance", ["column", "what"], registry=own)
         self.quality = prometheus.Gauge("quality", "Leading figure in use and in the test", ["where"], registry=own)
 
+    def count_request(self, path: str, status: int, taken_s: float) -> None:
+        """Count a request and its seconds."""
+        requests, seconds = self.request(path, status)
+        requests.inc()
+        seconds.observe(taken_s)
+
     def count_answers(self, answers: list[dict[str, Any]]) -> None:
         """Count the answers of a request, of which there is at least one."""
-        self.unusual.inc(sum(len(given["unusual"]) for given in answers))
+        if unusual := sum(len(given["unusual"]) for given in answers):
+            self.unusual.inc(unusual)
         predictions = [given["prediction"] for given in answers]
         if answers[0]["probabilities"]:
             for prediction, count in Counter(predictions).items():
-                self.predictions.labels(str(prediction)).inc(count)
+                self.prediction(prediction).inc(count)
         else:
             for amount in predictions:
                 self.amounts.observe(amount)
