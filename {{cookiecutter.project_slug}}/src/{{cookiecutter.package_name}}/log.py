@@ -74,7 +74,7 @@ def open_log(url: str) -> Engine:
     engine = create_engine(
         url,
         pool_pre_ping=True,
-        connect_args={"timeout": 2, "cached_statements": 16} if is_sqlite else {},
+        connect_args={"timeout": 2, "cached_statements": 16} if is_sqlite else {"connect_timeout": 5},
         json_serializer=lambda value: to_json(value).decode(),  # knows times, and takes a tenth of json's time
     )
     if is_sqlite:
