@@ -166,6 +166,7 @@ class Pipeline {
 }
 
 class Triggers {
+  Map env
   String spec
   void cron(String value) { spec = value }
 }
@@ -239,16 +240,14 @@ class Runner {
   }
 }
 
-abstract class Jenkinsfile extends Script {
+abstract class Declarative extends Script {
   void pipeline(Closure body) {
     def run = binding.getVariable('run')
     def all = new Pipeline(run: run)
     Block.run(body, all)
     if (!all.hasAgent) throw new Refused('pipeline has no agent')
-    def triggers = new Triggers()
-    def trigger = all.triggers.clone()
-    trigger.delegate = triggers
-    trigger() // looks env up outside
+    def triggers = new Triggers(env: [BRANCH_NAME: run.branch])
+    Block.run(all.triggers, triggers)
     if (run.event == 'schedule' && !triggers.spec) throw new Refused("cron: branch ${run.branch} has no schedule")
     if (all.options) Block.run(all.options, new Options())
     def environment = new Environment(known: run.credentials)
@@ -262,8 +261,8 @@ abstract class Jenkinsfile extends Script {
 
 def run = new JsonSlurper().parse(new File(args[1])) as Map
 run += [results: [:], said: [:], artifacts: [], stashes: [:]]
-def configuration = new org.codehaus.groovy.control.CompilerConfiguration(scriptBaseClass: Jenkinsfile.name)
-def binding = new Binding(run: run, env: [BRANCH_NAME: run.branch])
+def configuration = new org.codehaus.groovy.control.CompilerConfiguration(scriptBaseClass: Declarative.name)
+def binding = new Binding(run: run)
 try {
   new GroovyShell(this.class.classLoader, binding, configuration).evaluate(new File(args[0]))
 } catch (Refused error) {
