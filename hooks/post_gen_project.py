@@ -9,6 +9,12 @@ answers = json.loads(r"""{{ cookiecutter | tojson }}""")
 # {% raw %}
 # Option -> value -> paths that are there for this value. A path stays when the chosen value lists it.
 OPTIONAL = {
+    "ci_provider": {
+        "github": [".github"],
+        "gitlab": [".gitlab-ci.yml", ".gitlab"],
+        "jenkins": ["Jenkinsfile"],
+        "bamboo": ["bamboo-specs"],
+    },
     "deployment": {
         "server": ["deploy/server"],
         "kubernetes": ["deploy/kubernetes"],

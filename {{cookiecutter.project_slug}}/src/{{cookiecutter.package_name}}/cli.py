@@ -78,6 +78,14 @@ def release(
 
 
 @app.command()
+def gate() -> None:
+    """Put the model before the gate as release does, and release nothing: for changes under review."""
+    from .release import gate
+
+    gate()
+
+
+@app.command()
 def rollback(
     version: Annotated[str, typer.Argument(help="The version to go back to; without it, the previous champion.")] = "",
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "no reason given",
@@ -219,6 +227,7 @@ def monitor(
 def retrain(
     until: Annotated[str, typer.Option(help="Take the rows before this time, and note it in params.yaml.")] = "",
     if_alert: Annotated[bool, typer.Option("--if-alert", help="Only where monitor has something to say.")] = False,
+    propose: Annotated[bool, typer.Option("--propose", help="Push a branch for review, release nothing.")] = False,
 ) -> None:
     """Bring feedback and new data in, run the pipeline, commit, and release if the gate agrees.
 
@@ -228,7 +237,7 @@ def retrain(
     """
     from .retrain import retrain
 
-    retrain(until, if_alert)
+    retrain(until, if_alert, propose)
 
 
 @app.command()

@@ -5,6 +5,7 @@ that nothing uncommitted gets in. The digest that a registry gives it goes into 
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from urllib.parse import quote
 
 from . import registry
 from .bundle import write_version
-from .files import InputError, say
+from .files import REPORT, InputError, say, whole
 from .lineage import git
 
 BUILDERS = ("docker", "podman", "buildah")
@@ -106,6 +107,12 @@ def made_of(measured: str) -> tuple[int, str]:
     return int(total) // 1024, ", ".join(f"{name} {size // 1024}" for name, size in shown.items())
 
 
+def keep(name: str, text: str) -> None:
+    """Leave a file in reports/, where CI takes it from: as an artefact, and for the deployment."""
+    with whole(REPORT.parent / name) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")
+
+
 def image(name: str, target: str) -> None:
     """Build the image of a version, given by number or alias, and keep the list of what it holds with the version."""
     place, builder, client = image_name(target), find_builder(), registry.connect()
@@ -122,8 +129,9 @@ def image(name: str, target: str) -> None:
         run(*build, "--target", "parts", "--build-arg", f"TARGET={target}", *output, context)
         packages = (Path(parts) / "packages").read_text(encoding="utf-8").splitlines()
         megabytes, in_words = made_of((Path(parts) / "sizes").read_text(encoding="utf-8"))
-    bill = f"images/version-{version.version}-{target}.cdx.json"
-    client.log_dict(version.run_id, bill_of_materials(packages, place, noted), bill)
+    bill, listed = f"images/version-{version.version}-{target}.cdx.json", bill_of_materials(packages, place, noted)
+    client.log_dict(version.run_id, listed, bill)
+    keep(f"{target}.cdx.json", json.dumps(listed, indent=1))
     say("image", f"version {version.version}, {megabytes} MB", tag)
     say("", f"{len(packages)} packages, listed among the version's artifacts", bill)
     print(f"          MB: {in_words}")
@@ -160,4 +168,5 @@ def push(name: str, target: str) -> None:
         if registry.pushed(registry.ledger(client), str(version.version)).get(target) != reference:
             registry.enter(client, "pushed", version.version, commit=commit, image=reference, target=target)
         client.set_model_version_tag(registry.EXPERIMENT, version.version, f"image.{target}", reference)
+    keep(f"{target}.digest", reference)
     say("push", f"version {version.version}", reference)

@@ -166,7 +166,7 @@ def facts_md5(tags: dict[str, str]) -> str:
 
 def enter(client: Any, event: str, version: str, **facts: str) -> None:
     """Add a decision to the ledger; then the alias follows."""
-    by = git("config", "user.name") or os.environ.get("USER") or "unknown"
+    by = git("config", "user.name") or os.environ.get("GIT_AUTHOR_NAME") or os.environ.get("USER") or "unknown"
     name = f"{EXPERIMENT} ledger"
     book = client.get_experiment_by_name(name)
     book_id = book.experiment_id if book else client.create_experiment(name, _artifacts())

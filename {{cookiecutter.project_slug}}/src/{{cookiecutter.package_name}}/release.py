@@ -5,6 +5,7 @@ the decision is entered into the ledger, and last the alias follows. Releasing a
 """
 
 import json
+import os
 from typing import Any
 
 import pandas as pd
@@ -144,8 +145,34 @@ def register(client: Any, facts: dict[str, str], params: Params) -> Any:
     return client.create_model_version(registry.EXPERIMENT, source, run, tags=facts)
 
 
+def announce(verdicts: list[Verdict], what: str) -> None:
+    """Print every verdict. Raises InputError with the rules that failed."""
+    for verdict in verdicts:
+        say("" if verdict.passed else "FAILED", f"{verdict.rule}: {verdict.found}", f"expected {verdict.expected}")
+    if failed := [verdict for verdict in verdicts if not verdict.passed]:
+        reasons = "\n".join(f"  {v.rule}: found {v.found}, expected {v.expected}. {v.meaning}" for v in failed)
+        raise InputError(f"The gate rejects {what}:\n{reasons}")
+
+
+def gate() -> None:
+    """Put the model of the work tree before the gate and write nothing; says no by raising InputError."""
+    contract, params = read_contract(), read_params()
+    need_reproduced()
+    client = registry.connect()
+    champion = registry.champion(client)
+    train, test = pd.read_parquet(need(files.TRAIN, "prepare")), pd.read_parquet(need(files.TEST, "prepare"))
+    verdicts, _, _ = judge_all(client, champion, train, test, contract, params)
+    announce(verdicts, "this model")
+    say("gate", f"passed, beside {f'version {champion.version}' if champion else 'no champion'}")
+
+
 def release() -> None:
     """Release the committed model; says no, with every failed rule, by raising InputError."""
+    if registry.IS_LOCAL and os.environ.get("CI"):
+        raise InputError(
+            "MLFLOW_TRACKING_URI is not set, and what CI would release into goes away with the job: give this job the "
+            "address of the team's tracking server."
+        )
     need_clean_tree()
     contract, params = read_contract(), read_params()
     need_reproduced()
@@ -175,11 +202,7 @@ def release() -> None:
         event = "rejected" if failed else "promoted"
         noted = {"commit": facts["git_commit"], "replaced": before, "figures": facts["figures"]}
         registry.enter(client, event, version.version, **noted, facts=registry.facts_md5(facts))
-    for verdict in verdicts:
-        say("" if verdict.passed else "FAILED", f"{verdict.rule}: {verdict.found}", f"expected {verdict.expected}")
-    if failed:
-        reasons = "\n".join(f"  {v.rule}: found {v.found}, expected {v.expected}. {v.meaning}" for v in failed)
-        raise InputError(f"The gate rejects version {version.version}:\n{reasons}")
+    announce(verdicts, f"version {version.version}")
     say("release", f"version {version.version} is the champion, {before} was before", files.RELEASE_REPORT)
 
 

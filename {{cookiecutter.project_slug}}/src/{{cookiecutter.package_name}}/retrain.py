@@ -111,11 +111,12 @@ def run(*command: str) -> None:
         raise InputError(f"`{' '.join(command)}` failed: {lines[-1]}")
 
 
-def retrain(until: str, if_alert: bool) -> None:
+def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     """Retrain with what has become known, and release if the gate agrees. Raises InputError where it does not.
 
     until: take the source's rows before this time, instead of before `ingest.until` of params.yaml.
     if_alert: only where `monitor` has something to say.
+    propose: push the commit as a branch and its data to the DVC remote, for review, instead of releasing.
     """
     need_clean_tree()
     if until:
@@ -137,6 +138,11 @@ def retrain(until: str, if_alert: bool) -> None:
     what = f"{added:,} cases with their outcome" + (f", data before {until}" if until else "")
     run("git", "commit", "--quiet", "--message", f"Retrain: {what}")
     say("retrain", what, PARAMS if until else read_params().ingest.source)
+    if propose:
+        branch = f"retrain-{git('rev-parse', '--short', 'HEAD')}"
+        run("dvc", "push")
+        run("git", "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        return say("", "for review: merging it releases it", branch)
     release()
     run("git", "add", str(MODEL_CARD), str(DATA_CARD))
     run("git", "commit", "--quiet", "--message", "Write the cards of the new champion")

@@ -1,0 +1,124 @@
+"""The whole: the pipeline runs, its model is served as an image serves it, programs and a browser ask it."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import ENVIRONMENT
+
+from {{ cookiecutter.package_name }} import files
+from {{ cookiecutter.package_name }}.answer import typical
+from {{ cookiecutter.package_name }}.bundle import NOTE
+from {{ cookiecutter.package_name }}.contract import read_contract
+from {{ cookiecutter.package_name }}.lineage import md5
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def exported(reproduced, tmp_path_factory):
+    """What the pipeline made, in the form that an image holds."""
+    folder = tmp_path_factory.mktemp("system") / "model"
+    folder.mkdir()
+    package = f"src/{files.__package__}"
+    for path in (files.MODEL, files.CONTRACT, files.PROFILE, files.EXPECTED, f"{package}/{files.FEATURES}"):
+        shutil.copy(reproduced / path, folder)
+    digests = {path.name: md5(path) for path in folder.iterdir()}
+    note = {"version": "0", "facts": {"git_commit": "0" * 40, "figures": ""}, "files": digests}
+    (folder / NOTE).write_text(json.dumps(note))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ask(exported):
+    """Start the service; gives a function that sends it a request and returns the status and the answer."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {
+        "SERVE_MODEL": str(exported),
+        "SERVE_PORT": address.partition(":")[2],
+        "SERVE_OPEN": "true",
+        "DATABASE_URL": f"sqlite:///{exported.parent}/predictions.db",
+    }
+    log = (exported.parent / "log").open("w+")
+    service = subprocess.Popen(
+        [sys.executable, "-m", files.__package__, "serve"], env=ENVIRONMENT | settings, stdout=log, stderr=log
+    )
+
+    def send(path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{address}{path}", data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310  the service just started
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    send.address = f"http://{address}/"
+    try:
+        for _ in range(300):
+            try:
+                if send("/ready")[0] == 200:
+                    break
+            except OSError:
+                assert service.poll() is None, (exported.parent / "log").read_text()
+            time.sleep(0.2)
+        yield send
+    finally:
+        service.terminate()
+        service.wait(40)
+        log.close()
+
+
+@pytest.fixture
+def row(exported):
+    """A usual case, as a request has it."""
+    os.chdir(exported)
+    contract, profile = read_contract(), json.loads((exported / files.PROFILE.name).read_text(encoding="utf-8"))
+    columns = {name: contract.columns[name] for name in contract.inputs}
+    usual = {name: typical(column, profile.get(name, {})) for name, column in columns.items()}
+    times = {name: "2024-03-01T12:00:00" for name, column in columns.items() if column.type == "datetime"}
+    return {name: value for name, value in (usual | times).items() if value is not None}
+
+
+def test_a_case_is_answered_logged_and_its_outcome_taken(ask, row):
+    status, text = ask("/predict", [row, row])
+    assert status == 200, text
+    first, second = json.loads(text)
+    assert first["prediction"] == second["prediction"]
+    status, text = ask(f"/predictions/{first['id']}")
+    assert status == 200
+    assert json.loads(text)["answer"]["prediction"] == first["prediction"]
+    assert ask("/feedback", {"id": first["id"], "outcome": first["prediction"]})[0] == 200
+
+
+def test_a_case_that_breaks_the_contract_is_refused_in_words(ask, row):
+    status, text = ask("/predict", [row | {"no such column": 1}])
+    assert status == 422
+    assert "no such column" in text
+
+
+def test_the_interface_is_described_and_the_figures_are_there(ask, row):
+    described = json.loads(ask("/openapi.json")[1])
+    assert set(row) <= set(described["components"]["schemas"]["Row"]["properties"])
+    assert re.search(r"^[a-z_]*requests[a-z_]*\{.*/predict.*\} [1-9]", ask("/metrics")[1], re.MULTILINE)
+
+
+def test_a_browser_shows_the_page_with_every_input(ask, row, tmp_path):
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("There is no chromium or chrome here; with one of them, the page is tried as well.")
+    command = [browser, *FLAGS, f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000", "--dump-dom", ask.address]
+    page = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False).stdout
+    assert "Ask the model" in page
+    assert all(f'name="{name}"' in page for name in row)
