@@ -13,7 +13,7 @@ HERE = Path(__file__).parents[1]
 
 def environment(folder: Path) -> dict[str, str]:
     """Give the environment of a folder's commands: its own tools come first."""
-    left_out = ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    left_out = ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "CI")
     clean = {name: value for name, value in os.environ.items() if name not in left_out}
     return clean | {"PATH": os.pathsep.join([str(folder / ".venv/bin"), os.environ["PATH"]])}
 

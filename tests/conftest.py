@@ -37,7 +37,7 @@ class Repository:
     def environment(self) -> dict[str, str]:
         """Give the environment variables that commands run with here."""
         # PYTHONDONTWRITEBYTECODE would make each start slow; it is not what a user's machine has.
-        left_out = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE")
+        left_out = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE", "CI")
         clean = {name: value for name, value in os.environ.items() if name not in left_out}
         if (self.path / ".venv").is_symlink():  # another repository's, which has that one's package installed
             clean["PYTHONPATH"] = str(self.path / "src")
