@@ -1,7 +1,6 @@
 """The whole: the pipeline runs, its model is served as an image serves it, programs and a browser ask it."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -81,9 +80,9 @@ def ask(exported):
 
 
 @pytest.fixture
-def row(exported):
+def row(exported, monkeypatch):
     """A usual case, as a request has it."""
-    os.chdir(exported)
+    monkeypatch.chdir(exported)
     contract, profile = read_contract(), json.loads((exported / files.PROFILE.name).read_text(encoding="utf-8"))
     columns = {name: contract.columns[name] for name in contract.inputs}
     usual = {name: typical(column, profile.get(name, {})) for name, column in columns.items()}
