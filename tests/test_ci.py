@@ -164,8 +164,7 @@ def make_world(folder: Path, default: Repository, configurations: dict[str, Repo
         log.execute("update predictions set version = '2'")
         for table in ("predictions", "feedback"):
             log.execute(f"update {table} set at = strftime('%Y-%m-%d %H:%M:%f000', 'now', '-1 day')")
-        log.execute("""update predictions set inputs = replace(inputs, '"flight_id":"', '"flight_id":"new-')""")
-        log.execute("""update predictions set inputs = replace(inputs, '"flight_id": "', '"flight_id": "new-')""")
+        log.execute("update predictions set inputs = json_set(inputs, '$.flight_id', 'new ' || id)")
     repository.run("git", "checkout", "--quiet", "docs")
     replace(path / "README.md", "## The verbs", "## All verbs")
     repository.commit("main goes on")
