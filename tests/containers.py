@@ -132,7 +132,7 @@ def base_image() -> str:
 def service_image(base_image: str, released: object) -> str:
     """The image of a released version, as `make image` builds it."""
     digest = hashlib.sha256()
-    for path in ("Dockerfile", "pyproject.toml", "contract.yaml", *sorted((released.path / "src").rglob("*.*"))):
+    for path in ("Dockerfile", "uv.lock", "contract.yaml", *sorted((released.path / "src").rglob("*.*"))):
         if (released.path / path).suffix != ".pyc":
             digest.update((released.path / path).read_bytes())
     name = f"localhost/tests-{digest.hexdigest()[:12]}/flight-delays"

@@ -3,7 +3,7 @@
 # What retrain commits is pushed, data and models to DVC's remote, also where the gate rejects the model.
 set -eu
 git config --global user.name "${GIT_USER:-{{ cookiecutter.project_slug }} pipeline}"
-git config --global user.email "${GIT_EMAIL:-{{ cookiecutter.author_email }}}"
+git config --global user.email "${GIT_EMAIL:-pipeline@localhost}"
 git clone --quiet "${GIT_REPOSITORY:?is not set; expected the address of the project's git repository}" /tmp/project
 cd /tmp/project
 cmp -s uv.lock /app/uv.lock || {
