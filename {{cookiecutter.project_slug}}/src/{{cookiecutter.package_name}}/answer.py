@@ -5,6 +5,7 @@ answers what takes little time; whatever takes longer is answered in threads, an
 """
 
 import asyncio
+import math
 import os
 import queue
 import time
@@ -66,8 +67,8 @@ def row_type(contract: Contract, profile: dict[str, Any]) -> Any:
         if column.type == "integer":  # what 64 bits hold
             low, high = -(2**63), 2**63 - 1
             limits = {
-                "ge": low if column.min is None else max(column.min, low),
-                "le": high if column.max is None else min(column.max, high),
+                "ge": low if column.min is None else math.ceil(max(column.min, low)),
+                "le": high if column.max is None else math.floor(min(column.max, high)),
             }
         example = typical(column, profile.get(name, {}))
         fields[name] = Annotated[
