@@ -155,11 +155,25 @@ def test_a_clone_gives_the_same_bytes(default, tmp_path):
     assert clone.run("git", "status", "--porcelain") == ""  # dvc.lock, with the md5 of every output, is the same
 
 
+FIT_AGAIN = """
+import pandas as pd
+from flight_delays.contract import read_contract
+from flight_delays.features import make_features
+from flight_delays.params import read_params
+from flight_delays.train import fit
+contract, rows = read_contract(), pd.read_parquet("data/test.parquet")
+model, _ = fit(read_params().train, pd.read_parquet("data/train.parquet"), contract)
+stored = pd.read_parquet("reports/predictions.parquet")["probability_True"].to_numpy()
+print(abs(model.predict_proba(make_features(rows, contract))[:, 1] - stored).max())
+"""
+
+
 @pytest.mark.parametrize(
     ("estimator", "parameters"),
     [
         ("sklearn.linear_model.LogisticRegression", "{C: 0.1}"),
         ("sklearn.ensemble.RandomForest", "{n_estimators: 30, min_samples_leaf: 20}"),
+        ("sklearn.ensemble.GradientBoosting", "{n_estimators: 30, learning_rate: 0.15}"),
         ("sklearn.neighbors.KNeighbors", "{}"),
         ("sklearn.naive_bayes.GaussianNB", "{}"),
         ("sklearn.neural_network.MLP", "{max_iter: 15}"),
@@ -169,6 +183,7 @@ def test_any_estimator_of_scikit_learn_trains_and_is_stored(copy, estimator, par
     set_train(copy, estimator, parameters)
     copy.run("dvc", "repro")
     assert json.loads(copy.read("reports/metrics.json"))["roc_auc"] > 0.55
+    assert copy.run("python", "-c", FIT_AGAIN) == "0.0\n"
 
 
 def set_train(repository, estimator: str, parameters: str, search: str = "null") -> None:

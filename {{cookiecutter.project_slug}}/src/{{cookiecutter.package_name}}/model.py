@@ -123,11 +123,11 @@ def save_model(model: Pipeline, path: Path) -> None:
 def _same_bytes(content: bytes) -> bytes:
     """Make equal models equal files: skops names the parts of its archive by memory address and stamps the time."""
     numbers: dict[str, str] = {}
-    number = re.compile(r'(?<="__id__": )\d+|(?<=")\d+(?=\.\w+")')
+    name_of_part = re.compile(r'(?<="__id__": )\d+|(?<="file": ")[^."]+')
     stable = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as parts, zipfile.ZipFile(stable, "w", zipfile.ZIP_DEFLATED) as target:
         schema = parts.read("schema.json").decode()
-        schema = number.sub(lambda found: numbers.setdefault(found[0], str(len(numbers))), schema)
+        schema = name_of_part.sub(lambda found: numbers.setdefault(found[0], str(len(numbers))), schema)
         target.writestr(zipfile.ZipInfo("schema.json"), schema, zipfile.ZIP_DEFLATED)
         for name in sorted(set(parts.namelist()) - {"schema.json"}, key=lambda name: int(numbers[Path(name).stem])):
             new_name = numbers[Path(name).stem] + Path(name).suffix

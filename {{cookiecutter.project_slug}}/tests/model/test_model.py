@@ -32,6 +32,7 @@ def test_a_stored_model_predicts_the_same_and_equal_models_are_equal_files(real,
     save_model(model, tmp_path / "first.skops")
     save_model(fit(real.params, real.train, real.contract)[0], tmp_path / "second.skops")
     loaded = load_model(tmp_path / "first.skops")
+    assert str(loaded[-1].get_params()) == str(model[-1].get_params())
     assert predict(loaded, make_features(real.test, real.contract)).equals(predictions)
     assert (tmp_path / "first.skops").read_bytes() == (tmp_path / "second.skops").read_bytes()
 
