@@ -94,8 +94,9 @@ def _for_many(estimator: Any, method: str) -> Callable[[np.ndarray], np.ndarray]
         return getattr(estimator, method)  # type: ignore[no-any-return]
     learning = copy.copy(estimator)
     learning._in_fit = True
-    bins = estimator._bin_mapper.transform
-    return lambda matrix: getattr(learning, method)(bins(estimator._preprocess_X(matrix, reset=False)))
+    mapper = copy.copy(estimator._bin_mapper)
+    mapper.n_threads = 1  # not as many as it was trained with: they would wait for each other longer than they work
+    return lambda matrix: getattr(learning, method)(mapper.transform(estimator._preprocess_X(matrix, reset=False)))
 
 
 def _codes(encoder: Any, names: list[str]) -> list[dict[Any, float]]:
