@@ -47,7 +47,7 @@ def make_data(rows: int) -> None:
     """Write reference.parquet, current.parquet, the profile and a log; a fifth of the numbers has drifted."""
     import numpy as np
     import pandas as pd
-    from flight_delays.log import check_log, open_log, write_answers
+    from flight_delays.log import ANSWERS, check_log, open_log
     from flight_delays.prepare import describe
 
     random = np.random.default_rng(0)
@@ -71,7 +71,8 @@ def make_data(rows: int) -> None:
             answer = {"prediction": p > 0.5, "probabilities": {"False": 1 - p, "True": p}, "milliseconds": 5.0}
             facts = {"id": f"{at.value // 10**6:012x}{random.bytes(10).hex()}", "at": at.to_pydatetime()}
             answers.append(common | facts | {"inputs": inputs, "answer": answer})
-        write_answers(log, answers)
+        with log.begin() as transaction:
+            transaction.execute(ANSWERS.insert(), answers)
 
 
 def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:

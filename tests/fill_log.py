@@ -37,7 +37,7 @@ for row, given, late in zip(
         outcomes.append({"prediction_id": facts["id"], "at": at, "outcome": bool(late), "comment": ""})
 engine = log.open_log(read_settings().database_url)
 log.check_log(engine)
-log.write_answers(engine, answers)
-if outcomes:
-    with engine.begin() as transaction:
+with engine.begin() as transaction:
+    transaction.execute(insert(log.ANSWERS), answers)
+    if outcomes:
         transaction.execute(insert(log.FEEDBACK), outcomes)

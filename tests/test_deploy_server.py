@@ -1,4 +1,4 @@
-"""The deployment to a server: its files before their checkers, then all of it run for real, but MLflow and Grafana."""
+"""The deployment to a server: its files before their checkers, then `make deploy` for real, but MLflow and Grafana."""
 
 import copy
 import hashlib
@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TREE, Repository
+from conftest import TREE, Repository, fork
 from containers import environment
 from engine import Engine, make_stand_ins, missing
 from ruamel.yaml import YAML
+from test_image import history
+from test_release import ask
 from test_serve import ROW
 
 HERE = Path(__file__).parent
@@ -274,18 +276,22 @@ def engine() -> Iterator[Engine]:
 
 
 class Server:
-    """An environment on a server, and a way to ask it."""
+    """An environment on a server, the repository that deploys to it, and a way to ask it."""
 
     def __init__(self, engine: Engine, repository: Repository, root: Path):
-        self.engine, self.scripts, self.root = engine, repository.path / "deploy/server", root / "staging"
+        self.engine, self.repository, self.root = engine, repository, root / "staging"
+        self.scripts = repository.path / "deploy/server"
         engine.environment["SERVER_ROOT"] = str(root)
         prepare(self.root)
         (self.root / ".env").write_text("HTTPS_PORT=8443\n")
 
-    def apply(self, image: str, fails: bool = False, **variables: str) -> str:
-        return self.engine.run(
-            self.scripts / "apply.sh", "staging", image, fails=fails, env=self.engine.environment | variables
-        )
+    def make(self, *arguments: str, fails: bool = False, **variables: str) -> str:
+        names = ("DOCKER_HOST", "DOCKER_CONFIG", "SERVER_ROOT", "PATH")
+        there = {name: self.engine.environment[name] for name in names}
+        return self.repository.run("make", *arguments, fails=fails, **there, **variables)
+
+    def deploy(self, image: str, fails: bool = False, **variables: str) -> str:
+        return self.make("deploy", "ENV=staging", f"DIGEST={image.partition('@')[2]}", fails=fails, **variables)
 
     def compose(self, *arguments: str) -> str:
         """Run docker compose as the README says: in the environment's folder, with no further word."""
@@ -351,14 +357,18 @@ def images(engine, service_image) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(engine, images, bake, tmp_path_factory) -> Server:
-    """The first deployment, as the README says, with clocks that run faster."""
-    repository = bake()
+def server(engine, images, released, tmp_path_factory) -> Server:
+    """The first deployment, as the README says, with clocks that run faster. The ledger knows the images as pushed."""
+    repository = fork(released, tmp_path_factory.mktemp("deploys"))
+    for image in images.values():
+        ask(repository, f"enter(client, 'pushed', '1', commit='0', image={image!r}, target='service')")
     config, alerts = (repository.path / "deploy" / name for name in ("server/prometheus.yml", "monitoring/alerts.yml"))
     changed(config, config.parent, "interval: 15s", "interval: 3s")
     changed(alerts, alerts.parent, "for: 2m", "for: 1s")
     made = Server(engine, repository, tmp_path_factory.mktemp("srv"))
-    assert f"staging runs {images['1']}" in made.apply(images["1"])
+    said = made.deploy(images["1"])
+    assert f"staging runs {images['1']}" in said
+    assert "version 1 runs in staging" in said
     return made
 
 
@@ -373,6 +383,7 @@ def test_a_server_from_its_first_day_to_its_last(server, images, released, engin
         lambda: an_alert_reaches_the_webhook(server, tmp_path),
         lambda: the_unit_stops_and_starts_what_was_in_use(server, images),
         lambda: a_backup_brings_all_rows_back_on_an_empty_server(server, images, released, tmp_path),
+        lambda: the_ledger_knows_what_ran_when(server),
     ):
         step()
         print(step.__code__.co_names[0], round(time.monotonic() - started))
@@ -408,7 +419,7 @@ def updates_lose_no_request(server, images, tmp_path):
     try:
         time.sleep(1)
         for number, slot in [("2", "green"), ("1", "blue")]:
-            server.apply(images[number], **(over_ssh(server.engine, tmp_path) if slot == "blue" else {}))
+            server.deploy(images[number], **(over_ssh(server.engine, tmp_path) if slot == "blue" else {}))
             assert server.running() == {slot: images[number]}
             time.sleep(1)
     finally:
@@ -439,13 +450,13 @@ def over_ssh(engine: Engine, folder: Path) -> dict[str, str]:
     engine.start(*engine.inside("/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd")))
     there = "ssh://root@127.0.0.1:2222"
     engine.wait(lambda: subprocess.run([client, there, "true"], capture_output=True, check=False).returncode == 0)
-    return {"DOCKER_HOST": there}
+    return {"DEPLOY_HOST": there}
 
 
 def an_image_that_does_not_start_changes_nothing(server, images):
     load = server.load()
     try:
-        said = server.apply(images["3"], fails=True)
+        said = server.deploy(images["3"], fails=True)
     finally:
         result = server.loaded(load)
     assert "no model" in said
@@ -517,10 +528,10 @@ def a_backup_brings_all_rows_back_on_an_empty_server(server, images, released, f
     assert "mlflow.dump: FAILED" in said
     assert server.predict()[0] == 200
 
-    server.engine.run(server.scripts / "remove.sh", "staging")
+    server.make("undeploy", "ENV=staging")
     assert server.running() == {}
     server.compose("down", "--volumes")
-    server.apply(images["2"])
+    server.deploy(images["2"])
     assert rows(server).get("predictions.predictions", "|0").endswith("|0")
     server.engine.run(server.scripts / "backup.sh", "staging", "restore", backup)
     assert rows(server) == before
@@ -530,6 +541,12 @@ def a_backup_brings_all_rows_back_on_an_empty_server(server, images, released, f
         "run", "--rm", "-T", "--no-deps", "--entrypoint", "sh", "mlflow", "-c", "cat $(find /artifacts -type f)"
     )
     assert "what was tracked" in kept
+
+
+def the_ledger_knows_what_ran_when(server):
+    deployed, pushed = ["1 deployed in staging"], ["1 pushed"]
+    happened = ["1 promoted", *pushed * 3, *deployed * 3, "1 undeployed in staging", *deployed]
+    assert history(server.repository) == happened
 
 
 def rows(server) -> dict[str, str]:

@@ -18,11 +18,11 @@ SECOND_HALF = ("2013-07-01", "2014-01-01")
 
 COPY_LOG = """
 import sys
-from flight_delays.log import ANSWERS, check_log, open_log, write_answers
+from flight_delays.log import ANSWERS, check_log, open_log
 log = open_log(sys.argv[1])
 check_log(log)
-with open_log("sqlite:///.mlflow/predictions.db").connect() as connection:
-    write_answers(log, [dict(row) for row in connection.execute(ANSWERS.select()).mappings()])
+with open_log("sqlite:///.mlflow/predictions.db").connect() as source, log.begin() as target:
+    target.execute(ANSWERS.insert(), [dict(row) for row in source.execute(ANSWERS.select()).mappings()])
 """
 
 

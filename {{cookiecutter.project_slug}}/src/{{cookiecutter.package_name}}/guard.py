@@ -6,6 +6,8 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from fastapi import HTTPException
@@ -30,9 +32,12 @@ class JsonLines(logging.Formatter):
     """Write each record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line, with the error where there is one."""
-        error = record.exc_info[1] if record.exc_info else None
-        return json_line(record.levelname.lower(), record.getMessage(), {"error": repr(error)} if error else {})
+        """Give the line; where there is an error, with what it says and the last places of the code that led to it."""
+        error, facts = record.exc_info[1] if record.exc_info else None, {}
+        if error:
+            places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-4:]]
+            facts = {"error": repr(error), "where": " > ".join(places)}
+        return json_line(record.levelname.lower(), record.getMessage(), facts)
 
 
 class Guard:

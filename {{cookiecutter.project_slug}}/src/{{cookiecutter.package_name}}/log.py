@@ -106,12 +106,6 @@ def now() -> datetime:
     return in_utc(datetime.now(UTC))
 
 
-def write_answers(log: Engine, rows: list[dict[str, Any]]) -> None:
-    """Add answers as objects, in one transaction. Raises SQLAlchemyError when they are not on disk."""
-    with log.begin() as transaction:
-        transaction.execute(insert(ANSWERS), rows)
-
-
 def connect_writer(log: Engine) -> Connection:
     """Give a connection for `write_lines`, to a log that has its tables. Raises SQLAlchemyError."""
     check_log(log)

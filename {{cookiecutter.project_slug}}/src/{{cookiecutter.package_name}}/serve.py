@@ -207,8 +207,12 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
 
     async def direct(scope: Scope, receive: Receive, send: Send) -> None:
         """Lead requests for predictions past FastAPI's layers, which take as long as all else together."""
-        if scope["type"] != "http" or scope["path"] != "/predict" or scope["method"] != "POST":
+        if scope["type"] != "http":
             return await app(scope, receive, send)
+        if scope["path"] != "/predict" or scope["method"] != "POST":
+            with suppress(Exception):  # explain_fault has noted and answered it; Starlette raises it all the same
+                await app(scope, receive, send)
+            return
         scope["route"], request = described, Request(scope, receive)
         try:
             response = await predict(request)

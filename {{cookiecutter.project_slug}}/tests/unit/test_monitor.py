@@ -16,7 +16,6 @@ from {{ cookiecutter.package_name }}.log import (
     open_log,
     read_outcomes,
     read_volumes,
-    write_answers,
     write_feedback,
 )
 from {{ cookiecutter.package_name }}.metrics import intervals
@@ -90,10 +89,10 @@ def fill(served: Bundle, rows: int, outcomes: int = 0, **change: object):
         logged.append(entry | {"answer": answer | {"milliseconds": 5.0}})
         happened.append(outcome)
     check_log(log)
-    write_answers(log, logged)
     said = [{"prediction_id": ids[i], "at": START, "outcome": happened[i], "comment": ""} for i in range(outcomes)]
-    if said:
-        with log.begin() as transaction:
+    with log.begin() as transaction:
+        transaction.execute(ANSWERS.insert(), logged)
+        if said:
             transaction.execute(FEEDBACK.insert(), said)
     return log
 
