@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from containers import base_image, registry_host, service_image  # noqa: F401  fixtures
+from containers import base_image, pipeline_image, registry_host, service_image  # noqa: F401  fixtures
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]

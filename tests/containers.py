@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,38 +129,61 @@ def base_image() -> str:
     return BASE
 
 
-@pytest.fixture(scope="session")
-def service_image(base_image: str, released: object) -> str:
-    """The image of a released version, as `make image` builds it."""
+def build(released: Any, target: str, *paths: Path | str) -> str:
+    """Build an image of a released version, once for the same content of these files."""
     digest = hashlib.sha256()
-    for path in ("Dockerfile", "uv.lock", "contract.yaml", *sorted((released.path / "src").rglob("*.*"))):
-        if (released.path / path).suffix != ".pyc":
-            digest.update((released.path / path).read_bytes())
+    for path in paths:
+        digest.update((released.path / path).read_bytes())
     name = f"localhost/tests-{digest.hexdigest()[:12]}/flight-delays"
-    with one_worker("service"):
-        if not has_image(f"{name}:1"):
-            print(released.run("make", "image", **environment(), IMAGE=name))
-    return f"{name}:1"
+    image = f"{name}-{target}:1".replace("-service:", ":")
+    with one_worker(target):
+        if not has_image(image):
+            words = ["--pipeline"] if target == "pipeline" else []
+            print(released.run("python", "-m", "flight_delays", "image", *words, **environment(), IMAGE=name))
+    return image
+
+
+@pytest.fixture(scope="session")
+def service_image(base_image: str, released: Any) -> str:
+    """The image of a released version, as `make image` builds it."""
+    source = [path for path in sorted((released.path / "src").rglob("*.*")) if path.suffix != ".pyc"]
+    return build(released, "service", "Dockerfile", "uv.lock", "contract.yaml", *source)
+
+
+@pytest.fixture(scope="session")
+def pipeline_image(base_image: str, released: Any) -> str:
+    """The image that runs monitor and retrain, as `make image PIPELINE=1` builds it."""
+    return build(released, "pipeline", "Dockerfile", "uv.lock", "pyproject.toml", "deploy/pipeline.sh")
+
+
+@contextmanager
+def registry(folder: Path, http: dict[str, object] | None = None, **more: object) -> Iterator[str]:
+    """Run a registry on this machine, with more of its configuration; gives its host:port."""
+    port = free_port()
+    host = f"127.0.0.1:{port}"
+    config = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "http": {"addr": host, **(http or {})},
+        **more,
+    }
+    (folder / "config.yml").write_text(json.dumps(config))
+
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        wait(lambda: socket.create_connection(("127.0.0.1", port), 2).close() is None, "the registry")
+        yield host
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 @pytest.fixture(scope="session")
 def registry_host(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A registry on this machine, as host:port."""
-    folder, host = tmp_path_factory.mktemp("registry"), f"127.0.0.1:{free_port()}"
-    config = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": host},
-    }
-    (folder / "config.yml").write_text(json.dumps(config))
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-    try:
-        wait(lambda: urllib.request.urlopen(f"http://{host}/v2/", timeout=2).status == 200, "the registry")
+    with registry(tmp_path_factory.mktemp("registry")) as host:
         yield host
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 def wait(is_there: Callable[[], bool], what: str, seconds: float = 60) -> None:

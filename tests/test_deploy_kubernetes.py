@@ -16,12 +16,14 @@ import urllib.request
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import kubernetes_validate
 import pytest
 from conftest import TREE, Repository
-from containers import KEY, environment, free_port, one_worker, wait
+from containers import HARDENED, KEY, attempt, environment, free_port, one_worker, wait
 from ruamel.yaml import YAML
 from test_retrain import TOOL, answer, order, orders  # noqa: F401  the fixture that has released and answered
 from test_serve import ROW, postgres  # noqa: F401
@@ -523,8 +525,14 @@ def test_monitor_and_retrain_keep_their_image_where_a_version_has_none(targets):
     assert "kubectl --namespace flight-delays-staging get cronjob monitor --ignore-not-found" in target.calls()
     assert (target.recorder / "applied.yaml").read_text("utf-8").count(f"image: {PIPELINE}\n") == 2
     printed = target.script("apply.sh", "staging", IMAGE, PIPELINE_IMAGE="", fails=True)
-    assert "monitor and retrain have no image yet: make image push PIPELINE=1" in printed
+    assert "monitor and retrain have no image yet: make image push, then" in printed
     assert not (target.recorder / "applied.yaml").exists()
+
+
+def test_make_builds_and_pushes_the_image_of_the_schedules_where_there_are_any(targets, bake):
+    for target in targets.values():
+        assert target.repository.run("make", "--dry-run", "image", "push").count(" --pipeline") == 2
+    assert "--pipeline" not in bake().run("make", "--dry-run", "image", "push")
 
 
 def test_apply_says_what_to_do_when_the_new_pods_do_not_become_ready(targets):
@@ -724,143 +732,103 @@ def test_the_commands_of_the_deployment_are_in_the_image(played, kubernetes_prod
 
 # What the CronJobs do -----------------------------------------------------------------------------------------------
 
-STUB = """#!/bin/sh
-echo "python $*" >> {folder}/calls
-case "$*" in
-*monitor*) exit "$STATUS" ;;
-*retrain*) [ -z "$COMMITS" ] || git commit --quiet --allow-empty --message retrained; exit "$STATUS" ;;
-esac
-"""
 
+class GitServer(BaseHTTPRequestHandler):
+    """Git over HTTP, as a code host has it: nobody comes in without the password."""
 
-@dataclass
-class Pod:
-    """What a CronJob's pod runs, in a folder, beside a repository with a remote one."""
+    def do_GET(self) -> None:
+        asked, _, query = self.path.partition("?")
+        known = "Basic " + base64.b64encode(b"me:mine").decode()
+        if self.headers["Authorization"] != known:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic")
+            self.end_headers()
+            return
+        given = {"GIT_PROJECT_ROOT": self.server.root, "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": "me"}
+        given |= {"REQUEST_METHOD": self.command, "PATH_INFO": asked, "QUERY_STRING": query}
+        given |= {"CONTENT_TYPE": self.headers["Content-Type"] or "", "PATH": os.environ["PATH"]}
+        given |= {"HTTP_CONTENT_ENCODING": self.headers["Content-Encoding"] or ""}
+        given |= {"GIT_PROTOCOL": self.headers["Git-Protocol"] or ""}
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        done = subprocess.run(["git", "http-backend"], input=body, env=given, capture_output=True, check=True)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self.send_response(int(headers.pop("Status", "200").split()[0]))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
 
-    repository: Repository
-    folder: Path
+    do_POST = do_GET
 
-    @classmethod
-    def of(cls, repository: Repository, folder: Path) -> "Pod":
-        """Make the remote repository, the mounted Secret, and what the image holds beside the script."""
-        (repository.path / "uv.lock").write_text("version = 1\n")
-        repository.commit("share")
-        shutil.copy(repository.path / "uv.lock", folder)
-        repository.run("git", "clone", "--quiet", "--bare", ".", str(folder / "origin.git"))
-        (folder / "git").mkdir()
-        (folder / "git/username").write_text("me")
-        (folder / "git/password").write_text("mine\n")
-        return cls(repository, folder)
-
-    def run(self, verb: str, fails: bool = False, **environment: str) -> str:
-        """Run the script as the pod does, with /tmp and the mounted Secret in the folder."""
-        tmp, text = self.folder / "tmp", self.repository.read("deploy/pipeline.sh")
-        shutil.rmtree(tmp, ignore_errors=True)
-        tmp.mkdir()
-        text = (
-            text.replace("/tmp", str(tmp))
-            .replace("/app", str(self.folder))
-            .replace("/run/git", str(self.folder / "git"))
-        )
-        script = self.folder / "pipeline.sh"
-        script.write_text(text)
-        given = {
-            "GIT_REPOSITORY": str(self.folder / "origin.git"),
-            "GIT_BRANCH": "main",
-            "HOME": str(tmp),
-        } | environment
-        arguments = ["retrain", "--if-alert"] if verb == "retrain" else [verb]  # as schedules.yaml has it
-        return self.repository.run("sh", str(script), *arguments, fails=fails, **given)
-
-    def branches(self) -> dict[str, str]:
-        """Give the last commit's message for each branch of the remote repository."""
-        form = "--format=%(refname:short) %(contents:subject)"
-        listed = self.repository.run("git", "-C", str(self.folder / "origin.git"), "branch", form)
-        return dict(line.split(" ", 1) for line in listed.splitlines())
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 @pytest.fixture
-def stubbed(bake, tmp_path) -> Callable[..., str]:
-    """A pod in which the project's own verbs do nothing but what the test says; git is real."""
-    repository = bake(deployment="kubernetes")
-    pod = Pod.of(repository, tmp_path)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/python").write_text(STUB.format(folder=tmp_path))
-    (tmp_path / "bin/python").chmod(0o755)
-
-    def run(verb: str, status: int, commits: str = "", fails: bool = False) -> str:
-        path = f"{tmp_path}/bin:/usr/bin:/bin"
-        return pod.run(verb, fails=fails, PATH=path, STATUS=str(status), COMMITS=commits)
-
-    run.pod = pod
-    return run
-
-
-@pytest.mark.parametrize(("status", "fails"), [(0, False), (2, False), (1, True)])
-def test_an_alert_of_monitor_is_no_failed_job_and_anything_else_is(stubbed, status, fails):
-    stubbed("monitor", status, fails=fails)
-    assert (stubbed.pod.folder / "calls").read_text() == "python -m flight_delays monitor\n"
-
-
-def test_what_retrain_commits_reaches_the_branch_or_one_of_its_own(stubbed):
-    pod = stubbed.pod
-    stubbed("retrain", 0)
-    assert pod.branches() == {"main": "share"}
-    assert "push" not in (pod.folder / "calls").read_text()
-    stubbed("retrain", 1, fails=True)
-    assert pod.branches() == {"main": "share"}
-    printed = stubbed("retrain", 1, commits="yes", fails=True)
-    (own,) = pod.branches().keys() - {"main"}
-    assert pod.branches() == {"main": "share", own: "retrained"}
-    assert f"error: the commit is on the branch {own}: the gate refused it, or main does not take it." in printed
-    assert (pod.folder / "calls").read_text().endswith("python -m dvc push --quiet\n")
-    stubbed("retrain", 0, commits="yes")
-    assert pod.branches() == {"main": "retrained", own: "retrained"}
-    hook = pod.folder / "origin.git/hooks/update"
-    hook.write_text('#!/bin/sh\n[ "$1" != refs/heads/main ] || { echo "main is protected"; exit 1; }\n')
-    hook.chmod(0o755)
-    printed = stubbed("retrain", 0, commits="yes", fails=True)
-    assert "main is protected" in printed
-    assert len(pod.branches()) == 3
-
-
-def test_git_gets_the_password_of_the_secret(stubbed):
-    stubbed("monitor", 0)
-    home = stubbed.pod.folder / "tmp"
-    assert (home / ".gitconfig").exists()
-    done = subprocess.run(
-        ["git", "credential", "fill"],
-        input="protocol=https\nhost=git.corp.test\n\n",
-        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "GIT_TERMINAL_PROMPT": "0"},
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert {"username=me", "password=mine"} <= set(done.stdout.splitlines())
-
-
-def test_an_image_of_other_libraries_does_nothing(stubbed):
-    (stubbed.pod.folder / "uv.lock").write_text("version = 2\n")
-    assert "error: uv.lock is not the one that this image was built with" in stubbed("retrain", 0, fails=True)
-    assert not (stubbed.pod.folder / "calls").exists()
-
-
-def test_the_cronjobs_find_drift_retrain_and_push_what_the_gate_decided(orders, tmp_path):  # noqa: F811
-    """All is real here but the pod: git, DVC's remote, MLflow's store, the log, the pipeline and the gate."""
+def cronjob(pipeline_image, targets, orders, default, tmp_path):  # noqa: F811
+    """Run a CronJob's pod with podman, without any right, beside git, DVC's remote, MLflow's store and the log."""
+    shutil.copy(default.path / "uv.lock", orders.path)
     orders.run("dvc", "remote", "modify", "team", "url", str(tmp_path / "dvc"))
+    orders.commit("share")
     orders.run("dvc", "push")
-    pod = Pod.of(orders, tmp_path)
-    mlflow = {"MLFLOW_TRACKING_URI": f"sqlite:///{orders.path}/.mlflow/mlflow.db"}
-    stores = mlflow | {"DATABASE_URL": f"sqlite:///{orders.path}/.mlflow/predictions.db"}
-    assert "The log holds no answer of the champion" in pod.run("monitor", fails=True, **stores)
+    orders.run("git", "clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
+    (tmp_path / "git").mkdir()  # the Secret
+    (tmp_path / "git/username").write_text("me")
+    (tmp_path / "git/password").write_text("mine\n")
+    stores = [tmp_path / "dvc", orders.path / ".mlflow"]
+    orders.run("chmod", "-R", "a+rwX", *map(str, stores))  # the pod's user is a stranger to them
+    server = ThreadingHTTPServer(("127.0.0.1", 0), GitServer)
+    server.root = str(tmp_path)
+    Thread(target=server.serve_forever).start()
+    variables = {
+        "GIT_REPOSITORY": f"http://127.0.0.1:{server.server_port}/origin.git",
+        "GIT_BRANCH": "main",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{orders.path}/.mlflow/mlflow.db",
+        "DATABASE_URL": f"sqlite:///{orders.path}/.mlflow/predictions.db",
+    }
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    for store in stores:
+        options += ["--volume", f"{store}:{store}"]
+    options += ["--volume", f"{tmp_path}/git:/run/git:ro"]
+    pods = templates(targets["kubernetes"].applied("production"))
+
+    def run(name: str, expected: int = 0) -> str:
+        (container,) = pods[f"CronJob/{name}"]["spec"]["containers"]
+        command = ["podman", "run", "--rm", *HARDENED, *options, pipeline_image, *container["args"]]
+        status, output, complaints = attempt(*command)
+        assert status == expected, output + complaints
+        return output + complaints
+
+    yield run
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_cronjobs_find_drift_and_propose_what_retraining_made(cronjob, orders, tmp_path):  # noqa: F811
+    assert "The log holds no answer of the champion" in cronjob("monitor", 1)
     # All from one shop, which is drift.
     answer(orders, *((order(5000 + i, i % 100 + 0.25), (i % 100 > 70) != (i % 7 == 0)) for i in range(300)))
-    assert "alert: shop has other shares than in training" in pod.run("monitor", **stores)
-    assert "version 2 is the champion, 1 was before" in pod.run("retrain", **stores)
-    assert pod.branches() == {"main": "Write the cards of the new champion"}
+    assert "alert: shop has other shares than in training" in cronjob("monitor")  # an alert is no failed job
+    (branch,) = re.findall(r"for review: merging it releases it +(retrain-\w+)", cronjob("retrain"))
+    listed = orders.run("git", "-C", str(tmp_path / "origin.git"), "branch", "--format=%(refname:short) %(subject)")
+    assert listed.splitlines() == ["main share", f"{branch} Retrain: 300 cases with their outcome"]
 
-    orders.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "colleague"))
+    # Whoever reviews it finds data and model on the remote, and the gate lets it pass.
+    orders.run("git", "clone", "--quiet", "--branch", branch, str(tmp_path / "origin.git"), str(tmp_path / "colleague"))
     (tmp_path / "colleague/.venv").symlink_to(orders.path / ".venv")
     colleague = Repository(tmp_path / "colleague")
     colleague.run("dvc", "pull")
+    mlflow = {"MLFLOW_TRACKING_URI": f"sqlite:///{orders.path}/.mlflow/mlflow.db"}
+    assert "version 2 is the champion, 1 was before" in colleague.run(TOOL, "release", **mlflow)
     assert 'all_broken": []' in colleague.run(TOOL, "trace", "2", "--json", **mlflow)
+
+
+def test_a_cronjob_stops_without_the_password_or_with_other_libraries(cronjob, orders, tmp_path):  # noqa: F811
+    with (orders.path / "uv.lock").open("a") as lock:
+        lock.write("# newer\n")
+    orders.commit("newer libraries")
+    orders.run("git", "push", "--quiet", str(tmp_path / "origin.git"), "main")
+    assert "error: uv.lock is not the one that this image was built with: make image push" in cronjob("retrain", 1)
+    (tmp_path / "git/password").write_text("another\n")
+    assert "Authentication failed" in cronjob("monitor", 128)

@@ -15,7 +15,7 @@ from test_serve import ROW
 
 TOOL = "flight-delays"
 # What a platform's apply.sh and remove.sh are here: they note how they were called, and fail where the test says so.
-SCRIPT = '#!/bin/sh\nset -eu\necho "$0 $*" >> calls\n[ ! -e fail ]\n'
+SCRIPT = '#!/bin/sh\nset -eu\necho "$0 $*${PIPELINE_IMAGE:+ $PIPELINE_IMAGE}" >> calls\n[ ! -e fail ]\n'
 OTHER = "sha256:" + "1" * 64
 
 
@@ -179,6 +179,19 @@ def test_a_deployment_calls_the_platform_and_is_in_the_ledger(deliver):
     ]
     events = "promoted, pushed, deployed in staging, deployed in production, pushed, deployed in production"
     assert history(repository) == [f"1 {event}" for event in f"{events}, undeployed in production".split(", ")]
+
+
+def test_the_image_for_schedules_is_pushed_beside_the_services_and_deployed_with_it(
+    pipeline_image, delivered, tmp_path
+):
+    repository = with_platform(fork(delivered[0], tmp_path))
+    repository.run("make", "image", "push", PIPELINE="1", **delivered[1])
+    service, pipeline = [repository.read(f"reports/{name}.digest").strip() for name in ("service", "pipeline")]
+    asked = [tool("skopeo", "inspect", "--tls-verify=false", f"docker://{image}") for image in (service, pipeline)]
+    assert json.loads(asked[0])["Labels"] == json.loads(asked[1])["Labels"]
+    assert f"{delivered[1]['IMAGE']}-pipeline@sha256:" in pipeline
+    repository.run("make", "deploy", "ENV=staging")
+    assert repository.read("calls") == f"deploy/server/apply.sh staging {service} {pipeline}\n"
 
 
 def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(deliver):

@@ -30,7 +30,7 @@ namespace=$(printf '%s\n' "$manifests" | sed -n 's/^  namespace: //p' | sort -u)
 
 in_use='{.spec.jobTemplate.spec.template.spec.containers[0].image}'
 pipeline=${PIPELINE_IMAGE:-$("$client" --namespace "$namespace" get cronjob monitor --ignore-not-found --output "jsonpath=$in_use")}
-[ "$pipeline" ] || stop "monitor and retrain have no image yet: make image push PIPELINE=1, then deploy again."
+[ "$pipeline" ] || stop "monitor and retrain have no image yet: make image push, then deploy again."
 manifests=$(printf '%s\n' "$manifests" | sed "s|image: service\$|image: $image|; s|image: pipeline\$|image: $pipeline|")
 
 printf '%s\n' "$manifests" | "$client" apply --filename -
