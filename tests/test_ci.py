@@ -2,8 +2,8 @@
 
 No provider can be had here. GitLab is played by gitlab-ci-local, the others by the runners in tests/ci. `make` on their
 PATH is tests/ci/make: what GitHub's jobs call runs for real, in clones of a real repository with a real DVC remote,
-MLflow store and prediction log; the others' calls give what came of it, and one that GitHub does not make is an error.
-Images and deployments have tests of their own; of `image`, `push` and `deploy` only the calls count here.
+MLflow store, prediction log and registry; the others' calls give what came of it, and one that GitHub does not make is
+an error. Of a deployment the platform is a stand-in: tests/ci/apply runs what the registry has under the digest.
 """
 
 import fcntl
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, TREE, Repository, use_environment
+from containers import environment, registry
 
 CI = TEMPLATE / "tests/ci"
 BIN = Path(sys.executable).parent
@@ -59,10 +60,11 @@ IGNORED = {"_", "PWD", "OLDPWD", "SHLVL", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
 
 @dataclass
 class World:
-    """A repository with its origin, a DVC remote, a tracking store and a prediction log, for all pipelines."""
+    """A repository with its origin, DVC remote, tracking store, prediction log and registry, for all pipelines."""
 
     folder: Path
     venv: Path
+    registry: str
 
     @property
     def origin(self) -> Path:
@@ -90,6 +92,7 @@ class Execution:
     results: dict[str, str]
     calls: list[dict]
     said: dict[str, str]
+    seconds: dict[str, float]
 
     def verbs(self) -> list[tuple[str, str]]:
         """List the calls in their order: stage and arguments."""
@@ -126,8 +129,8 @@ def configurations(bake: Callable[..., Repository]) -> dict[str, Repository]:
 
 
 @pytest.fixture(scope="session")
-def world(request, configurations, tmp_path_factory) -> World:
-    """Made once for all workers."""
+def world(request, configurations, registry_host, tmp_path_factory) -> World:
+    """Made once for all workers, but for the registry, to which only the worker that runs main's pipeline pushes."""
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "ci"
     folder.mkdir(exist_ok=True)
@@ -137,7 +140,7 @@ def world(request, configurations, tmp_path_factory) -> World:
             default = request.getfixturevalue("default")
             make_world(folder, default, configurations)
             (folder / "venv").symlink_to(default.path / ".venv")
-    return World(folder, (folder / "venv").resolve())
+    return World(folder, (folder / "venv").resolve(), registry_host)
 
 
 def make_world(folder: Path, default: Repository, configurations: dict[str, Repository]) -> None:
@@ -145,12 +148,13 @@ def make_world(folder: Path, default: Repository, configurations: dict[str, Repo
     path = folder / "flight-delays"
     shutil.copytree(default.path, path, ignore=shutil.ignore_patterns(".venv", ".mlflow", "__pycache__"), symlinks=True)
     use_environment(path, default)
-    repository, world = Repository(path), World(folder, default.path / ".venv")
+    repository, world = Repository(path), World(folder, default.path / ".venv", "")
     for provider, name in FILES.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         for found in [name, "bamboo-specs/environment.sh"] if provider == "bamboo" else [name]:
             shutil.copy(configurations[provider].path / found, path / found)
-    repository.commit("four providers")
+    (path / "deploy/server/apply.sh").write_text(f'#!/bin/sh\nexec {CI}/apply "$@"\n')
+    repository.commit("four providers and a platform")
     (path / ".dvc/config.local").write_text(world.secrets()["DVC_CONFIG"].replace("\\n", "\n"))
     store = {name: world.secrets()[name] for name in ("MLFLOW_TRACKING_URI", "DATABASE_URL")}
     repository.run("dvc", "push")
@@ -207,6 +211,7 @@ def base(world: World, folder: Path, kind: str, branch: str, real: bool) -> dict
         **({"CI_TEST_REAL": "1"} if real else {}),
         **({"CI_TEST_ONLY": RED[branch][0]} if branch in RED else {}),
     }
+    machine |= environment() | {"IMAGE": f"{world.registry}/team/flight-delays"}
     return machine | {"CI_TEST_KNOWN": " ".join([*machine, *IGNORED])}
 
 
@@ -218,7 +223,7 @@ def run_github(world, text, kind, commit, approved, folder, machine):
     }[kind]
     run = github.Run(event, ref, world.secrets(), dict.fromkeys(PLAIN, "#"), approved)
     github.execute(text, world.origin, commit, folder / "jobs", run, machine)
-    return run.results, run.said
+    return run.results, run.said, run.seconds
 
 
 def run_bamboo(world, text, kind, commit, approved, folder, machine):
@@ -228,7 +233,7 @@ def run_bamboo(world, text, kind, commit, approved, folder, machine):
     run = bamboo.Run("main" if kind != "change" else "change", secrets, approved)
     plan = bamboo.plans(text)["WATCH" if kind == "schedule" else "CI"]
     bamboo.execute(plan, world.origin, commit, folder / "jobs", run, machine)
-    return run.results, run.said
+    return run.results, run.said, {}
 
 
 def run_jenkins(world, text, kind, commit, approved, folder, machine):
@@ -252,7 +257,7 @@ def run_jenkins(world, text, kind, commit, approved, folder, machine):
     if done.returncode:
         raise github.Refused(done.stdout + done.stderr)
     found = json.loads((folder / "run.json.done").read_text())
-    return found["results"], found["said"]
+    return found["results"], found["said"], {}
 
 
 def run_gitlab(world, text, kind, commit, approved, folder, machine):
@@ -285,7 +290,7 @@ def run_gitlab(world, text, kind, commit, approved, folder, machine):
         if found := re.match(r"(\S+)\s+>\s?(.*)", line):
             name = ALIASES.get(found[1], found[1])
             said[name] = said.get(name, "") + found[2] + "\n"
-    return results, said | {"": done.stdout}
+    return results, said | {"": done.stdout}, {}
 
 
 STAGE_NAMES = {
@@ -306,7 +311,7 @@ def execute(world, provider, kind, branch, folder, approved=frozenset(), text=No
     folder.mkdir(parents=True)
     machine = base(world, folder, kind, branch, provider == "github" or bool(os.environ.get("CI_TEST_ALL_REAL")))
     runner = {"github": run_github, "gitlab": run_gitlab, "jenkins": run_jenkins, "bamboo": run_bamboo}[provider]
-    results, said = runner(world, text, kind, commit, set(approved), folder, machine)
+    results, said, seconds = runner(world, text, kind, commit, set(approved), folder, machine)
     calls = (
         [json.loads(line) for line in (folder / "calls").read_text().splitlines()]
         if (folder / "calls").exists()
@@ -320,12 +325,12 @@ def execute(world, provider, kind, branch, folder, approved=frozenset(), text=No
             for key, value in call["environment"].items()
             if not re.fullmatch(rf"{OWN[provider]}|_?PYENV\w*", key)
         }
-    return Execution({name: state for name, state in results.items() if name in STAGES}, calls, said)
+    return Execution({name: state for name, state in results.items() if name in STAGES}, calls, said, seconds)
 
 
 def reference(world: World, kind: str, branch: str, approved: frozenset[str]) -> Execution:
     """Run GitHub's pipeline for real, once for all workers."""
-    if kind == "schedule":
+    if branch == "main" and not approved:  # what was released, pushed and deployed, in one worker's registry
         reference(world, "main", "main", frozenset(["production"]))
     name = f"{kind}-{branch}-{'-'.join(sorted(approved)) or 'nobody'}"
     place = world.folder / f"{name}.json"
@@ -387,16 +392,29 @@ def test_each_provider_does_what_the_others_do(world, tmp_path, provider, name):
         assert given == theirs[stage], stage
 
 
+def test_what_was_released_is_built_pushed_and_deployed(world):
+    done = reference(world, "main", "main", frozenset(["production"]))
+    (version,) = re.findall(r"version (\d+) is the champion", done.said["release"])
+    (pushed,) = re.findall(r"push +version \d+ +(\S+@sha256:[0-9a-f]{64})", done.said["image"])
+    assert f"push      version {version}" in done.said["image"]
+    digests = [word for call in done.calls for word in call["arguments"] if word.startswith("DIGEST=")]
+    assert digests == [f"DIGEST={pushed}"] * 2
+    for stage in ("staging", "production"):
+        assert f"apply: version {version} of {world.commit('main')} answers in {stage}" in done.said[stage]
+
+
 def quote(found: re.Match) -> str:
     return f'="{found[1]}"'
 
 
 def test_the_table_in_the_docs_is_what_was_executed(world):
-    """CI_TABLE=1 writes it."""
+    """CI_TABLE=1 writes it, with the seconds, in which two executions differ."""
     when = {"change": "a change, and main", "main": "main", "approved": "main, when a person approves"}
     rows: dict[str, str] = {}
+    took: dict[str, float] = {}
     for name, (kind, branch, approved, stages) in KINDS.items():
         done = reference(world, kind, branch, approved)
+        took |= {stage: max(seconds, took.get(stage, 0)) for stage, seconds in done.seconds.items()}  # 0: was repeated
         for stage in stages:
             made = dict.fromkeys(" ".join(call["arguments"]) for call in done.calls if call["stage"] == stage)
             short = [re.sub(r"DIGEST=\S+", "DIGEST=...", one) for one in made]
@@ -404,14 +422,15 @@ def test_the_table_in_the_docs_is_what_was_executed(world):
             secrets = ", ".join(f"`{one}`" for one in sorted(environments(done)[stage]) if one in SECRETS)
             row = f"| {stage} | {when.get(name, 'every night')} | {calls} | {secrets} |"
             rows.setdefault(stage, row.replace("|  |", "| |"))
-    lines = ["| stage | when | calls | secrets |", "|---|---|---|---|", *rows.values()]
+    timed = [f"{row} {took[stage]:.0f} s |" for stage, row in rows.items()]
+    lines = ["| stage | when | calls | secrets | took |", "|---|---|---|---|---|", *timed]
     page = TREE / "docs/ci.md"
     text = page.read_text(encoding="utf-8")
     head, rest = text.split("executions -->\n")
     wanted = head + "executions -->\n" + "\n".join(lines) + "\n<!-- end" + rest.partition("<!-- end")[2]
     if os.environ.get("CI_TABLE"):
         page.write_text(wanted, encoding="utf-8")
-    assert text == wanted
+    assert re.sub(r"\d+ s \|", "s |", text) == re.sub(r"\d+ s \|", "s |", wanted)
 
 
 def environments(execution: Execution) -> dict[str, dict[str, str]]:
@@ -431,6 +450,36 @@ def test_what_must_not_pass_stops_at_its_stage(world, tmp_path, provider, branch
     assert states(done, *before, stage, *after) == ["success"] * len(before) + ["failure"] + ["skipped"] * len(after)
     assert sentence in " ".join("".join(done.said.values()).split())
     assert not {call["stage"] for call in done.calls} & {*after, *DELIVERY, "production"}
+
+
+def test_login_turns_secrets_into_what_the_tools_read(bake, base_image, tmp_path):
+    (tmp_path / "htpasswd").write_text("team:$2y$05$abcdefghijklmnopqrstuulKC96.AVgZPpwePNzlVmBSmch1k4E7K\n")  # mine
+    (tmp_path / "auth.json").write_text("{}")
+    certificate, key = str(tmp_path / "tls.crt"), str(tmp_path / "tls.key")
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=registry -addext subjectAltName=IP:127.0.0.1".split()
+    subprocess.run([*make, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    given = environment() | {"HOME": str(tmp_path), "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+    given |= {"SSL_CERT_FILE": certificate, "DVC_CONFIG": "['remote \"team\"']\\n    url = s3://team"}
+    given |= {"DEPLOY_ACCESS": "a key\nof two lines", "SSH_KNOWN_HOSTS": "server key"}
+    server, cluster = bake(), bake(deployment="kubernetes")
+    asks = {"htpasswd": {"realm": "team", "path": str(tmp_path / "htpasswd")}}
+    with registry(tmp_path, {"tls": {"certificate": certificate, "key": key}}, auth=asks) as host:
+        push = ["buildah", "push", base_image, f"docker://{host}/team/base:1"]
+        assert "authentication required" in server.run(*push, fails=True, **given)
+        login = ["sh", "deploy/login.sh", f"{host}/team/flight-delays"]
+        printed = server.run(*login, **given, REGISTRY_USER="team", REGISTRY_PASSWORD="mine")
+        server.run(*push, **given)
+    assert cluster.run(*login, **given, REGISTRY_USER="#") == (
+        f"login: DVC_CONFIG is in .dvc/config.local\nlogin: DEPLOY_ACCESS is in {tmp_path}/.kube/config\n"
+    )
+    assert not {"mine", "a key", "s3://team"} & set(printed.split())
+    for path, text in [
+        (server.path / ".dvc/config.local", "['remote \"team\"']\n    url = s3://team\n"),
+        (tmp_path / ".ssh/id_ed25519", "a key\nof two lines\n"),
+        (tmp_path / ".ssh/known_hosts", "server key\n"),
+        (tmp_path / ".kube/config", "a key\nof two lines\n"),
+    ]:
+        assert (path.read_text(), path.stat().st_mode & 0o777) == (text, 0o600)
 
 
 def lint(provider: str, text: str, folder: Path) -> str:
@@ -494,36 +543,64 @@ def secrets_in(text: str, folder: Path) -> str:
     return f"a secret in clear text: {found[0]}" if found else ""
 
 
-FAULTS = [  # provider, right, wrong, what is said
-    ("github", "    runs-on: ubuntu-24.04\n", "    run-on: ubuntu-24.04\n", "'runs-on' is a required property"),
-    ("github", "needs: pipeline", "needs: pipelines", 'needs job "pipelines" which does not exist'),
-    ("github", "@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0", "@v5", "unpinned-uses"),
-    ("github", "permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
+SIX = {"key", "need", "step", "artefact", "condition", "secret"}
+FAULTS = [  # provider, kind, found by lint or when it runs, right, wrong, what is said
+    ("github", "key", "lint", "    runs-on: ubuntu-24.04\n", "    run-on: ubuntu-24.04\n", "'runs-on' is a required"),
+    ("github", "need", "lint", "needs: pipeline", "needs: pipelines", 'needs job "pipelines" which does not exist'),
+    ("github", "need", "run", "needs: release", "needs: staging", "wait for each other"),
+    ("github", "step", "run", "make gate", "make gaet", "No rule to make target 'gaet'"),
+    ("github", "artefact", "run", "path: reports/tests.xml", "path: reports/test.xml", "No files were found"),
+    ("github", "artefact", "run", "reports/service.digest\n", "reports/*.digests\n", "No such file or directory"),
+    ("github", "condition", "lint", "event_name != 's", "event_nam != 's", 'property "event_nam" is not defined'),
+    ("github", "secret", "lint", "${{ secrets.REGISTRY_PASSWORD }}", "hunter2hunter2", "a secret in clear text"),
+    ("github", "pin", "lint", "@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0", "@v5", "unpinned-uses"),
     (
         "github",
-        "github.event_name != 'schedule'",
-        "github.event_nam != 'schedule'",
-        'property "event_nam" is not defined',
+        "rights",
+        "lint",
+        "permissions:\n      contents: read",
+        "permissions: write-all",
+        "excessive-permissions",
     ),
-    ("github", "persist-credentials: false", "clean: true", "artipacked"),
-    ("github", "${{ secrets.REGISTRY_PASSWORD }}", "hunter2hunter2", "a secret in clear text"),
-    ("github", "make check", "echo ${{ github.head_ref }}", "template-injection"),
-    ("gitlab", "  stage: pipeline\n", "  stage: pipelin\n", "pipelin"),
-    ("gitlab", "extends: .main", "extends: .mainn", ".mainn"),
-    ("gitlab", "  script:\n    - make check", "  scripts:\n    - make check", "scripts"),
-    ("gitlab", "when: always", "when: allways", "allways"),
-    ("gitlab", '$CI_PIPELINE_SOURCE != "schedule"\n', '$CI_PIPELINE_SOURCE != "schedule\n', "schedule"),
-    ("gitlab", "GIT_AUTHOR_NAME: CI", "DB_PASSWORD: hunter2hunter2", "a secret in clear text"),
-    ("gitlab", "timeout: 60 minutes", "timeout: [60]", "timeout"),
-    ("jenkins", "sh 'make check'", "sh 'make check", "Jenkinsfile"),
-    ("jenkins", "CI = 'true'", "DB_PASSWORD = 'hunter2hunter2'", "a secret in clear text"),
-    ("bamboo", "requirements: [mlops]", "requirement: [mlops]", "check: unknown key requirement"),
-    ("bamboo", "jobs: [pipeline]", "jobs: [pipelines]", "stages: no job pipelines"),
-    ("bamboo", "            set -eu\n            . bamboo", "            . bamboo", "does not begin with set -eu"),
-    ("bamboo", "- artifact: Image", "- artifact: Picture", "no earlier job shares the artifact Picture"),
-    ("bamboo", "planRepository.branch: main", "planRepository.brunch: main", "unknown condition"),
-    ("bamboo", '"${bamboo_REGISTRY_PASSWORD:-}"', '"hunter2hunter2"', "a secret in clear text"),
-    ("bamboo", "polling: 60", "polling: often", "polling"),
+    ("github", "rights", "lint", "persist-credentials: false", "clean: true", "artipacked"),
+    ("github", "script", "lint", "make check", "echo ${{ github.head_ref }}", "template-injection"),
+    ("github", "depth", "run", "fetch-depth: 0", "fetch-depth: 1", "the comparison needs fetch-depth: 0"),
+    ("gitlab", "key", "lint", "  script:\n    - make check", "  scripts:\n    - make check", "scripts"),
+    ("gitlab", "need", "lint", "  stage: pipeline\n", "  stage: pipelin\n", "pipelin"),
+    ("gitlab", "need", "lint", "extends: .main", "extends: .mainn", ".mainn"),
+    ("gitlab", "step", "run", "make gate", "make gates", "no other provider calls this"),
+    ("gitlab", "artefact", "run", "[reports/service.digest,", "[reports/service.digests,", "No such file"),
+    ("gitlab", "condition", "lint", '!= "schedule"\n', '!= "schedule\n', "schedule"),
+    ("gitlab", "secret", "lint", "GIT_AUTHOR_NAME: CI", "DB_PASSWORD: hunter2hunter2", "a secret in clear text"),
+    ("gitlab", "value", "lint", "when: always", "when: allways", "allways"),
+    ("gitlab", "value", "lint", "timeout: 60 minutes", "timeout: [60]", "timeout"),
+    ("jenkins", "key", "run", "options { timeout(time: 15", "option { timeout(time: 15", "unknown option in stage"),
+    (
+        "jenkins",
+        "need",
+        "run",
+        "credentials('DVC_CONFIG')",
+        "credentials('DVC')",
+        "Could not find credentials entry with ID",
+    ),
+    ("jenkins", "need", "run", "agent { label 'mlops' }", "agent { label 'mlop' }", "no agent has the label mlop"),
+    ("jenkins", "step", "run", "make gate", "make gates", "no other provider calls this"),
+    ("jenkins", "step", "run", "deployTo 'staging'", "deployAt 'staging'", "unknown deployAt in steps"),
+    ("jenkins", "artefact", "run", "unstash 'image'", "unstash 'picture'", "No such saved stash 'picture'"),
+    ("jenkins", "artefact", "run", "junit 'reports/tests.xml'", "junit 'reports/test.xml'", "No test report files"),
+    ("jenkins", "condition", "run", "branch 'main'", "brunch 'main'", "unknown brunch in when"),
+    ("jenkins", "secret", "lint", "CI = 'true'", "DB_PASSWORD = 'hunter2hunter2'", "a secret in clear text"),
+    ("jenkins", "quote", "lint", "sh 'make check'", "sh 'make check", "Jenkinsfile"),
+    ("jenkins", "rights", "run", "submitter 'release-managers'", "ok 'Go'", "anybody may approve"),
+    ("bamboo", "key", "lint", "requirements: [mlops]", "requirement: [mlops]", "check: unknown key requirement"),
+    ("bamboo", "need", "lint", "jobs: [pipeline]", "jobs: [pipelines]", "stages: no job pipelines"),
+    ("bamboo", "step", "run", "make gate", "make gates", "no other provider calls this"),
+    ("bamboo", "step", "lint", "            set -eu\n            . bamboo", "            . bamboo", "with set -eu"),
+    ("bamboo", "artefact", "lint", "- artifact: Image", "- artifact: Picture", "shares the artifact Picture"),
+    ("bamboo", "artefact", "run", "results: [reports/tests.xml]", "results: [reports/test.xml]", "none were found"),
+    ("bamboo", "condition", "lint", "planRepository.branch: main", "planRepository.brunch: main", "unknown condition"),
+    ("bamboo", "secret", "lint", '"${bamboo_REGISTRY_PASSWORD:-}"', '"hunter2hunter2"', "a secret in clear text"),
+    ("bamboo", "value", "lint", "polling: 60", "polling: often", "polling"),
 ]
 
 
@@ -531,45 +608,22 @@ def test_the_linters_have_nothing_to_say(configurations, provider, tmp_path):
     assert lint(provider, configurations[provider].read(FILES[provider]), tmp_path) == ""
 
 
-@pytest.mark.parametrize(("provider", "right", "wrong", "complaint"), FAULTS, ids=lambda value: str(value)[:30])
-def test_a_planted_fault_is_found(configurations, tmp_path, provider, right, wrong, complaint):
+def test_faults_of_six_kinds_are_planted_for_each_provider():
+    assert all({kind for name, kind, *_ in FAULTS if name == provider} >= SIX for provider in PROVIDERS)
+
+
+@pytest.mark.parametrize(("provider", "kind", "by", "right", "wrong", "complaint"), FAULTS, ids=lambda one: one[:30])
+def test_a_planted_fault_is_found(request, configurations, tmp_path, provider, kind, by, right, wrong, complaint):
     text = configurations[provider].read(FILES[provider])
     assert right in text
-    assert complaint in lint(provider, text.replace(right, wrong, 1), tmp_path)
-
-
-RUN_FAULTS = [  # what only shows when it runs
-    ("github", "path: reports/tests.xml", "path: reports/test.xml", "No files were found"),
-    ("github", "needs: release", "needs: staging", "wait for each other"),
-    ("github", "fetch-depth: 0", "fetch-depth: 1", "the comparison needs fetch-depth: 0"),
-    ("gitlab", "[reports/service.digest, reports/service.cdx.json]", "[reports/service.digests]", "No such file"),
-    ("gitlab", "make gate", "make gates", "no other provider calls this"),
-    (
-        "jenkins",
-        "options { timeout(time: 15, unit: 'MINUTES') }",
-        "option { timeout(time: 15) }",
-        "unknown option in stage",
-    ),
-    ("jenkins", "branch 'main'", "brunch 'main'", "unknown brunch in when"),
-    ("jenkins", "credentials('DVC_CONFIG')", "credentials('DVC')", "Could not find credentials entry with ID 'DVC'"),
-    ("jenkins", "unstash 'image'", "unstash 'picture'", "No such saved stash 'picture'"),
-    ("jenkins", "junit 'reports/tests.xml'", "junit 'reports/test.xml'", "No test report files were found"),
-    ("jenkins", "submitter 'release-managers'", "ok 'Go'", "anybody may approve"),
-    ("jenkins", "make gate", "make gates", "no other provider calls this"),
-    ("bamboo", "test-results: [reports/tests.xml]", "test-results: [reports/test.xml]", "none were found"),
-    ("bamboo", "make gate", "make gates", "no other provider calls this"),
-]
-
-
-@pytest.mark.parametrize(("provider", "right", "wrong", "complaint"), RUN_FAULTS, ids=lambda value: str(value)[:30])
-def test_a_fault_that_shows_when_it_runs_is_found(world, configurations, tmp_path, provider, right, wrong, complaint):
-    text = configurations[provider].read(FILES[provider])
-    assert right in text
-    reference(world, "main", "main", frozenset(["production"]))
+    text = text.replace(right, wrong, 1)
+    if by == "lint":
+        assert complaint in lint(provider, text, tmp_path)
+        return
+    world, approved = request.getfixturevalue("world"), frozenset(["production"])
+    reference(world, "main", "main", approved)
     try:
-        done = execute(
-            world, provider, "main", "main", tmp_path / "run", frozenset(["production"]), text.replace(right, wrong, 1)
-        )
+        done = execute(world, provider, "main", "main", tmp_path / "run", approved, text)
     except (github.Refused, bamboo.Refused) as error:
         assert complaint in str(error)
     else:

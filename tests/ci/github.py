@@ -7,6 +7,7 @@ expressions are a small subset of GitHub's language, read by a parser of their o
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Run:
     results: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(text: str, run: Run, failed: bool, folder: Path) -> Any:
@@ -180,7 +182,7 @@ def run_job(
     folder, summary = scratch / name, scratch / f"{name}.summary"
     folder.mkdir(parents=True)
     own = {"CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_JOB": name, "GITHUB_STEP_SUMMARY": str(summary)}
-    failed, said = False, ""
+    failed, said, began = False, "", time.monotonic()
     for step in job["steps"]:
         check_keys(step, STEP, name)
         condition = str(step.get("if", "")).removeprefix("${{").removesuffix("}}")
@@ -213,6 +215,7 @@ def run_job(
         said += done.stdout
         failed = failed or done.returncode != 0
     run.results[name] = "failure" if failed else "success"
+    run.seconds[name] = time.monotonic() - began
     run.said[name] = said + (summary.read_text() if summary.exists() else "")
     shutil.rmtree(folder)
 

@@ -78,6 +78,12 @@ class Steps {
   Map run, environment
   File folder
   StringBuilder said
+  Script script
+  def methodMissing(String name, Object given) { // a function of the Jenkinsfile: its steps are these
+    if (!script.metaClass.respondsTo(script, name, *given)) throw new MissingMethodException(name, Steps, given)
+    ['sh', 'unstash'].each { script.binding.setVariable(it, this.&"$it") }
+    script.invokeMethod(name, given)
+  }
   void sh(String script) {
     def builder = new ProcessBuilder(['sh', '-xe', '-c', script]).directory(folder).redirectErrorStream(true)
     builder.environment().clear()
@@ -173,6 +179,7 @@ class Triggers {
 
 class Runner {
   Map run
+  Script script
   int workspaces = 0
   boolean stopped = false
 
@@ -224,7 +231,7 @@ class Runner {
     }
     if (folder == null) throw new Refused("stage ${one.name} has no agent")
     def said = new StringBuilder()
-    def words = new Steps(run: run, environment: environment, folder: folder, said: said)
+    def words = new Steps(run: run, environment: environment, folder: folder, said: said, script: script)
     run.results[one.name] = 'success'
     def attempt = { Closure body ->
       try { Block.run(body, words) } catch (Failed error) { said << error.message << '\n'; run.results[one.name] = 'failure' }
@@ -254,7 +261,7 @@ abstract class Declarative extends Script {
     Block.run(all.environment, environment)
     def stages = new Stages()
     Block.run(all.stages, stages)
-    def runner = new Runner(run: run)
+    def runner = new Runner(run: run, script: this)
     stages.found.each { runner.execute(it, environment.values, null) }
   }
 }
