@@ -135,10 +135,9 @@ def build(released: Any, target: str, *paths: Path | str) -> str:
     for path in paths:
         digest.update((released.path / path).read_bytes())
     name = f"localhost/tests-{digest.hexdigest()[:12]}/flight-delays"
-    image = f"{name}-{target}:1".replace("-service:", ":")
+    image, words = (f"{name}:1", []) if target == "service" else (f"{name}-{target}:1", [f"--{target}"])
     with one_worker(target):
         if not has_image(image):
-            words = ["--pipeline"] if target == "pipeline" else []
             print(released.run("python", "-m", "flight_delays", "image", *words, **environment(), IMAGE=name))
     return image
 
@@ -168,7 +167,6 @@ def registry(folder: Path, http: dict[str, object] | None = None, **more: object
         **more,
     }
     (folder / "config.yml").write_text(json.dumps(config))
-
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
