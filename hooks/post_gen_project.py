@@ -20,6 +20,7 @@ OPTIONAL = {
         "kubernetes": ["deploy/kubernetes"],
         "openshift": ["deploy/kubernetes", "deploy/openshift"],
     },
+    "airflow": {True: ["deploy/airflow"], False: []},
     "license": {"Proprietary": [], "MIT": ["LICENSE"], "BSD-3-Clause": ["LICENSE"], "Apache-2.0": ["LICENSE"]},
 }
 

@@ -16,7 +16,12 @@ from cookiecutter.main import cookiecutter
 TEMPLATE = Path(__file__).parents[1]
 TREE = TEMPLATE / "{{cookiecutter.project_slug}}"
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-CHOICES = {name: values for name, values in QUESTIONS.items() if isinstance(values, list) and not name.startswith("_")}
+# The answers to choose from, the default first.
+CHOICES = {
+    name: [asked, not asked] if isinstance(asked, bool) else asked
+    for name, asked in QUESTIONS.items()
+    if isinstance(asked, bool | list) and not name.startswith("_")
+}
 
 
 @dataclass
@@ -73,7 +78,7 @@ def bake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Repository]:
     config = home / "config.yaml"
     config.write_text(f"cookiecutters_dir: {home / 'templates'}\nreplay_dir: {home / 'replay'}\n")
 
-    def make(**answers: str) -> Repository:
+    def make(**answers: str | bool) -> Repository:
         output = tmp_path_factory.mktemp("bake")
         path = cookiecutter(
             str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(output), config_file=str(config)

@@ -16,7 +16,7 @@ PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHO
 LONGEST = "a" * 40  # a package's name shows in imports, which must not become too long for the formatter
 
 
-@pytest.fixture(params=PAIRS, ids=lambda answers: "-".join(answers.values()))
+@pytest.fixture(params=PAIRS, ids=lambda answers: "-".join(map(str, answers.values())))
 def baked(request, bake, default):
     repository = bake(**request.param, project_name="Other Name", package_name=LONGEST)
     use_environment(repository.path, default)
@@ -78,6 +78,12 @@ def test_the_answers_are_where_they_work(baked):
     assert any(name.startswith(f"dvc{extra}>=") for name in project["dependency-groups"]["pipeline"])
     assert (repository.path / "LICENSE").exists() == (answers["license"] != "Proprietary")
     assert project["project"]["license"].removeprefix("LicenseRef-") == answers["license"]
+
+
+def test_without_airflow_nothing_speaks_of_it(baked):
+    repository, answers = baked
+    named = {path.as_posix() for path in repository.files() if "airflow" in f"{path}{repository.read(path)}".lower()}
+    assert named == set() if not answers["airflow"] else {"Makefile", "README.md", ".gitignore"} < named
 
 
 def test_git_takes_every_file_and_the_checks_pass_and_change_nothing(baked, tmp_path_factory):

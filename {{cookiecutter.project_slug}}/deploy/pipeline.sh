@@ -18,7 +18,27 @@ export PYTHONPATH="$PWD/src" # the clone's code, with the libraries of the image
 
 if [ "$1" = monitor ]; then
   python -m {{ cookiecutter.package_name }} "$@" || [ $? = 2 ] # an alert: the service shows it to Prometheus
+{%- if cookiecutter.airflow %}
+elif [ "$1" = stage ]; then # NAME [--force]: what the stages before have made is in DVC's remote, by its run cache
+  python -m dvc pull --quiet --run-cache --allow-missing
+  python -m dvc repro --pull "$2"
+  [ -z "${3:-}" ] || python -m dvc repro --single-item --force "$2"
+  python -m dvc push --quiet --run-cache
+elif [ "$1" = release ]; then # RUN: what the stages came to is committed and pushed first, since a version names a commit
+  python -m dvc pull --quiet --run-cache --allow-missing
+  python -m dvc repro --pull
+  git add dvc.lock
+  if ! git diff --cached --quiet; then
+    git commit --quiet --message "Reproduce: $2"
+    python -m dvc push --quiet
+    git push --quiet origin HEAD
+  fi
+  python -m {{ cookiecutter.package_name }} release
+{%- endif %}
 else
   python -m dvc pull --quiet --allow-missing
   python -m {{ cookiecutter.package_name }} "$@"
+{%- if cookiecutter.airflow %}
+  [ "$(git rev-parse HEAD)" != "$(git rev-parse "@{upstream}")" ] || exit "${NOTHING_DONE:-0}"
+{%- endif %}
 fi
