@@ -472,6 +472,7 @@ def test_stages_in_pods_hand_on_through_dvcs_remote_what_reproduce_makes(release
             "HOME": str(tmp),
             "NOTHING_DONE": "99",
             "MLFLOW_TRACKING_URI": f"sqlite:///{repository.path}/.mlflow/mlflow.db",
+            "DATABASE_URL": f"sqlite:///{repository.path}/.mlflow/predictions.db",
         }
         return repository.run("sh", str(tmp_path / "pipeline.sh"), *words, fails=fails, **variables)
 
