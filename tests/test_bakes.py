@@ -59,6 +59,18 @@ def test_no_file_is_empty_and_every_one_parses(baked):
                 compile(text, str(path), "exec")
 
 
+def test_no_link_in_a_document_is_dead(baked):
+    repository, _ = baked
+    pages = [path for path in repository.files() if path.suffix == ".md" and "templates" not in path.parts]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)\s]+)\)", repository.read(page))]
+    assert len(links) > 30
+    for page, link in links:
+        path, _, anchor = link.partition("#")
+        if not re.match(r"[a-z]+:", link):
+            assert (repository.path / page.parent / path).exists(), f"{page}: {link}"
+            assert not anchor, f"{page}: {link} (not looked up: link to the page)"
+
+
 def test_a_second_bake_gives_the_same_bytes(baked, bake):
     repository, answers = baked
     again = bake(**answers, project_name="Other Name", package_name=LONGEST)

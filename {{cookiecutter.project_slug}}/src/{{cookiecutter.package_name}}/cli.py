@@ -241,6 +241,18 @@ def retrain(
 
 
 @app.command()
+def process() -> None:
+    """Say for each phase who owns its page, when it was reviewed, and what it lacks.
+
+    Compares docs/crisp-dm/ and docs/scrum/done.md with files, params.yaml and the last tests, and writes the table into
+    docs/process.md. The exit status is 1 where something is not in order, as in a new repository: nobody owns it yet.
+    """
+    from .process import process
+
+    process()
+
+
+@app.command()
 def adopt(
     file: Annotated[Path, typer.Argument(help="The table: CSV with any delimiter and encoding, or Parquet.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],

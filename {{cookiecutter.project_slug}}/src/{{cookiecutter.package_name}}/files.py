@@ -46,11 +46,19 @@ class Alert(Exception):
 def read_config(model: type[Config], path: Path) -> Config:
     """Read a YAML file into a pydantic model. Raises InputError with file, key, found and expected."""
     try:
-        # Pure Python reads YAML 1.2, where `no` is a word; the C parser would read it as false.
-        return model.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+        return parse_config(model, path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise InputError(f"{path} is not in {Path.cwd()}; run this in the repository's top folder.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def parse_config(model: type[Config], text: str, path: Path) -> Config:
+    """Turn YAML text, which stands in `path`, into a pydantic model. Raises InputError as read_config does."""
+    try:
+        # Pure Python reads YAML 1.2, where `no` is a word; the C parser would read it as false.
+        return model.model_validate(YAML(typ="safe", pure=True).load(text))
+    except YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error)}") from None

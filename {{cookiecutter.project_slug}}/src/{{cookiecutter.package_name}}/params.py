@@ -88,6 +88,7 @@ class Gate(Section):
     fewest_rows: float = Field(ge=0)
     duel: Duel
     behaviour: list[Behaviour] = []
+    process: bool = False
 
 
 class Monitor(Section):

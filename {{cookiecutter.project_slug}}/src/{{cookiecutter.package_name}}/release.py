@@ -22,6 +22,7 @@ from .lineage import earlier_version, git, is_on_a_branch, provenance
 from .model import load_model, predict
 from .params import Params, read_params
 from .prepare import is_test
+from .process import judge_process
 from .report import write_report
 from .train import target_values
 
@@ -115,6 +116,8 @@ def judge_all(
     verdicts = list(judge_figures(params.gate, contract.is_classification, *tables))
     verdicts += [judge_data(train, test, contract)]
     verdicts += judge_behaviour(params.gate.behaviour, model, test.head(1000), contract)
+    if params.gate.process:
+        verdicts.append(judge_process(params))
     if champion is None:
         return verdicts, None, tables
     verdicts.append(judge_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))

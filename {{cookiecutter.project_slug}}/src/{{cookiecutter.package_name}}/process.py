@@ -1,0 +1,165 @@
+"""Say for each phase whether its page is owned, reviewed, backed by evidence and true to params.yaml.
+
+The pages are docs/crisp-dm/*.md; docs/scrum/done.md says when work of a phase is done. A page that a team has deleted is
+not kept, which is no fault unless another page names it as evidence.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from ruamel.yaml import YAML
+
+from .cards import write_generated
+from .files import PARAMS, InputError, parse_config, say
+from .gate import Verdict
+from .params import Params, Section, read_params
+
+PAGES, DONE, ROLES = Path("docs/crisp-dm"), Path("docs/scrum/done.md"), Path("docs/roles.md")
+OVERVIEW, TESTS = Path("docs/process.md"), Path("reports/tests.xml")
+BEFORE_RELEASE = ("business understanding", "data understanding", "data preparation", "modelling", "evaluation")
+PHASES = (*BEFORE_RELEASE, "deployment", "operation")
+CRITERION = re.compile(r"^\| `((?:\w+\.)+\w+)` \| ([^|]+) \|", re.MULTILINE)
+DONE_LINE = re.compile(r"^\| ([a-z ]+) \| [^|]+ \| (`[^`]+`|sign-off: [^|]+) \|$", re.MULTILINE)
+FAILED = re.compile(r'<testcase classname="([^"]+)"[^>]*><(?:failure|error)')  # pytest's, in TESTS
+UNWRITTEN = "No version has been released yet."  # as the cards say before `make release` writes them
+
+
+class FrontMatter(Section):
+    """What stands above a page: who answers for it, when it was last read together, and what proves it."""
+
+    owner: str | None
+    status: Literal["example", "draft", "agreed"]
+    last_review: date | None
+    review_days: int = Field(default=90, ge=1)
+    evidence: list[str] = []
+
+
+@dataclass
+class Phase:
+    """What is known of a phase, and what is not in order."""
+
+    name: str
+    page: FrontMatter | None
+    faults: list[str]
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Give its line of the table: phase, owner, last review, state."""
+        owner, reviewed = (self.page.owner, self.page.last_review) if self.page else (None, None)
+        state = "; ".join(self.faults) or ("in order" if self.page else "not kept")
+        return self.name, owner or "-", str(reviewed or "-"), state
+
+
+def front_matter(path: Path) -> tuple[FrontMatter, str]:
+    """Split a page into its front matter and its text. Raises InputError with file, key, found and expected."""
+    parts = re.split(r"^---\n", path.read_text(encoding="utf-8"), maxsplit=2, flags=re.MULTILINE)
+    if len(parts) != 3 or parts[0]:
+        raise InputError(f"{path} has no front matter; expected owner, status, last_review and evidence between '---'.")
+    return parse_config(FrontMatter, parts[1], path), parts[2]
+
+
+def value_of(params: Params, key: str) -> Any:
+    """Give a value of params.yaml by its dotted key, None where it is not set."""
+    value: Any = params.model_dump()
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def page_faults(page: FrontMatter, text: str, params: Params, today: date) -> Iterator[str]:
+    """Say what is not in order on a page: owner, status, review, evidence, acceptance criteria."""
+    if not page.owner:
+        yield "no owner"
+    if page.status == "example":
+        yield "still the example"
+    age = (today - page.last_review).days if page.last_review else None
+    if age is None:
+        yield "never reviewed"
+    elif not 0 <= age <= page.review_days:
+        yield f"review overdue, the last was {age} days ago" if age > 0 else "the last review is yet to come"
+    yield from filter(None, (evidence_fault(name, params) for name in page.evidence))
+    for key, agreed in CRITERION.findall(text):
+        found = value_of(params, key)
+        if YAML(typ="safe", pure=True).load(agreed) != found:
+            yield f"{key}: {agreed.strip()} on the page, {'not set' if found is None else found} in {PARAMS}"
+
+
+def evidence_fault(name: str, params: Params) -> str | None:
+    """Say why a piece of evidence is none. It is a path, also of an output that dvc.lock names, or params.yaml:KEY."""
+    file, _, key = name.partition(":")
+    path, lock = Path(file), Path("dvc.lock")
+    if key:
+        return f"{name} is not set" if value_of(params, key) is None else None
+    if not path.exists():
+        held = lock.exists() and f"path: {name}\n" in lock.read_text(encoding="utf-8")
+        return None if held else f"{name} is missing"
+    is_unwritten = path.suffix == ".md" and UNWRITTEN in path.read_text(encoding="utf-8")
+    return f"{name} is not written yet (make release)" if is_unwritten else None
+
+
+def check_fault(check: str) -> str | None:
+    """Say why a line of the definition of done is not held up by its check: `make VERB`, `tests/...` or a sign-off."""
+    if role := re.match(r"sign-off: (.*\w)", check):
+        known = not ROLES.exists() or f"\n| {role[1]} |" in ROLES.read_text(encoding="utf-8")
+        return None if known else f"definition of done: {role[1]} is no role in {ROLES}"
+    name = check.strip("`")
+    verb, makefile = re.match(r"make (\w+)", name), Path("Makefile").read_text(encoding="utf-8")
+    if not (re.search(rf"^{verb[1]}:.*##", makefile, re.MULTILINE) if verb else Path(name).exists()):
+        return f"definition of done: there is no {name}"
+    results = TESTS.read_text(encoding="utf-8") if TESTS.exists() else ""
+    failed = [case.replace(".", "/") for case in FAILED.findall(results)]
+    is_red = failed if name == "make test" else any(case.startswith(name.removesuffix(".py")) for case in failed)
+    return f"definition of done: {name} failed ({TESTS})" if is_red else None
+
+
+def judge_phases(params: Params, today: date) -> list[Phase]:
+    """Judge every phase, kept or not, and the team's own pages beside them."""
+    pages = {path.stem.lstrip("0123456789_").replace("_", " "): path for path in sorted(PAGES.glob("*.md"))}
+    phases = {name: Phase(name, None, []) for name in [*PHASES, *pages]}
+    for name, path in pages.items():
+        page, text = front_matter(path)
+        phases[name] = Phase(name, page, list(page_faults(page, text, params, today)))
+    for name, check in DONE_LINE.findall(DONE.read_text(encoding="utf-8") if DONE.exists() else ""):
+        if name not in phases:
+            raise InputError(f"{DONE}: {name} is no phase; expected one of {', '.join(phases)}.")
+        phases[name].faults += filter(None, [check_fault(check)])
+    return list(phases.values())
+
+
+def judge_process(params: Params) -> Verdict:
+    """Judge for the gate the phases before a release; what the release itself writes can't be asked for."""
+    phases = [phase for phase in judge_phases(params, date.today()) if phase.name in BEFORE_RELEASE]
+    faults = [f"{phase.name}: {fault}" for phase in phases for fault in phase.faults]
+    if not any(phase.page for phase in phases):
+        faults = [f"no page in {PAGES}"]
+    return Verdict(
+        "process",
+        not faults,
+        "; ".join(faults) or "in order",
+        "every phase up to evaluation in order",
+        "Nobody has agreed what the model is for, or how good it has to be. `make process` says more.",
+    )
+
+
+def process() -> None:
+    """Print the table and write it into docs/process.md. Raises InputError where something is not in order."""
+    phases = judge_phases(read_params(), date.today())
+    table, head = Table(box=None, pad_edge=False), ("phase", "owner", "last review", "state")
+    for title in head:
+        table.add_column(title, overflow="fold")
+    for phase in phases:
+        table.add_row(*map(Text, phase.cells()))
+    Console().print(table)
+    if OVERVIEW.exists():
+        cells = [head, ("---",) * 4, *([cell.replace("|", "\\|") for cell in phase.cells()] for phase in phases)]
+        write_generated(OVERVIEW, "\n".join(f"| {' | '.join(row)} |" for row in cells))
+    if wrong := [phase.name for phase in phases if phase.faults]:
+        raise InputError(f"{len(wrong)} of {len(phases)} phases are not in order: {', '.join(wrong)}.")
+    say("process", f"{sum(phase.page is not None for phase in phases)} phases in order", OVERVIEW)
