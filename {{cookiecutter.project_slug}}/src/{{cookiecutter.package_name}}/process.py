@@ -1,11 +1,13 @@
 """Say for each phase whether its page is owned, reviewed, backed by evidence and true to params.yaml.
 
-The pages are docs/crisp-dm/*.md; docs/scrum/done.md says when work of a phase is done. A page that a team has deleted is
-not kept, which is no fault unless another page names it as evidence.
+The pages are docs/crisp-dm/*.md; docs/scrum/done.md says when work of a phase is done. A page that a team has deleted
+is not kept, which is no fault unless another page names it as evidence.
 """
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,7 +17,6 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from ruamel.yaml import YAML
 
 from .cards import write_generated
 from .files import PARAMS, InputError, parse_config, say
@@ -26,9 +27,10 @@ PAGES, DONE, ROLES = Path("docs/crisp-dm"), Path("docs/scrum/done.md"), Path("do
 OVERVIEW, TESTS = Path("docs/process.md"), Path("reports/tests.xml")
 BEFORE_RELEASE = ("business understanding", "data understanding", "data preparation", "modelling", "evaluation")
 PHASES = (*BEFORE_RELEASE, "deployment", "operation")
-CRITERION = re.compile(r"^\| `((?:\w+\.)+\w+)` \| ([^|]+) \|", re.MULTILINE)
-DONE_LINE = re.compile(r"^\| ([a-z ]+) \| [^|]+ \| (`[^`]+`|sign-off: [^|]+) \|$", re.MULTILINE)
+CRITERION = re.compile(r"^\| *`((?:\w+\.)+\w+)` *\| *([^|\n]+?) *\|", re.MULTILINE)
+DONE_LINE = re.compile(r"^\| *([^|\n]+?) *\|[^|\n]+\| *([^|\n]+?) *\|$", re.MULTILINE)
 FAILED = re.compile(r'<testcase classname="([^"]+)"[^>]*><(?:failure|error)')  # pytest's, in TESTS
+HEAD = "| phase | owner | last review | state |\n|---|---|---|---|"
 UNWRITTEN = "No version has been released yet."  # as the cards say before `make release` writes them
 
 
@@ -39,7 +41,7 @@ class FrontMatter(Section):
     status: Literal["example", "draft", "agreed"]
     last_review: date | None
     review_days: int = Field(default=90, ge=1)
-    evidence: list[str] = []
+    evidence: list[str] = Field(default=[])
 
 
 @dataclass
@@ -57,9 +59,17 @@ class Phase:
         return self.name, owner or "-", str(reviewed or "-"), state
 
 
+def read(path: Path) -> str:
+    """Give a file's text, empty where it is not kept. Raises InputError when it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8; save it as such.") from None
+
+
 def front_matter(path: Path) -> tuple[FrontMatter, str]:
     """Split a page into its front matter and its text. Raises InputError with file, key, found and expected."""
-    parts = re.split(r"^---\n", path.read_text(encoding="utf-8"), maxsplit=2, flags=re.MULTILINE)
+    parts = re.split(r"^---\n", read(path), maxsplit=2, flags=re.MULTILINE)
     if len(parts) != 3 or parts[0]:
         raise InputError(f"{path} has no front matter; expected owner, status, last_review and evidence between '---'.")
     return parse_config(FrontMatter, parts[1], path), parts[2]
@@ -87,35 +97,37 @@ def page_faults(page: FrontMatter, text: str, params: Params, today: date) -> It
     yield from filter(None, (evidence_fault(name, params) for name in page.evidence))
     for key, agreed in CRITERION.findall(text):
         found = value_of(params, key)
-        if YAML(typ="safe", pure=True).load(agreed) != found:
-            yield f"{key}: {agreed.strip()} on the page, {'not set' if found is None else found} in {PARAMS}"
+        value: str | float = agreed
+        with suppress(ValueError):
+            value = float(agreed)
+        if value not in (found, str(found), json.dumps(found, default=str)):
+            yield f"{key}: {agreed} on the page, {'not set' if found is None else found} in {PARAMS}"
 
 
 def evidence_fault(name: str, params: Params) -> str | None:
     """Say why a piece of evidence is none. It is a path, also of an output that dvc.lock names, or params.yaml:KEY."""
     file, _, key = name.partition(":")
-    path, lock = Path(file), Path("dvc.lock")
+    path = Path(file)
     if key:
         return f"{name} is not set" if value_of(params, key) is None else None
     if not path.exists():
-        held = lock.exists() and f"path: {name}\n" in lock.read_text(encoding="utf-8")
-        return None if held else f"{name} is missing"
-    is_unwritten = path.suffix == ".md" and UNWRITTEN in path.read_text(encoding="utf-8")
+        return None if f"path: {name}\n" in read(Path("dvc.lock")) else f"{name} is missing"
+    is_unwritten = path.suffix == ".md" and UNWRITTEN in read(path)
     return f"{name} is not written yet (make release)" if is_unwritten else None
 
 
 def check_fault(check: str) -> str | None:
     """Say why a line of the definition of done is not held up by its check: `make VERB`, `tests/...` or a sign-off."""
-    if role := re.match(r"sign-off: (.*\w)", check):
-        known = not ROLES.exists() or f"\n| {role[1]} |" in ROLES.read_text(encoding="utf-8")
+    if role := re.match(r"sign-off: (.+)", check):
+        known = not ROLES.exists() or f"\n| {role[1]} |" in read(ROLES)
         return None if known else f"definition of done: {role[1]} is no role in {ROLES}"
-    name = check.strip("`")
-    verb, makefile = re.match(r"make (\w+)", name), Path("Makefile").read_text(encoding="utf-8")
-    if not (re.search(rf"^{verb[1]}:.*##", makefile, re.MULTILINE) if verb else Path(name).exists()):
+    if not (code := re.fullmatch(r"`(make (\w+).*|.+)`", check)):
+        return f"definition of done: '{check}' is neither a check in `code` nor a sign-off"
+    name, verb = code.groups()
+    if not (re.search(rf"^{verb}:.*##", read(Path("Makefile")), re.MULTILINE) if verb else Path(name).exists()):
         return f"definition of done: there is no {name}"
-    results = TESTS.read_text(encoding="utf-8") if TESTS.exists() else ""
-    failed = [case.replace(".", "/") for case in FAILED.findall(results)]
-    is_red = failed if name == "make test" else any(case.startswith(name.removesuffix(".py")) for case in failed)
+    failed = [case.replace(".", "/") for case in FAILED.findall(read(TESTS))]
+    is_red = failed if verb == "test" else any(case.startswith(name.removesuffix(".py")) for case in failed)
     return f"definition of done: {name} failed ({TESTS})" if is_red else None
 
 
@@ -126,7 +138,7 @@ def judge_phases(params: Params, today: date) -> list[Phase]:
     for name, path in pages.items():
         page, text = front_matter(path)
         phases[name] = Phase(name, page, list(page_faults(page, text, params, today)))
-    for name, check in DONE_LINE.findall(DONE.read_text(encoding="utf-8") if DONE.exists() else ""):
+    for name, check in DONE_LINE.findall(read(DONE))[2:]:  # below the table's head
         if name not in phases:
             raise InputError(f"{DONE}: {name} is no phase; expected one of {', '.join(phases)}.")
         phases[name].faults += filter(None, [check_fault(check)])
@@ -151,15 +163,13 @@ def judge_process(params: Params) -> Verdict:
 def process() -> None:
     """Print the table and write it into docs/process.md. Raises InputError where something is not in order."""
     phases = judge_phases(read_params(), date.today())
-    table, head = Table(box=None, pad_edge=False), ("phase", "owner", "last review", "state")
-    for title in head:
-        table.add_column(title, overflow="fold")
+    table, lines = Table("phase", "owner", "last review", "state", box=None, pad_edge=False), [HEAD]
     for phase in phases:
         table.add_row(*map(Text, phase.cells()))
+        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in phase.cells())} |")
     Console().print(table)
     if OVERVIEW.exists():
-        cells = [head, ("---",) * 4, *([cell.replace("|", "\\|") for cell in phase.cells()] for phase in phases)]
-        write_generated(OVERVIEW, "\n".join(f"| {' | '.join(row)} |" for row in cells))
+        write_generated(OVERVIEW, "\n".join(lines))
     if wrong := [phase.name for phase in phases if phase.faults]:
         raise InputError(f"{len(wrong)} of {len(phases)} phases are not in order: {', '.join(wrong)}.")
     say("process", f"{sum(phase.page is not None for phase in phases)} phases in order", OVERVIEW)
