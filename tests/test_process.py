@@ -19,7 +19,7 @@ def text(name: str) -> str:
 def rows(page: str, under: str) -> list[list[str]]:
     """Give the cells of the table below a line, without its head."""
     table = page.partition(under)[2].lstrip("\n").partition("\n\n")[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:] if line[0] == "|"]
 
 
 def agree(repository: Repository) -> None:
