@@ -1,6 +1,7 @@
 """The documents of the process say what the repository does, and `make process` says what they lack."""
 
 import re
+import tomllib
 from datetime import date
 
 import pytest
@@ -70,6 +71,12 @@ def test_one_role_answers_for_each_step_and_the_code_owners_are_the_roles_groups
     for owners in (".github/CODEOWNERS", ".gitlab/CODEOWNERS"):
         assert set(re.findall(r"@\S+", text(owners))) == groups
     assert {row[5] for row in rows(text("docs/process.md"), "more than forward.\n")} <= set(roles)
+
+
+def test_what_updates_leave_alone_exists():
+    skipped = tomllib.loads(re.sub(r"\{\{.*?\}\}", "", text("pyproject.toml")))["tool"]["cruft"]["skip"]
+    assert skipped
+    assert not [path for path in skipped if not (TREE / path).exists()]
 
 
 def test_a_new_repository_lacks_owners_reviews_and_a_release_and_nothing_else(copy):
