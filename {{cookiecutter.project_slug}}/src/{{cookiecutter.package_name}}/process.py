@@ -21,6 +21,7 @@ from rich.text import Text
 from .cards import write_generated
 from .files import PARAMS, InputError, parse_config, say
 from .gate import Verdict
+from .lineage import git
 from .params import Params, Section, read_params
 
 PAGES, DONE, ROLES = Path("docs/crisp-dm"), Path("docs/scrum/done.md"), Path("docs/roles.md")
@@ -151,6 +152,8 @@ def judge_process(params: Params) -> Verdict:
     faults = [f"{phase.name}: {fault}" for phase in phases for fault in phase.faults]
     if not any(phase.page for phase in phases):
         faults = [f"no page in {PAGES}"]
+    if git("status", "--porcelain", "--", str(PAGES), str(DONE)):
+        faults.append("pages are not committed")  # a version names one commit, and what was agreed is in it
     return Verdict(
         "process",
         not faults,
