@@ -125,29 +125,31 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
     direct = {"MLFLOW_TRACKING_URI": f"postgresql+psycopg://{databases}/mlflow"}
     assert repository.run(TOOL, "trace", "--json", **direct) == chain
     assert repository.run(TOOL, "release", "--history", **direct) == history
+    change_with(repository, direct, "seed: 0", "seed: 3")
+    assert "version 2 is the champion, 1 was before" in repository.run(TOOL, "release", **direct)
+    assert "version 1 is the champion, 2 was before" in repository.run(TOOL, "rollback", **direct)
+    repository.commit("cards")
+    chain = repository.run(TOOL, "trace", "--json", **direct)
+
     repository.run("sh", "-euc", files, **environment)
     shutil.move(repository.path / ".mlflow", tmp_path / "before")
     command = ["sh", "-euc", f"exec {server.replace('0.0.0.0', f'127.0.0.1 --port {port} --workers 1')}"]
     served = {"MLFLOW_TRACKING_URI": environment["TRACKING"], "DATABASE_URL": log}
     with running(command, answers(port, "/health"), cwd=tmp_path, env=repository.environment() | environment):
-        assert "version 1 promoted" in repository.run("sh", "-euc", look, **environment)
+        printed = repository.run("sh", "-euc", look, **environment)
+        assert "version 1 rolled back" in printed
+        assert "version 1 (champion)" in printed
         assert repository.run(TOOL, "trace", "--json", **served) == chain
-        change_with(repository, served, "seed: 0", "seed: 3")
-        assert "version 2 is the champion, 1 was before" in repository.run(TOOL, "release", **served)
-        assert "version 2 (champion)" in repository.run(TOOL, "trace", **served)
-        assert "version 1 is the champion, 2 was before" in repository.run(TOOL, "rollback", **served)
-        assert ledger(repository, **served) == ["1 promoted", "2 promoted", "1 rolled back"]
+        change_with(repository, served, "seed: 3", "seed: 4")
+        assert "version 3 is the champion, 1 was before" in repository.run(TOOL, "release", **served)
+        assert "version 2 is the champion, 3 was before" in repository.run(TOOL, "rollback", "2", **served)
+        assert ledger(repository, **served)[-2:] == ["3 promoted", "2 rolled back"]
         assert "prediction 0000" in repository.run(TOOL, "trace", "0" * 32, **served)
         other = tmp_path / "other" / repository.path.name
         subprocess.run(["git", "clone", "--quiet", str(repository.path), str(other)], check=True)
         (other / ".venv").symlink_to(repository.path / ".venv")
-        Repository(other).run(TOOL, "predict", str(repository.path / "data/test.parquet"), "data/out.csv", **served)
-    assert len((other / "data/out.csv").read_text().splitlines()) == 3517 + 1
-    assert ledger(repository, **direct)[-1] == "1 rolled back"
-    repository.commit("cards")
-    change_with(repository, direct, "seed: 3", "seed: 4")
-    assert "version 3 is the champion, 1 was before" in repository.run(TOOL, "release", **direct)
-    assert "version 3 (champion)" in repository.run(TOOL, "trace", **direct)
+        rows = str(repository.path / "data/test.parquet")
+        assert "version 2" in Repository(other).run(TOOL, "predict", rows, "data/out.csv", **served)
 
 
 def change_with(repository: Repository, environment: dict[str, str], old: str, new: str) -> None:
@@ -166,6 +168,7 @@ def remote_project(released, tmp_path_factory) -> Repository:
     add = blocks(repository, "Data and models")[0].splitlines()[0].replace("dvc[s3]", "dvc[s3,ssh]")
     repository.run("sh", "-euc", add, UV_COMPILE_BYTECODE="0")
     repository.run("git", "checkout", "--quiet", "pyproject.toml", "uv.lock")
+    (repository.path / ".venv/ready").touch()
     return repository
 
 
@@ -278,10 +281,13 @@ def test_a_remote_that_refuses_is_named_and_loses_nothing(remote_project, tmp_pa
         "no key": ["keyfile", local[0][1].replace("user", "stranger")],
     }[fault]
     repository.run("dvc", "remote", "modify", "--local", "team", *wrong)
-    print(sentence(repository, "dvc", "push", **environment))
-    assert "cache ok" in repository.run(TOOL, "trace", **environment)  # here is all that there was
+    said = {"no bucket": "not exist", "no server": "Could not connect", "no key": "Permission denied"}[fault]
+    assert said in sentence(repository, "dvc", "push", **environment)
+    printed = repository.run(TOOL, "trace", **environment)  # here is all that there was
+    assert printed.count("cache ok") >= 10
+    assert printed.count("remote out of reach: ") == (fault != "no bucket")  # it is not waited for with each file again
     shutil.rmtree(repository.path / ".dvc/cache")
-    print(sentence(repository, TOOL, "trace", **environment))
+    assert "is broken" in sentence(repository, TOOL, "trace", **environment)
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_space(released, tmp_path):
@@ -292,7 +298,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_space(released, 
     subprocess.run(small, check=True)
     try:
         assert "No space left on device" in sentence(repository, *command)
-        assert not list(repository.path.glob("small/*"))
+        assert not list(repository.path.glob("small/out.csv*"))
         subprocess.run([*small[:-2], "-o", "remount,size=10m", *small[-2:]], check=True)
         assert "3,517 rows, 0 rejected" in repository.run(*command)
     finally:

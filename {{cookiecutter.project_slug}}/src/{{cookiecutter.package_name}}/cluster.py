@@ -6,6 +6,7 @@ Its workers need this package with the same libraries; to predict files, they ha
 import logging
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import distributions
@@ -37,9 +38,11 @@ def connected() -> Iterator[Any]:
         import distributed  # imported late: it is an extra
     except ImportError:
         raise InputError("DASK_SCHEDULER_ADDRESS is set, but Dask is missing; type `uv sync --extra dask`.") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said once, below
     named = f"The Dask cluster {address} (DASK_SCHEDULER_ADDRESS)"
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings(action="ignore"))  # what goes wrong is said once, below
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, logging.NOTSET)
         try:
             client = stack.enter_context(distributed.Client(address))
             client.wait_for_workers(1, dask.config.get("distributed.comm.timeouts.connect"))
@@ -55,7 +58,9 @@ def connected() -> Iterator[Any]:
             distributed.comm.core.CommClosedError,
             distributed.scheduler.KilledWorker,
         ) as error:
-            raise InputError(f"{named} was lost: {first_line(error)}. Run it again; what is done is kept.") from None
+            raise InputError(
+                f"{named} was lost: {first_line(error).rstrip('.')}. Run it again; what is done is kept."
+            ) from None
 
 
 def environment() -> dict[str, str]:
