@@ -3,9 +3,9 @@
     uv run benchmarks/dask.py [ROWS ...]
 
 Bakes into a temporary folder, sets it up with Dask and releases, which is not timed. ROWS: how many rows to predict,
-in eight files; without any 1 and 20 million, the latter once. Each time is that of the whole command. Two schedulers run on this
-machine, one with one worker, one with two. A worker has one thread, and so has the model everywhere
-(OMP_NUM_THREADS=1).
+in eight files; without any 1 and 20 million. Each time is that of the whole command, the median of three below five
+million rows, of one above. Two schedulers run on this machine, one with one worker, one with two. A worker has one
+thread, and so has the model everywhere (OMP_NUM_THREADS=1).
 """
 
 import os
