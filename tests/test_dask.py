@@ -152,6 +152,26 @@ def test_what_is_killed_loses_no_row(project, tmp_path, killed):
     assert written(output) == written(project.path / "data/here")
 
 
+def test_a_search_finds_the_same_when_a_worker_is_killed(project, tmp_path):
+    repository = fork(project, tmp_path / "search")
+    params = repository.path / "params.yaml"
+    params.write_text(params.read_text().replace("search: null", SEARCH.replace("40]", "150]")), encoding="utf-8")
+    repository.run(TOOL, "train")
+    expected = (repository.path / "models/model.skops").read_bytes()
+    (repository.path / "models/model.skops").unlink()
+    with cluster_of(project, tmp_path / "cluster") as cluster:
+        environment = repository.environment() | {"DASK_SCHEDULER_ADDRESS": cluster.address}
+        run = subprocess.Popen([TOOL, "train"], cwd=repository.path, env=environment)
+        while "function 'environment'" not in (cluster.folder / "log").read_text():
+            assert run.poll() is None
+            time.sleep(0.05)
+        time.sleep(1)
+        assert run.poll() is None
+        cluster.workers[0].kill()
+        assert run.wait(120) == 0
+    assert (repository.path / "models/model.skops").read_bytes() == expected
+
+
 def refused(project: Repository, address: str) -> str:
     """Predict, which has to fail with one sentence, and give it."""
     command = (TOOL, "predict", "data/days", "data/refused")

@@ -9,8 +9,11 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import jsonschema
+import kubernetes_validate
 import pytest
 from conftest import Repository, fork
+from ruamel.yaml import YAML
 
 TOOL = "flight-delays"
 FILL = """
@@ -307,15 +310,15 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_space(released, 
 
 def test_the_cluster_on_kubernetes_is_what_its_operator_takes(bake, default, tmp_path):
     """By the definition of the resource that the operator itself installs; what it does not know is a fault."""
-    import jsonschema
-    from ruamel.yaml import YAML
-
     default.run("uv", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), "dask-kubernetes==2026.3.0")
     (definition,) = tmp_path.rglob("crds/daskcluster.yaml")
     yaml = YAML(typ="safe")
     schema = yaml.load(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     (text,) = re.findall(r"```yaml\n(.*?)```", bake().read("docs/scale.md"), re.DOTALL)
-    resource = yaml.load(text)
+    resource, *policies = yaml.load_all(text)
+    assert [policy["metadata"]["name"] for policy in policies] == ["dask", "pipeline-to-dask"]
+    for policy in policies:
+        kubernetes_validate.validate(policy, "1.34", strict=True)
     assert (resource.pop("apiVersion"), resource.pop("kind")) == ("kubernetes.dask.org/v1", "DaskCluster")
     assert resource.pop("metadata") == {"name": "dask"}
     validator = jsonschema.Draft7Validator(strict(schema))

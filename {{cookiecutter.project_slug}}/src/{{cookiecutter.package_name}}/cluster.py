@@ -7,13 +7,12 @@ import logging
 import os
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
-
-import joblib
 
 from .files import InputError, first_line
 from .lineage import content_md5
@@ -81,15 +80,17 @@ def check_environment(here: dict[str, str], there: dict[str, str], worker: str) 
             )
 
 
-@contextmanager
-def joblib_on_cluster(*data: Any) -> Iterator[None]:
-    """Let joblib work on the cluster where there is one. Every worker gets the data, so that none is lost with one."""
-    with connected() as client:
-        if client is None:
-            yield
-        else:
-            with joblib.parallel_config("dask", scatter=list(data)):
-                yield
+def spread(
+    client: Any, function: Callable[..., Any], *lists: Any, shared: dict[str, Any], **same: Any
+) -> Iterator[Any]:
+    """Call a function on the cluster for each set of arguments, and give the results in their order.
+
+    shared: large arguments that all calls have. Each is the result of a task, which Dask does again where the worker
+    that holds it is lost; what is scattered, as joblib does, would be gone with it.
+    """
+    held = {name: client.submit(copy, value, pure=False) for name, value in shared.items()}
+    for future in client.map(function, *lists, **held, **same, pure=False):
+        yield future.result()
 
 
 def check_folder(client: Any, folder: Path) -> None:

@@ -9,7 +9,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +24,7 @@ from rich.progress import track
 
 from . import registry
 from .bundle import Bundle, load_champion, load_version
-from .cluster import check_folder, connected
+from .cluster import check_folder, connected, spread
 from .contract import Contract, need_columns, rejected, violations
 from .files import InputError, first_line, say, whole
 from .ingest import csv_options, plain_numbers, tidy
@@ -220,11 +219,9 @@ def predict_on(
     """Predict each file on a cluster, and give what `predict_file` does, in the files' order."""
     check_folder(client, files[0][1].parent.absolute())
     sources, outputs, names = zip(*[(one.absolute(), other.absolute(), str(one)) for one, other in files], strict=True)
-    held = client.submit(copy, bundle, pure=False)  # a task, which is done again where the worker that holds it is lost
-    futures = client.map(predict_file, sources, outputs, names, names, bundle=held, **how, pure=False)
+    done = spread(client, predict_file, sources, outputs, names, names, shared={"bundle": bundle}, **how)
     console = Console(stderr=True)
-    for future in track(futures, "predict", transient=True, console=console, disable=not console.is_terminal):
-        yield future.result()
+    yield from track(done, "predict", len(files), transient=True, console=console, disable=not console.is_terminal)
 
 
 def pairs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from rich.progress import track
 from sklearn.base import clone
 from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
 
-from .cluster import joblib_on_cluster
+from .cluster import connected, spread
 from .contract import Contract, read_contract
 from .features import make_features
 from .files import MODEL, TRAIN, InputError, first_line, need, say, whole
@@ -42,11 +41,12 @@ def search_parameters(
         make_model(make_estimator(train.estimator, train.parameters | trial, train.seed, classification), features)
         for trial in trials
     ]
-    with joblib_on_cluster(features, target):
-        folds = Parallel(return_as="generator")(
-            delayed(cross_val_score)(model, features, target, cv=search.folds, scoring=scoring, n_jobs=1)
-            for model in models
-        )
+    how: dict[str, Any] = {"cv": search.folds, "scoring": scoring}
+    with connected() as cluster:
+        if cluster:
+            folds = spread(cluster, cross_val_score, models, shared={"X": features, "y": target}, **how)
+        else:
+            folds = (cross_val_score(model, features, target, **how) for model in models)
         scores = [score.mean() for score in track(folds, "search", len(models))]
     best = int(np.nan_to_num(scores, nan=-np.inf).argmax())
     if not np.isfinite(scores[best]):
