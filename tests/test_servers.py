@@ -236,11 +236,11 @@ def test_dvc_takes_a_remotes_configuration_and_no_misspelt_one(bake, default, da
     repository.run("git", "init", "--quiet")
     assert f"{data_remote}://" in repository.run("dvc", "remote", "list")
     repository.run("dvc", "remote", "modify", "--local", "team", option, "value")
+    assert "ingest" in repository.run("dvc", "stage", "list")
     config = repository.path / ".dvc/config.local"
     config.write_text(config.read_text().replace(option, f"{option}s"), encoding="utf-8")
-    assert f"extra keys not allowed @ data['remote']['team']['{option}s']" in repository.run(
-        "dvc", "remote", "list", fails=True
-    )
+    printed = repository.run("dvc", "stage", "list", fails=True)
+    assert f"extra keys not allowed @ data['remote']['team']['{option}s']" in printed
 
 
 def sentence(repository: Repository, *command: str, **environment: str) -> str:
