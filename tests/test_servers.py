@@ -24,7 +24,9 @@ log = open_log(sys.argv[1])
 check_log(log)
 odd = {"text": 'ü "q" \\\\ \\n', "number": 1.5, "none": None, "yes": True, "list": [1, {}]}
 answer = {"at": now(), "version": "1", "caller": "test", "inputs": odd, "answer": odd, "unusual": []}
-write_answers(log, [answer | {"id": f"{number:032x}", "at": now() - timedelta(hours=number)} for number in range(300)])
+answers = [answer | {"id": f"{number:032x}", "at": now() - timedelta(hours=number)} for number in range(300)]
+with log.begin() as transaction:
+    transaction.execute(insert(ANSWERS), answers)
 for number, outcome in enumerate([True, False, None, 1.5, 2, "late"]):
     write_feedback(log, f"{number:032x}", outcome, "said 'so'\\n\\t")
 keep_monitoring(log, now(), odd)
