@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,3 +152,30 @@ def fork(released: Repository, path: Path) -> Repository:
             moved = f"replace({column}, '{released.path}', '{path}')"
             store.execute(f"update {table} set {column} = {moved}")
     return Repository(path)
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A PostgreSQL server on loopback, and how to stop and start it."""
+    found = shutil.which("pg_ctl") or next(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), None)
+    if found is None:
+        pytest.skip("install postgresql")
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to PostgreSQL's user
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def control(*words):
+        subprocess.run(
+            [found, "-D", str(folder / "data"), "-w", *words], check=True, stdout=subprocess.DEVNULL, cwd="/", **user
+        )
+
+    user = {"user": "postgres"} if os.getuid() == 0 else {}  # PostgreSQL refuses to run as root
+    shutil.chown(folder, user.get("user", os.getuid()))
+    control("initdb", "-o", "--auth=trust --username=log")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
+    start = ["start", "-o", options, "-l", str(folder / "log")]
+    control(*start)
+    yield f"postgresql+psycopg://log@127.0.0.1:{port}/postgres", control, start
+    control("stop", "-m", "immediate")
+    shutil.rmtree(folder)

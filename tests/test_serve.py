@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import json
-import os
 import resource
 import shutil
 import signal
@@ -17,7 +16,6 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -418,33 +416,6 @@ def test_the_log_of_the_service_is_json_without_what_people_sent(service):
     lines = [json.loads(line) for line in service.said().splitlines() if not line.startswith("serve")]
     assert {"at", "path", "status", "milliseconds", "caller"} <= set(lines[-1])
     assert "SECRET" not in service.said()
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A PostgreSQL server on loopback, and how to stop and start it."""
-    found = shutil.which("pg_ctl") or next(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), None)
-    if found is None:
-        pytest.skip("install postgresql")
-    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to PostgreSQL's user
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def control(*words):
-        subprocess.run(
-            [found, "-D", str(folder / "data"), "-w", *words], check=True, stdout=subprocess.DEVNULL, cwd="/", **user
-        )
-
-    user = {"user": "postgres"} if os.getuid() == 0 else {}  # PostgreSQL refuses to run as root
-    shutil.chown(folder, user.get("user", os.getuid()))
-    control("initdb", "-o", "--auth=trust --username=log")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-    start = ["start", "-o", options, "-l", str(folder / "log")]
-    control(*start)
-    yield f"postgresql+psycopg://log@127.0.0.1:{port}/postgres", control, start
-    control("stop", "-m", "immediate")
-    shutil.rmtree(folder)
 
 
 def test_a_restart_of_postgresql_is_survived(repository, postgres):

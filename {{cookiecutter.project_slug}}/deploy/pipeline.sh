@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run monitor or retrain in a fresh clone of GIT_REPOSITORY: the pipeline's image begins here.
+# Run monitor, retrain or dask in a fresh clone of GIT_REPOSITORY: the pipeline's image begins here.
 set -eu
 git config --global user.name "${GIT_USER:-{{ cookiecutter.project_slug }} pipeline}"
 git config --global user.email "${GIT_EMAIL:-pipeline@localhost}"
@@ -16,6 +16,7 @@ cmp -s uv.lock /app/uv.lock || {
 }
 export PYTHONPATH="$PWD/src" # the clone's code, with the libraries of the image
 
+[ "$1" != dask ] || exec "$@" # a scheduler or a worker: docs/scale.md
 if [ "$1" = monitor ]; then
   python -m {{ cookiecutter.package_name }} "$@" || [ $? = 2 ] # an alert: the service shows it to Prometheus
 {%- if cookiecutter.airflow %}

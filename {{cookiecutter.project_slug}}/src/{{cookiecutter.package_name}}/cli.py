@@ -1,13 +1,14 @@
 """The commands, one for each verb. Each is also a module, a make target and, where it is one, a stage of dvc.yaml."""
 
 import gc
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from .files import Alert, InputError
+from .files import Alert, InputError, first_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -275,13 +276,18 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        fail(str(error))
     except Alert as alert:
         print(alert, file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         if type(error).__module__.startswith("mlflow."):  # the store went away meanwhile
-            sys.exit(f"error: the tracking store: {str(error).splitlines()[0]}")
+            fail(f"the tracking store: {first_line(error)}")
         if not isinstance(error, OSError):
             raise
-        sys.exit(f"error: {error.filename or 'input and output'}: {error.strerror or error}")
+        fail(f"{error.filename or 'input and output'}: {error.strerror or error}")
+
+
+def fail(sentence: str) -> NoReturn:
+    """Print what went wrong, without the passwords of addresses, and end with exit status 1."""
+    sys.exit("error: " + re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", sentence))

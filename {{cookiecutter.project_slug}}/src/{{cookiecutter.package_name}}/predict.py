@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 import rich.progress
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.progress import track
 
 from . import registry
 from .bundle import Bundle, load_champion, load_version
+from .cluster import check_folder, connected, spread
 from .contract import Contract, need_columns, rejected, violations
 from .files import InputError, first_line, say, whole
 from .ingest import csv_options, plain_numbers, tidy
@@ -157,16 +159,21 @@ def join_parts(folder: Path, draft: Path, output: Path) -> dict[str, Any]:
     return {"rows": predicted + reasons.total(), "predicted": predicted, "rejected": dict(reasons.most_common())}
 
 
-def predict_file(source: Path, output: Path, bundle: Bundle, chunk_rows: int, task: str) -> None:
-    """Predict one file. Raises InputError when it can't be read, or while another run writes the same output."""
-    manifest, rejects, parts = beside(output)
-    options = read_params().ingest.csv
+def predict_file(
+    source: Path, output: Path, named: str, task: str, bundle: Bundle, options: dict[str, Any], chunk_rows: int
+) -> tuple[dict[str, Any], bool]:
+    """Predict one file and give its manifest, and whether the output is new.
+
+    named: the source, as the manifest says it. task: for the progress bar. options: of pandas.read_csv.
+    Raises InputError when the source can't be read, or while another run writes the same output.
+    """
+    manifest, _, parts = beside(output)
     made_from = {"version": bundle.version, "input_md5": md5(source), "csv": str(options)}
     made_from |= {name: bundle.facts[name] for name in MADE_BY}
     noted = read_manifest(output)
     if made_from.items() <= noted.items() and output.exists() and md5(output) == noted["output_md5"]:
         shutil.rmtree(parts, ignore_errors=True)
-        return say("predict", f"version {bundle.version} has predicted this input already", output)
+        return noted, False
     folder = parts / content_md5(json.dumps([made_from, chunk_rows]))
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -188,15 +195,33 @@ def predict_file(source: Path, output: Path, bundle: Bundle, chunk_rows: int, ta
         with whole(output) as draft:
             counts = join_parts(folder, draft, output)
             now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-            facts = made_from | {"input": str(source), "when": now, "output_md5": md5(draft)} | counts
+            facts = made_from | {"input": named, "when": now, "output_md5": md5(draft)} | counts
             with whole(manifest) as manifest_draft:
                 manifest_draft.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shutil.rmtree(parts)
-    refused = counts["rows"] - counts["predicted"]
-    say("predict", f"{counts['rows']:,} rows, {refused:,} rejected, version {bundle.version}", output)
+    return facts, True
+
+
+def say_result(output: Path, facts: dict[str, Any], is_new: bool) -> None:
+    """Print what became of a file, by its manifest."""
+    if not is_new:
+        return say("predict", f"version {facts['version']} has predicted this input already", output)
+    refused = facts["rows"] - facts["predicted"]
+    say("predict", f"{facts['rows']:,} rows, {refused:,} rejected, version {facts['version']}", output)
     if refused:
-        worst, times = next(iter(counts["rejected"].items()))
-        say("", f"{worst} in {times:,} rows" + (", ..." if len(counts["rejected"]) > 1 else ""), rejects)
+        worst, times = next(iter(facts["rejected"].items()))
+        say("", f"{worst} in {times:,} rows" + (", ..." if len(facts["rejected"]) > 1 else ""), beside(output)[1])
+
+
+def predict_on(
+    client: Any, files: list[tuple[Path, Path]], bundle: Bundle, **how: Any
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Predict each file on a cluster, and give what `predict_file` does, in the files' order."""
+    check_folder(client, files[0][1].parent.absolute())
+    sources, outputs, names = zip(*[(one.absolute(), other.absolute(), str(one)) for one, other in files], strict=True)
+    done = spread(client, predict_file, sources, outputs, names, names, shared={"bundle": bundle}, **how)
+    console = Console(stderr=True)
+    yield from track(done, "predict", len(files), transient=True, console=console, disable=not console.is_terminal)
 
 
 def pairs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
@@ -230,5 +255,15 @@ def predict(inputs: list[Path], output: Path, version: str, chunk_rows: int) -> 
     """Predict files with a version, or the champion; what it has predicted already is left as it is."""
     files, client = pairs(inputs, output), registry.connect()
     bundle = load_version(client, registry.find_version(client, version)) if version else load_champion(client)
-    for number, (source, target) in enumerate(files, start=1):
-        predict_file(source, target, bundle, chunk_rows, f"{source.name}, {number} of {len(files)}")
+    how: dict[str, Any] = {"options": read_params().ingest.csv, "chunk_rows": chunk_rows}
+    with connected() as cluster:
+        if cluster:
+            done = predict_on(cluster, files, bundle, **how)
+        else:
+            tasks = (f"{source.name}, {number} of {len(files)}" for number, (source, _) in enumerate(files, start=1))
+            done = (
+                predict_file(source, target, str(source), task, bundle, **how)
+                for (source, target), task in zip(files, tasks, strict=True)
+            )
+        for (_, target), (facts, is_new) in zip(files, done, strict=True):
+            say_result(target, facts, is_new)

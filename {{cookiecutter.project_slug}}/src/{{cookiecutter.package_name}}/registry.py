@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from sqlalchemy import create_engine
 
 from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN, InputError, first_line
 from .lineage import commit, content_md5, git, md5
@@ -29,6 +30,7 @@ IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # known here: MLflow sets 
 def connect() -> Any:
     """Point MLflow at the store and give a client. Raises InputError when the store is out of reach."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # or the first use lists every step of its schema
     import mlflow  # imported late: it takes longer than all the rest
 
@@ -37,8 +39,11 @@ def connect() -> Any:
     if IS_LOCAL:
         LOCAL_STORE.mkdir(exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.as_posix()}/mlflow.db")
-    client = mlflow.MlflowClient()
     try:
+        if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("postgresql", "mysql")):
+            os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+            create_engine(mlflow.get_tracking_uri()).connect().close()  # MLflow would try for an hour
+        client = mlflow.MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
             client.create_experiment(EXPERIMENT, _artifacts())
         mlflow.set_experiment(EXPERIMENT)

@@ -1,4 +1,4 @@
-"""What the service is told from outside, by environment variables: each has a default that is safe on one machine."""
+"""What is told from outside, by environment variables: each has a default that is safe on one machine."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
-    """SERVE_HOST, SERVE_PORT and so on; DATABASE_URL has no prefix, as elsewhere."""
+    """SERVE_HOST, SERVE_PORT and so on; DATABASE_URL and DASK_SCHEDULER_ADDRESS are named as elsewhere."""
 
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True)
 
@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     model: Path | None = Field(default=None, description="An exported folder, instead of the registry's champion")
     database_url: str = Field(default="sqlite:///.mlflow/predictions.db", validation_alias="DATABASE_URL")
+    dask_scheduler_address: str = Field(default="", validation_alias="DASK_SCHEDULER_ADDRESS")
     keys: str = Field(default="", description="SHA-256 digests of the API keys; DIGEST:2027-01-31 ends with that day")
     keys_file: Path | None = None
     open: bool = Field(default=False, description="Answer without keys, on loopback only")

@@ -98,11 +98,12 @@ def check_file(path: str, digest: str, revision: str, places: dict[str, Any], is
     if content is not None:
         seen["git"] = content_md5(content)
     else:
-        for place, store in places.items():
+        for place, store in list(places.items()):
             try:
                 seen[place] = stored_md5(store, digest)
             except InputError as error:
                 link.facts += f", {place} {error}"
+                del places[place]  # it would be waited for with each file again
         if not any(seen.values()):
             link.broken.append(f"{path}, md5 {digest}, is neither in the cache nor in the remote")
     if is_checked_out and Path(path).is_file():

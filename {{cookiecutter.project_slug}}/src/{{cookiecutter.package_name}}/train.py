@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
 
+from .cluster import connected, spread
 from .contract import Contract, read_contract
 from .features import make_features
 from .files import MODEL, TRAIN, InputError, first_line, need, say, whole
@@ -29,25 +30,31 @@ def search_parameters(
 ) -> dict[str, Any]:
     """Try combinations of parameters by cross-validation and return the best, (k,) names with values.
 
-    Scored by ROC AUC for two classes, log loss for more, mean absolute error for amounts.
+    The trials run one after the other, on a cluster side by side. They are scored by ROC AUC for two classes, log loss
+    for more, mean absolute error for amounts.
     """
     scoring = "neg_mean_absolute_error"
     if classification:
         scoring = "roc_auc" if len(np.unique(target)) == 2 else "neg_log_loss"
-    trials = list(ParameterSampler(search.parameters, search.trials, random_state=train.seed))
-    best, best_score = {}, -np.inf
-    for trial in track(trials, description="search"):
-        estimator = make_estimator(train.estimator, train.parameters | trial, train.seed, classification)
-        model = make_model(estimator, features)
-        score = cross_val_score(model, features, target, cv=search.folds, scoring=scoring).mean()
-        if score > best_score:
-            best, best_score = trial, score
-    if not np.isfinite(best_score):
+    trials: list[dict[str, Any]] = list(ParameterSampler(search.parameters, search.trials, random_state=train.seed))
+    models = [
+        make_model(make_estimator(train.estimator, train.parameters | trial, train.seed, classification), features)
+        for trial in trials
+    ]
+    how: dict[str, Any] = {"cv": search.folds, "scoring": scoring}
+    with connected() as cluster:
+        if cluster:
+            folds = spread(cluster, cross_val_score, models, shared={"X": features, "y": target}, **how)
+        else:
+            folds = (cross_val_score(model, features, target, **how) for model in models)
+        scores = [score.mean() for score in track(folds, "search", len(models))]
+    best = int(np.nan_to_num(scores, nan=-np.inf).argmax())
+    if not np.isfinite(scores[best]):
         raise InputError(
             f"params.yaml: train.search.folds is {search.folds}, more than a class of the target has rows."
         )
-    say("search", f"best {scoring.removeprefix('neg_')} {abs(best_score):.4f} of {len(trials)} trials", best)
-    return best
+    say("search", f"best {scoring.removeprefix('neg_')} {abs(scores[best]):.4f} of {len(trials)} trials", trials[best])
+    return trials[best]
 
 
 def fit(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline, dict[str, Any]]:

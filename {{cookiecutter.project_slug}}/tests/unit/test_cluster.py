@@ -1,0 +1,27 @@
+import pytest
+
+from {{ cookiecutter.package_name }}.cluster import check_environment, environment
+from {{ cookiecutter.package_name }}.files import InputError
+
+HERE = {"Python": "3.11.7", "pandas": "3.0.1", "ruff": "0.14.2", "this package": "md5 1"}
+
+
+def test_a_worker_with_the_same_environment_is_taken():
+    check_environment(environment(), environment(), "tcp://there:1")
+    check_environment(HERE, {name: HERE[name] for name in HERE if name != "ruff"}, "tcp://there:1")
+
+
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ({"pandas": "3.0.0"}, "has 3.0.0 of pandas, this machine 3.0.1"),
+        ({"pandas": None}, "has nothing of pandas"),
+        ({"Python": "3.12.1"}, "has 3.12.1 of Python"),
+        ({"this package": "md5 2"}, "has md5 2 of this package"),
+        ({"ruff": "0.15.0"}, "has 0.15.0 of ruff"),
+    ],
+)
+def test_a_worker_that_differs_is_named_with_what_to_type(there, sentence):
+    changed = {name: value for name, value in (HERE | there).items() if value}
+    with pytest.raises(InputError, match=f"The worker tcp://there:1 {sentence}.*uv sync --frozen"):
+        check_environment(HERE, changed, "tcp://there:1")
