@@ -138,7 +138,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
 
     repository.run("sh", "-euc", files, **environment)
     shutil.move(repository.path / ".mlflow", tmp_path / "before")
-    command = ["sh", "-euc", f"exec {server.replace('0.0.0.0', f'127.0.0.1 --port {port} --workers 1')}"]
+    command = ["sh", "-euc", f"exec {server.replace('127.0.0.1', f'127.0.0.1 --port {port} --workers 1')}"]
     served = {"MLFLOW_TRACKING_URI": environment["TRACKING"], "DATABASE_URL": log}
     with running(command, answers(port, "/health"), cwd=tmp_path, env=repository.environment() | environment):
         printed = repository.run("sh", "-euc", look, **environment)
