@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 from sklearn.dummy import DummyClassifier
 
 from {{ cookiecutter.package_name }} import predict
@@ -21,17 +20,13 @@ def bundle(contract, rows):
 
 
 @pytest.fixture
-def run(bundle, tmp_path, monkeypatch):
+def run(bundle, tmp_path):
     """Predict a table: gives the output, its manifest and the list of rejected rows."""
-    params = YAML(typ="safe", pure=True).load(Path(__file__).parents[2] / "params.yaml")
-    params["ingest"]["csv"] = {}  # the tables here are written in the usual way, whatever the project's source is like
-    YAML().dump(params, tmp_path / "params.yaml")
-    monkeypatch.chdir(tmp_path)
 
     def run(table, name="new.csv", output="out.csv", chunk_rows=7):
         source, target = tmp_path / name, tmp_path / output
         table.to_csv(source, index=False) if source.suffix == ".csv" else table.to_parquet(source)
-        predict.predict_file(source, target, bundle, chunk_rows, name)
+        predict.say_result(target, *predict.predict_file(source, target, name, name, bundle, {}, chunk_rows))
         manifest, rejects, parts = predict.beside(target)
         assert not parts.exists()
         read = pd.read_csv if target.suffix == ".csv" else pd.read_parquet
