@@ -19,7 +19,6 @@ import pytest
 from conftest import Repository, fork
 from ruamel.yaml import YAML
 from test_deploy_kubernetes import VERSIONS, complaints, faults
-from test_serve import postgres  # noqa: F401  a fixture
 
 PIPELINE, WATCH = "flight-delays-pipeline", "flight-delays-monitor-retrain"
 STAGES = ["ingest", "prepare", "train", "evaluate"]

@@ -26,7 +26,7 @@ from conftest import TREE, Repository
 from containers import HARDENED, KEY, attempt, environment, free_port, one_worker, wait
 from ruamel.yaml import YAML
 from test_retrain import TOOL, answer, order, orders  # noqa: F401  the fixture that has released and answered
-from test_serve import ROW, postgres  # noqa: F401
+from test_serve import ROW
 
 TARGETS = ("kubernetes", "openshift")
 ENVIRONMENTS = ("staging", "production")

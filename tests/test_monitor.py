@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repository, fork
-from test_serve import ROW, postgres, serving  # noqa: F401  a fixture
+from test_serve import ROW, serving
 
 TOOL = "flight-delays"
 FILL = str(Path(__file__).parent / "fill_log.py")
