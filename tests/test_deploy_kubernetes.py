@@ -672,7 +672,7 @@ def remove_pod() -> None:
 
 
 @pytest.fixture(scope="module")
-def played(targets, service_image, postgres, kubectl, tmp_path_factory):  # noqa: F811
+def played(targets, service_image, postgres, kubectl, tmp_path_factory):
     """The Deployment that apply.sh sends to OpenShift, run by podman with the Secrets of the README."""
     port, folder = free_port(), tmp_path_factory.mktemp("play")
     secrets = secrets_of(targets["kubernetes"], kubectl, API_KEY=KEY, DATABASE_URL=postgres[0])
