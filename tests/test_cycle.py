@@ -184,7 +184,7 @@ def test_any_estimator_of_scikit_learn_trains_and_is_stored(copy, estimator, par
     set_train(copy, estimator, parameters)
     copy.run("dvc", "repro")
     assert json.loads(copy.read("reports/metrics.json"))["roc_auc"] > 0.55
-    assert copy.run("python", "-c", FIT_AGAIN) == "0.0\n"
+    assert copy.run("python", "-W", "ignore", "-c", FIT_AGAIN) == "0.0\n"
 
 
 def set_train(repository, estimator: str, parameters: str, search: str = "null") -> None:
