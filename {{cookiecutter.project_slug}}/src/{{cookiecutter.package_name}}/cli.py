@@ -254,6 +254,22 @@ def process() -> None:
 
 
 @app.command()
+def review(
+    since: Annotated[
+        str, typer.Option(help="A tag, a commit, or a date or time in UTC; without it, 14 days ago.")
+    ] = "",
+) -> None:
+    """Write reports/review.html for the sprint review: what was tried since then, and what came of it.
+
+    Shows changes and trainings, quality, data, decisions of the ledger with their reasons, what users said, and open
+    risks. Example: review --since 2024-05-01
+    """
+    from .review import review
+
+    review(since)
+
+
+@app.command()
 def adopt(
     file: Annotated[Path, typer.Argument(help="The table: CSV with any delimiter and encoding, or Parquet.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],

@@ -28,6 +28,7 @@ REPORT = Path("reports/report.html")
 RELEASE_REPORT = Path("reports/release.html")
 MONITORING = Path("reports/monitoring.json")
 MONITORING_REPORT = Path("reports/monitoring.html")
+REVIEW = Path("reports/review.html")
 MODEL_CARD = Path("docs/model_card.md")
 DATA_CARD = Path("docs/data_card.md")
 FEATURES = "features.py"

@@ -204,6 +204,19 @@ def read_outcomes(log: Engine, version: str, since: datetime, until: datetime, m
         return [dict(row) for row in connection.execute(known).mappings()]
 
 
+def read_feedback(log: Engine, since: datetime, most: int, commented: bool = False) -> list[dict[str, Any]]:
+    """List at, version, answer, outcome and comment of feedback since then, the latest first.
+
+    Of several feedbacks to an answer the last counts; with `commented`, all that say something in words.
+    """
+    columns = (FEEDBACK.c.at, ANSWERS.c.version, ANSWERS.c.answer, FEEDBACK.c.outcome, FEEDBACK.c.comment)
+    wanted = FEEDBACK.c.comment != "" if commented else FEEDBACK.c.id.in_(LATEST)
+    found = select(*columns).join_from(FEEDBACK, ANSWERS).where(FEEDBACK.c.at >= since, wanted)
+    with log.begin() as transaction:
+        TABLES.create_all(transaction)
+        return [dict(row) for row in transaction.execute(found.order_by(FEEDBACK.c.id.desc()).limit(most)).mappings()]
+
+
 def keep_monitoring(log: Engine, until: datetime, result: dict[str, Any]) -> None:
     """Keep a result of `monitor` where the service finds it."""
     with log.begin() as transaction:

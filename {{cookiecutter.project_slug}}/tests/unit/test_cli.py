@@ -11,7 +11,20 @@ def command(*arguments: str, folder: object = None) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize(
     "verb",
-    ["ingest", "prepare", "train", "evaluate", "image", "push", "deploy", "predict", "monitor", "process", "adopt"],
+    [
+        "ingest",
+        "prepare",
+        "train",
+        "evaluate",
+        "image",
+        "push",
+        "deploy",
+        "predict",
+        "monitor",
+        "process",
+        "review",
+        "adopt",
+    ],
 )
 def test_each_verb_explains_itself(verb):
     help_text = command(verb, "--help").stdout

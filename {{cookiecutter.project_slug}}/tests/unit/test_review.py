@@ -1,0 +1,177 @@
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from {{ cookiecutter.package_name }}.contract import Contract
+from {{ cookiecutter.package_name }}.files import InputError
+from {{ cookiecutter.package_name }}.log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
+from {{ cookiecutter.package_name }}.review import commits, difference, errors, figure_in, reasons, start_of, weak_slices
+
+ROOT = Path(__file__).parents[2]
+DAY = datetime(2024, 3, 1)
+VERDICTS = [
+    {"rule": rule, "passed": rule != "slice shop = Köln", "found": found, "expected": "more", "meaning": "Too bad."}
+    for rule, found in {
+        "better than guessing": "roc_auc 0.75 (0.73 to 0.77)",
+        "slice shop = NO": "roc_auc 0.72 (0.7 to 0.74)",
+        "slice shop = Köln": "roc_auc 0.6 (0.5 to 0.65)",
+        "slice gift = True": "roc_auc 0.73 (0.7 to 0.76)",
+        "calibration": "0.0100 apart",
+        "duel with the champion": "roc_auc 0.75, version 1 0.74; at worst +0.0010",
+    }.items()
+]
+
+
+@pytest.fixture
+def history(tmp_path, monkeypatch) -> None:
+    """A repository of two commits, of 1 March 2024 with the tag v1 and of 11 March."""
+    monkeypatch.chdir(tmp_path)
+    author = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+    commit = [*author, "commit", "--quiet", "--allow-empty", "--message"]
+    for day, *command in [(1, "init", "--quiet"), (1, *commit, "first"), (1, "tag", "v1"), (11, *commit, "a|b")]:
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"2024-03-{day:02}T01:00:00+01:00")
+        subprocess.run(["git", *command], check=True)
+
+
+@pytest.mark.parametrize(
+    ("since", "start", "others"),
+    [
+        ("v1", DAY, ["a|b"]),
+        ("HEAD", DAY + timedelta(days=10), []),
+        ("2024-03-05", DAY + timedelta(days=4), ["a|b"]),
+        ("2024-03-11T02:00+01:00", DAY + timedelta(days=10, hours=1), []),
+        ("2024-02-01", datetime(2024, 2, 1), ["a|b", "first"]),
+    ],
+)
+def test_a_review_begins_behind_a_tag_a_commit_or_the_last_commit_before_a_date(history, since, start, others):
+    then, found = start_of(since)
+    assert found == start
+    entries = commits(f"{then}..HEAD" if then else "HEAD")
+    assert [entry["what"] for entry in entries] == others
+    assert all(entry["by"] == "T" for entry in entries)
+
+
+def test_a_review_of_two_weeks_begins_with_the_last_commit_where_that_is_older(history):
+    assert datetime.now() - start_of("")[1] > timedelta(days=13)
+    assert commits(f"{start_of('')[0]}..HEAD") == []
+
+
+@pytest.mark.parametrize(
+    ("since", "complaint"),
+    [("v2", "--since is v2; expected"), ("--all", "--since is --all; expected"), ("2999-01-01", "is yet to come")],
+)
+def test_what_is_no_beginning_is_refused(history, since, complaint):
+    with pytest.raises(InputError, match=complaint):
+        start_of(since)
+
+
+def test_without_a_commit_there_is_nothing_to_review(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="Nothing is committed yet"):
+        start_of("")
+
+
+def test_a_repository_in_which_nothing_has_happened_gets_a_page_that_says_so(history, tmp_path):
+    for name in ("contract.yaml", "params.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    told = ("MLFLOW_TRACKING_URI", "DATABASE_URL")
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    command = [sys.executable, "-m", "{{ cookiecutter.package_name }}", "review", "--since", "HEAD"]
+    subprocess.run(command, env=environment, check=True)
+    page = (tmp_path / "reports/review.html").read_text(encoding="utf-8")
+    for sentence in (
+        "Nothing has been committed.",
+        "No model has been trained with this tracking store.",
+        "No model has been judged and committed yet.",
+        "No feedback has come in.",
+        "Nothing was released, rejected or rolled back.",
+        "Nobody said whether an answer was right.",
+        "Nobody left a comment.",
+        "No model is in use yet.",
+        "The model in use has not been looked at",
+        "No page in docs/crisp-dm is kept.",
+    ):
+        assert sentence in page
+
+
+def test_a_figure_is_read_from_the_words_of_the_gate():
+    assert figure_in("mae 1234 (1.2e+03 to 1.3e+03)", "mae") == {"value": 1234, "low": 1200, "high": 1300}
+    assert figure_in("mae 1234 (1200 to 1300)", "roc_auc") == figure_in("12 rows", "mae") == {}
+
+
+def run(rows: int, **settings: str) -> SimpleNamespace:
+    """A training run as MLflow gives it."""
+    return SimpleNamespace(data=SimpleNamespace(params=settings, metrics={"train_rows": float(rows)}))
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        (run(1000, seed="0"), None, "the first: seed 0; 1,000 training rows"),
+        (run(1000, seed="0"), run(1000, seed="0"), "the same settings and as many rows"),
+        (run(3000, seed="1"), run(1000, seed="0"), "seed 1 instead of 0, 2,000 more training rows"),
+        (run(900, depth="2"), run(1000, seed="0"), "seed not set instead of 0, depth 2 instead of not set, 100 fewer"),
+    ],
+)
+def test_a_training_is_told_by_what_differs_from_the_one_before(now, before, words):
+    assert difference(now, before).startswith(words)
+
+
+def test_a_decision_is_told_with_its_reason():
+    assert reasons({"event": "rejected"}, VERDICTS) == [
+        "Too bad. (slice shop = Köln: roc_auc 0.6 (0.5 to 0.65); expected more)"
+    ]
+    passed, duel = reasons({"event": "promoted"}, VERDICTS)
+    assert passed == "It passed all 6 rules of the gate."
+    assert "version 1 0.74; at worst +0.0010" in duel
+    assert reasons({"event": "rolled back", "reason": "too slow"}, VERDICTS) == ["too slow"]
+    assert reasons({"event": "deployed", "environment": "staging", "image": "x"}, []) == ["staging"]
+
+
+def test_a_slice_is_weak_when_it_is_worse_for_certain():
+    assert [part["name"] for part in weak_slices(VERDICTS, "roc_auc")] == ["shop = Köln", "shop = NO"]
+    amounts = [verdict | {"found": verdict["found"].replace("roc_auc", "mae")} for verdict in VERDICTS]
+    assert weak_slices(amounts, "mae") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "off", "guess"),
+    [
+        ("boolean", [(True, True), (True, False), (False, False), (True, None)], [0, 1, 0], [1, 0, 0]),
+        ("category", [("a", "a"), ("b", "b"), ("a", "b")], [0, 0, 1], [1, 0, 0]),
+        ("number", [(1.0, 2), (3, 3.0), (9, "x"), (4.0, None)], [1, 0], [0.5, 0.5]),
+        ("boolean", [], [], []),
+        ("number", [], [], []),
+    ],
+)
+def test_answers_are_compared_with_what_happened_and_with_always_saying_the_same(contract, kind, said, off, guess):
+    known = contract.model_dump()
+    known["columns"]["returned"] = {"role": "target", "type": kind}
+    entries = [{"answer": {"prediction": given}, "outcome": outcome} for given, outcome in said]
+    found = errors(entries, Contract.model_validate(known))
+    assert len(found) == len(said)
+    assert found.dropna()["off"].tolist() == off
+    assert found.dropna()["guess"].tolist() == guess
+
+
+def test_of_the_feedback_to_an_answer_the_last_counts_and_every_comment_is_read():
+    log = open_log("sqlite://")
+    check_log(log)
+    answer = {"version": "1", "caller": "", "inputs": {}, "answer": {"prediction": True}, "unusual": []}
+    said = [("a", 0, False, "<b>early"), ("a", 1, True, ""), ("b", 2, None, "what?"), ("b", 3, False, "late")]
+    with log.begin() as transaction:
+        transaction.execute(ANSWERS.insert(), [answer | {"id": name, "at": DAY} for name in "ab"])
+        rows = [
+            {"prediction_id": name, "at": DAY + timedelta(days=day), "outcome": outcome, "comment": comment}
+            for name, day, outcome, comment in said
+        ]
+        transaction.execute(FEEDBACK.insert(), rows)
+    assert [entry["outcome"] for entry in read_feedback(log, DAY, 10)] == [False, True]
+    assert [entry["outcome"] for entry in read_feedback(log, DAY + timedelta(days=2), 10)] == [False]
+    words = [entry["comment"] for entry in read_feedback(log, DAY, 2, commented=True)]
+    assert words == ["late", "what?"]
