@@ -46,7 +46,7 @@ def start_of(since: str) -> tuple[str, datetime]:
     """
     if not git("rev-parse", "--verify", "HEAD"):
         raise InputError("Nothing is committed yet, so there is nothing to review; commit the project first.")
-    commit = git("rev-parse", "--quiet", "--verify", "--end-of-options", f"{since}^{{commit}}") if since else ""
+    commit = git("rev-parse", "--quiet", "--verify", f"{since}^{{commit}}") if since else ""
     if commit:
         tagged = git("for-each-ref", "--format=%(creatordate:iso-strict)", f"refs/tags/{since}")
         return commit, in_utc(datetime.fromisoformat(tagged or git("show", "--no-patch", "--format=%cI", commit)))

@@ -86,7 +86,7 @@ def test_a_repository_in_which_nothing_has_happened_gets_a_page_that_says_so(his
     page = (tmp_path / "reports/review.html").read_text(encoding="utf-8")
     for sentence in (
         "Nothing has been committed.",
-        "No model has been trained with this tracking store.",
+        "No model has been trained.",
         "No model has been judged and committed yet.",
         "No feedback has come in.",
         "Nothing was released, rejected or rolled back.",
