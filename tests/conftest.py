@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from containers import base_image, pipeline_image, registry_host, service_image  # noqa: F401  fixtures
+from containers import base_image, free_port, pipeline_image, registry_host, service_image  # noqa: F401  fixtures
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]
@@ -40,6 +39,12 @@ class Repository:
     def read(self, name: str | Path) -> str:
         """Read a file as text."""
         return (self.path / name).read_text(encoding="utf-8")
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Replace a text in a file that holds it."""
+        text = self.read(name)
+        assert old in text, f"{name} has no {old!r}"
+        (self.path / name).write_text(text.replace(old, new), encoding="utf-8")
 
     def environment(self) -> dict[str, str]:
         """Give the environment variables that commands run with here."""
@@ -128,12 +133,10 @@ def released(default: Repository, tmp_path_factory: pytest.TempPathFactory) -> R
     return repository
 
 
-def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml") -> None:
+def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml", **environment: str) -> None:
     """Replace a text in a file, reproduce the pipeline and commit."""
-    text = repository.read(path)
-    assert old in text
-    (repository.path / path).write_text(text.replace(old, new), encoding="utf-8")
-    repository.run("dvc", "repro")
+    repository.replace(path, old, new)
+    repository.run("dvc", "repro", **environment)
     repository.commit(new)
 
 
@@ -161,9 +164,7 @@ def postgres():
     if found is None:
         pytest.skip("install postgresql")
     folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to PostgreSQL's user
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     def control(*words):
         subprocess.run(

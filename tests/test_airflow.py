@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repository, fork
+from containers import free_port
 from ruamel.yaml import YAML
 from test_deploy_kubernetes import VERSIONS, complaints, faults
 
@@ -56,25 +57,13 @@ def airflow_environment(bake) -> Path:
     return repository.path / ".venv-airflow"
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def with_airflow(repository: Repository, environment: Path) -> Repository:
     """Let a repository use an environment of Airflow that is there, and retry at once."""
     (repository.path / ".venv-airflow").symlink_to(environment)
     os.utime(environment / "ready")
-    replace(repository, "deploy/airflow/dags.py", "RETRY_AFTER = timedelta(minutes=5)", "RETRY_AFTER = timedelta(0)")
+    repository.replace("deploy/airflow/dags.py", "RETRY_AFTER = timedelta(minutes=5)", "RETRY_AFTER = timedelta(0)")
     repository.commit("retry at once")
     return repository
-
-
-def replace(repository: Repository, path: str, old: str, new: str) -> None:
-    text = repository.read(path)
-    assert old in text
-    (repository.path / path).write_text(text.replace(old, new), encoding="utf-8")
 
 
 class Airflow:
@@ -328,7 +317,7 @@ def test_a_run_makes_what_reproduce_made_and_releases_it(scheduled, default):
 
 def test_a_gate_that_says_no_fails_the_run_there_and_tells_the_chat(airflow, webhook):
     repository = airflow.repository
-    replace(repository, "params.yaml", "bound: 0.62", "bound: 0.96")
+    repository.replace("params.yaml", "bound: 0.62", "bound: 0.96")
     repository.commit("ask for too much")
     state, tasks, run = airflow.run(PIPELINE)
     assert state == "failed"

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Repository, fork, use_environment
+from containers import free_port
 
 TOOL = "flight-delays"
 SEARCH = "search: {trials: 3, folds: 2, parameters: {learning_rate: [0.02, 0.05, 0.1], max_iter: [20, 40]}}"
@@ -21,12 +21,10 @@ class Cluster:
     """A scheduler and its workers on loopback, each a process of its own."""
 
     def __init__(self, repository: Repository, folder: Path, workers: int = 2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        port = str(free_port())
         self.repository, self.folder, self.workers = repository, folder, []
-        host, port = self.address.removeprefix("tcp://").split(":")
-        self.scheduler = self._start("dask", "scheduler", "--host", host, "--port", port, "--no-dashboard")
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.scheduler = self._start("dask", "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
         for _ in range(workers):
             self.add_worker()
 

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TREE, Repository, fork
+from containers import free_port
 from ruamel.yaml import YAML
 from test_serve import ROW, TOOL, serving
 
@@ -42,12 +42,6 @@ def promtool(*arguments: str | Path) -> str:
         pytest.skip("There is no promtool; install it with `apt install prometheus`.")
     done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, encoding="utf-8", check=False)
     return done.stdout + done.stderr if done.returncode else ""
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 40) -> None:

@@ -20,6 +20,7 @@ from random import Random
 
 import pytest
 from conftest import Repository, commit_change, fork
+from containers import free_port
 from playwright.sync_api import sync_playwright
 
 TOOL = "flight-delays"
@@ -64,9 +65,7 @@ class Service:
     """A running service and a way to ask it."""
 
     def __init__(self, repository, **environment):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         settings = {"SERVE_PORT": str(self.port), "SERVE_POLL_SECONDS": "1", "SERVE_OPEN": "true"}
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  a pipe that nobody reads would fill up and stop the service
         self.process = subprocess.Popen(

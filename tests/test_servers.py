@@ -12,7 +12,8 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
-from conftest import Repository, fork
+from conftest import Repository, commit_change, fork
+from containers import free_port, wait
 from ruamel.yaml import YAML
 
 TOOL = "flight-delays"
@@ -42,26 +43,17 @@ with log.connect() as connection:
 GO_ON = "import sys; from flight_delays.log import *; print(write_feedback(open_log(sys.argv[1]), '0' * 32, False, ''))"
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @contextmanager
 def running(command: list[str], ready, **how):
     """Run a server until the block ends, from when `ready` says so."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how) as process:
+
+        def is_ready() -> bool:
+            assert process.poll() is None, process.stdout.read()
+            return ready()
+
         try:
-            for _ in range(300):
-                try:
-                    if ready():
-                        break
-                except OSError:
-                    assert process.poll() is None, process.stdout.read()
-                time.sleep(0.2)
-            else:
-                raise AssertionError(f"{command[0]} did not start")
+            wait(is_ready, command[0])
             yield process
         finally:
             process.terminate()
@@ -130,7 +122,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
     direct = {"MLFLOW_TRACKING_URI": f"postgresql+psycopg://{databases}/mlflow"}
     assert repository.run(TOOL, "trace", "--json", **direct) == chain
     assert repository.run(TOOL, "release", "--history", **direct) == history
-    change_with(repository, direct, "seed: 0", "seed: 3")
+    commit_change(repository, "seed: 0", "seed: 3", **direct)
     assert "version 2 is the champion, 1 was before" in repository.run(TOOL, "release", **direct)
     assert "version 1 is the champion, 2 was before" in repository.run(TOOL, "rollback", **direct)
     repository.commit("cards")
@@ -145,7 +137,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
         assert "version 1 rolled back" in printed
         assert "version 1 (champion)" in printed
         assert repository.run(TOOL, "trace", "--json", **served) == chain
-        change_with(repository, served, "seed: 3", "seed: 4")
+        commit_change(repository, "seed: 3", "seed: 4", **served)
         assert "version 3 is the champion, 1 was before" in repository.run(TOOL, "release", **served)
         assert "version 2 is the champion, 3 was before" in repository.run(TOOL, "rollback", "2", **served)
         assert ledger(repository, **served)[-2:] == ["3 promoted", "2 rolled back"]
@@ -155,14 +147,6 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
         (other / ".venv").symlink_to(repository.path / ".venv")
         rows = str(repository.path / "data/test.parquet")
         assert "version 2" in Repository(other).run(TOOL, "predict", rows, "data/out.csv", **served)
-
-
-def change_with(repository: Repository, environment: dict[str, str], old: str, new: str) -> None:
-    """Change params.yaml, run the pipeline with another tracking store, and commit."""
-    path = repository.path / "params.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
-    repository.run("dvc", "repro", **environment)
-    repository.commit(new)
 
 
 @pytest.fixture(scope="module")

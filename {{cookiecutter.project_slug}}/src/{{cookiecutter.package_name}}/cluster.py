@@ -48,8 +48,9 @@ def connected() -> Iterator[Any]:
             found = client.run(environment)
         except Exception as error:  # no such scheduler, none of its workers, none with this package
             raise InputError(f"{named} can't be used: {first_line(error)}") from None
+        here = environment()
         for worker, there in found.items():
-            check_environment(environment(), there, worker)
+            check_environment(here, there, worker)
         try:
             yield client
         except (

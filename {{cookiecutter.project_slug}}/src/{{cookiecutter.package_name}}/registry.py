@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN, InputError, first_line
 from .lineage import commit, content_md5, git, md5
@@ -42,7 +42,8 @@ def connect() -> Any:
     try:
         if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("postgresql", "mysql")):
             os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
-            create_engine(mlflow.get_tracking_uri()).connect().close()  # MLflow would try for an hour
+            # MLflow would try for an hour. Without a pool, nothing stays open.
+            create_engine(mlflow.get_tracking_uri(), poolclass=NullPool).connect().close()
         client = mlflow.MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
             client.create_experiment(EXPERIMENT, _artifacts())

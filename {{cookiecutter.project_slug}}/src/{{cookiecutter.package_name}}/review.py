@@ -87,6 +87,11 @@ def rows_at(revision: str) -> list[int | None]:
     ]
 
 
+def time_of(milliseconds: int) -> datetime:
+    """Give a time of MLflow's in UTC without a zone."""
+    return in_utc(datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
 def figure_in(found: str, metric: str) -> dict[str, float]:
     """Read value, low and high from what a rule of the gate found; empty where it found something else."""
     match = re.match(rf"{metric} (\S+) \((\S+) to (\S+)\)", found)
@@ -101,8 +106,8 @@ def points(versions: list[Any], changes: list[dict[str, Any]], metric: str) -> l
     found = []
     for version in versions[:MOST]:
         facts = {"id": version.tags["git_commit"], "name": f"version {version.version}", "how": version.tags["verdict"]}
-        at = in_utc(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC))
-        found.append(facts | {"at": at} | figure_in(json.loads(version.tags["gate"])[0]["found"], metric))
+        first = json.loads(version.tags["gate"])[0]  # which is about the leading figure
+        found.append(facts | {"at": time_of(version.creation_timestamp)} | figure_in(first["found"], metric))
     known = {locked(point["id"]).get(EXPECTED.as_posix()) for point in found}
     for change in changes[::-1]:
         digest = locked(change["id"]).get(EXPECTED.as_posix())
@@ -143,13 +148,12 @@ def difference(run: Any, before: Any) -> str:
 
 
 def trainings(client: Any, start: datetime) -> list[dict[str, Any]]:
-    """List the training runs since then, the latest first: at, id of the commit, what was different, figures."""
+    """List the training runs since then, the latest first: at, what was different, figures."""
     experiment = client.get_experiment_by_name(registry.EXPERIMENT).experiment_id
     runs = client.search_runs([experiment], "metrics.train_rows > 0", order_by=["attributes.start_time DESC"])
     found = []
     for run, before in zip_longest(runs, runs[1:]):
-        at, commit = datetime.fromtimestamp(run.info.start_time / 1000, UTC), run.data.tags.get("git_commit", "")
-        found.append(run.data.metrics | {"at": in_utc(at), "id": commit, "what": difference(run, before)})
+        found.append(run.data.metrics | {"at": time_of(run.info.start_time), "what": difference(run, before)})
     return [run for run in found if run["at"] >= start]
 
 
