@@ -10,7 +10,15 @@ import pytest
 from {{ cookiecutter.package_name }}.contract import Contract
 from {{ cookiecutter.package_name }}.files import InputError
 from {{ cookiecutter.package_name }}.log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
-from {{ cookiecutter.package_name }}.review import commits, difference, errors, figure_in, reasons, start_of, weak_slices
+from {{ cookiecutter.package_name }}.review import (
+    commits,
+    difference,
+    errors,
+    figure_in,
+    reasons,
+    start_of,
+    weak_slices,
+)
 
 ROOT = Path(__file__).parents[2]
 DAY = datetime(2024, 3, 1)
