@@ -374,7 +374,7 @@ def test_each_provider_does_what_the_others_do(world, tmp_path, provider, name):
     kind, branch, approved, stages = KINDS[name]
     done = run(world, provider, kind, branch, tmp_path, approved)
     order = sorted if kind == "schedule" else list  # its two stages run side by side
-    assert order(dict.fromkeys(call["stage"] for call in done.calls)) == order(stages)
+    assert order(dict.fromkeys(call["stage"] for call in done.calls)) == order(stages), done.said
     if kind == "schedule":  # an alert makes the first red and does not stop the second
         assert states(done, *stages) == ["failure", "success"]
         assert "alert: " in done.said["monitor"]

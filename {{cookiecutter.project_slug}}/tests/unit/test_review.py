@@ -39,8 +39,10 @@ VERDICTS = [
 def history(tmp_path, monkeypatch) -> None:
     """A repository of two commits, of 1 March 2024 with the tag v1 and of 11 March."""
     monkeypatch.chdir(tmp_path)
-    author = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
-    commit = [*author, "commit", "--quiet", "--allow-empty", "--message"]
+    for name in ("AUTHOR", "COMMITTER"):  # which the environment may name otherwise, as in CI
+        monkeypatch.setenv(f"GIT_{name}_NAME", "T")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "t@example.com")
+    commit = ["-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "--message"]
     for day, *command in [(1, "init", "--quiet"), (1, *commit, "first"), (1, "tag", "v1"), (11, *commit, "a|b")]:
         monkeypatch.setenv("GIT_COMMITTER_DATE", f"2024-03-{day:02}T01:00:00+01:00")
         subprocess.run(["git", *command], check=True)
