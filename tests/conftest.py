@@ -6,13 +6,15 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from containers import base_image, free_port, pipeline_image, registry_host, service_image  # noqa: F401  fixtures
 from cookiecutter.main import cookiecutter
+from playwright.sync_api import Page, sync_playwright
 
 TEMPLATE = Path(__file__).parents[1]
 TREE = TEMPLATE / "{{cookiecutter.project_slug}}"
@@ -180,3 +182,31 @@ def postgres():
     yield f"postgresql+psycopg://log@127.0.0.1:{port}/postgres", control, start
     control("stop", "-m", "immediate")
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page in a browser. What it shows must ask nothing of other machines, as behind a firewall."""
+    if (chromium := shutil.which("chromium")) is None:
+        pytest.skip("install chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    foreign = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        shown = browser.new_page()
+        shown.on("request", lambda request: foreign.append(request.url))
+        yield shown
+        browser.close()
+    assert [url for url in foreign if not url.startswith(("http://127.0.0.1", "file:", "data:"))] == []
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[Callable[[], object]]:
+    """A disk of 100 kB at a path; calling what is given makes it a hundred times as large."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "none", str(path), "-o"]
+    subprocess.run([*mount, "size=100k"], check=True)
+    try:
+        yield lambda: subprocess.run([*mount, "remount,size=10m"], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)  # a worker may still have a file open

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Repository, fork, use_environment
+from conftest import Repository, fork, small_disk, use_environment
 from containers import free_port
 
 TOOL = "flight-delays"
@@ -223,6 +223,17 @@ def test_an_input_that_is_refused_is_one_sentence_and_the_others_are_kept(projec
         "0.parquet",
         "0.parquet.manifest.json",
     }
+
+
+def test_a_full_disk_of_the_workers_is_named_and_the_run_goes_on_once_there_is_space(project, cluster):
+    command = (TOOL, "predict", "data/days", "data/small/out", "--chunk-rows", "200")
+    with small_disk(project.path / "data/small") as enlarge:
+        printed = project.run(*command, fails=True, DASK_SCHEDULER_ADDRESS=cluster.address)
+        assert "No space left on device" in printed.splitlines()[-1]
+        assert "Traceback" not in printed
+        enlarge()
+        project.run(*command, DASK_SCHEDULER_ADDRESS=cluster.address)
+        assert written(project.path / "data/small/out") == written(project.path / "data/here")
 
 
 def test_without_dask_it_is_said_what_to_type(released):

@@ -1,5 +1,6 @@
 """A project moves from files on a laptop to servers as docs/scale.md says, and goes on there with what it had."""
 
+import os
 import re
 import shutil
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
-from conftest import Repository, commit_change, fork
+from conftest import Repository, commit_change, fork, small_disk
 from containers import free_port, wait
 from ruamel.yaml import YAML
 
@@ -259,6 +260,30 @@ def test_a_database_that_refuses_is_named_without_its_password(released, databas
     assert ledger(repository) == ["1 promoted"]
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory) -> int:
+    """The port of a proxy as it stands before a tracking server: it asks for a password."""
+    folder, port = tmp_path_factory.mktemp("proxy"), free_port()
+    (folder / "haproxy.cfg").write_text(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n"
+        "userlist team\n user someone insecure-password right\n"
+        f"listen tracking\n bind 127.0.0.1:{port}\n http-request auth unless {{ http_auth(team) }}\n"
+    )
+    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    with running([haproxy, "-db", "-f", str(folder / "haproxy.cfg")], listens(port)):
+        yield port
+
+
+@pytest.mark.parametrize("verb", ["train", "release", "trace"])
+def test_a_tracking_server_that_refuses_the_password_is_named_without_it(released, guarded, tmp_path, verb):
+    repository = fork(released, tmp_path)
+    line = sentence(repository, TOOL, verb, MLFLOW_TRACKING_URI=f"http://someone:secret@127.0.0.1:{guarded}")
+    assert line.startswith(f"error: The tracking store http://someone:***@127.0.0.1:{guarded} does not answer: ")
+    assert "401" in line
+    assert "secret" not in line
+    assert ledger(repository) == ["1 promoted"]
+
+
 @pytest.mark.parametrize("fault", ["no bucket", "no server", "no key"])
 def test_a_remote_that_refuses_is_named_and_loses_nothing(remote_project, tmp_path, fault, request):
     url, local, environment = request.getfixturevalue("ssh" if fault == "no key" else "s3")
@@ -282,16 +307,11 @@ def test_a_remote_that_refuses_is_named_and_loses_nothing(remote_project, tmp_pa
 def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_space(released, tmp_path):
     repository = fork(released, tmp_path)
     command = (TOOL, "predict", "data/test.parquet", "small/out.csv", "--chunk-rows", "500")
-    (repository.path / "small").mkdir()
-    small = ["mount", "-t", "tmpfs", "-o", "size=100k", "none", str(repository.path / "small")]
-    subprocess.run(small, check=True)
-    try:
+    with small_disk(repository.path / "small") as enlarge:
         assert "No space left on device" in sentence(repository, *command)
         assert not list(repository.path.glob("small/out.csv*"))
-        subprocess.run([*small[:-2], "-o", "remount,size=10m", *small[-2:]], check=True)
+        enlarge()
         assert "3,517 rows, 0 rejected" in repository.run(*command)
-    finally:
-        subprocess.run(["umount", small[-1]], check=True)
 
 
 def test_the_cluster_on_kubernetes_is_what_its_operator_takes(bake, default, tmp_path):

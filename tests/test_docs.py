@@ -1,0 +1,66 @@
+"""`make docs` makes a site that works from a folder, behind a firewall, and in which no link is dead."""
+
+import re
+from itertools import chain
+
+import pytest
+from conftest import TREE, use_environment
+
+
+def test_the_site_has_every_page_finds_words_and_loads_nothing_from_elsewhere(copy, page):
+    copy.run("make", "docs")
+    site = copy.path / "reports/site"
+    for source in chain.from_iterable(map(copy.path.glob, ["README.md", "docs/**/*.md", "deploy/*/README.md"])):
+        assert (site / source.relative_to(copy.path)).with_suffix(".html").is_file()
+    page.goto((site / "index.html").as_uri())
+    for word, found in [("slice_gap", "Flight Delays"), ("hand-over", "On call")]:  # a parameter, a form
+        page.get_by_placeholder("Search").fill(word)
+        page.get_by_placeholder("Search").press("Enter")
+        page.locator("#search-results").get_by_role("link", name=re.compile(found)).first.click()
+        page.locator("#furo-main-content").get_by_text(word).first.wait_for()
+
+
+def test_a_dead_link_and_a_dead_anchor_are_named_with_their_line(copy):
+    (copy.path / "docs/roles.md").open("a").write("\n[a](nowhere.md)\n\n[b](process.md#nowhere)\n")
+    line = len(copy.read("docs/roles.md").splitlines())
+    printed = copy.run("make", "docs", fails=True)
+    assert re.search(rf"docs/roles.md:{line - 2}: .*nowhere.md", printed)
+    assert re.search(rf"docs/roles.md:{line}: .*process.*nowhere", printed)
+    assert (copy.path / "reports/site/docs/roles.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("ci_provider", "deployment"), [("gitlab", "kubernetes"), ("jenkins", "openshift"), ("bamboo", "server")]
+)
+def test_no_link_is_dead_whatever_was_chosen(bake, default, ci_provider, deployment):
+    repository = bake(ci_provider=ci_provider, deployment=deployment, airflow=False)
+    use_environment(repository.path, default)
+    repository.run("make", "docs")
+
+
+def test_every_verb_has_one_line_in_the_readme():
+    verbs = re.findall(r"^([a-z]+):.*##", (TREE / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    readme = (TREE / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## The verbs")[2].partition("\n## ")[0]
+    told = [verb for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for verb in re.findall("`(.*?)`", cell)]
+    assert len(told) == len(set(told))
+    assert set(verbs) - {"help"} <= set(told)
+
+
+def test_every_parameter_is_told_what_it_does(default):
+    """In params.yaml, behind it or above it; what stands in braces is told with its owner."""
+    code = """
+from flight_delays.params import Params
+for part, field in Params.model_fields.items():
+    print(*(f"{part}.{key}" for key in field.annotation.model_fields))
+"""
+    part, above, told = "", "", set()
+    for line in default.read("params.yaml").splitlines():
+        key = re.match(r"(  )?(\w+):", line)
+        if key and not key[1]:
+            part = key[2]
+        elif key and ("#" in line or above.lstrip().startswith("#")):
+            assert f"{part}.{key[2]}" not in told
+            told.add(f"{part}.{key[2]}")
+        above = line
+    assert told == set(default.run("python", "-c", code).split())
