@@ -139,8 +139,9 @@ with DAG(
     },
     **EVERY_DAG,
 ):
-    # The 30 days before the run's own time, also where it is late or repeated. A manual run has that one time alone.
-    monitor = run("monitor", "monitor", "--until", "{{ dag_run.run_after.strftime('%Y-%m-%dT%H:%M:%S') }}")
+    # The 30 days before the run's own time, also where it is late or repeated. A manual run has that one time alone; in
+    # full: what came in the same second counts.
+    monitor = run("monitor", "monitor", "--until", "{{ dag_run.run_after.isoformat() }}")
     # What monitor came to is its last line in this checkout; a pod hands on nothing, so retrain looks itself.
     found = "{{ ti.xcom_pull('monitor') or '--if-alert' }}"
     run("retrain", "retrain", found, "--until", "{{ params.until }}", retries=0).set_upstream(monitor){% endraw %}
