@@ -26,7 +26,7 @@ def test_make_alone_lists_every_verb(default):
     phony = " ".join(re.findall(r"^\.PHONY: (.*)", default.read("Makefile"), re.MULTILINE)).split()
     assert sorted(listed) == sorted(phony)
     explore, build = {"help", "setup", "notebooks", "ui"}, {"reproduce", "check", "test", "cycle"}
-    review = {"process", "review", "login", "fetch", "verify", "compare", "gate"}
+    review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}
     deliver = {"image", "push", "deploy", "undeploy"}
     use = {"release", "rollback", "trace", "serve", "predict", "monitor", "retrain"}
     assert set(listed) == explore | build | review | deliver | use | {"airflow"}
