@@ -64,14 +64,14 @@ def _compiled(bundle: Bundle) -> FastPredict:
     """Put features, codes and trees together."""
     import treelite
 
-    trees = treelite.sklearn.import_model(bundle.model[-1])
+    estimator, method = bundle.model[-1], "predict_proba" if bundle.contract.is_classification else "predict"
+    trees = treelite.sklearn.import_model(estimator)
     (_, encoder, coded), (_, _, plain) = bundle.model[0].transformers_[:2]
     codes, inputs = _codes(encoder, coded), bundle.contract.inputs
     slots = [(name, _category(known)) for name, known in zip(coded, codes, strict=True)]
     slots += [(name, list) if name in inputs else _part_of_time(name) for name in plain]
     if not {name for name, _ in slots} <= set(inputs):
         raise ValueError("features.py makes other features")
-    estimator, method = bundle.model[-1], "predict_proba" if bundle.contract.is_classification else "predict"
     many = getattr(estimator, method)
     if hasattr(estimator, "_bin_mapper"):
         many = _binned(estimator, method, _every_code(codes, len(slots)))
