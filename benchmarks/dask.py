@@ -5,7 +5,8 @@
 Bakes into a temporary folder, sets it up with Dask and releases, which is not timed. ROWS: how many rows to predict,
 in eight files; without any 1 and 20 million. Each time is that of the whole command, the median of three below five
 million rows, of one above. Two schedulers run on this machine, one with one worker, one with two. A worker has one
-thread, and so has the model everywhere (OMP_NUM_THREADS=1).
+thread, and so has the model everywhere (OMP_NUM_THREADS=1). From 20 million rows with one worker, the plan in the
+bake's docs/scale.md is written anew.
 """
 
 import os
@@ -63,8 +64,42 @@ def clusters(folder: Path) -> Iterator[None]:
             process.wait()
 
 
-def compare(name: str, work: Callable[[], float], runs: int = 3) -> None:
-    """Do work in one process, with one worker and with two, in turn; print medians and two ratios."""
+PAGE = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}/docs/scale.md"
+MARKS = ("<!-- plan: written by benchmarks/dask.py of the template -->\n", "<!-- end of plan -->")
+PLANNED, WORKERS, IN_A_FILE = 10_000_000_000, 100, 2_000_000  # rows; workers; rows
+MEMORY = 0.6  # GB of a worker, the peak of benchmarks/predict.py at any number of rows
+
+
+def plan(rows: int, seconds: int, size: int) -> str:
+    """Reckon on paper from what one worker took for so many rows; size: bytes of a row in Parquet."""
+    rate, files = rows / seconds, PLANNED // IN_A_FILE
+    together, read = PLANNED / rate / WORKERS, 3 * PLANNED * size / 1e9
+    hours, minutes = PLANNED / rate / 3600, together / 60
+    return f"""\
+A plan on paper for {PLANNED:,} rows of the example's columns. Measured: one worker with one thread takes
+{seconds} s for {rows:,} rows in Parquet, start of the command included, on an idle machine, and about
+{MEMORY} GB of memory whatever the file's size; a row is {size} bytes in Parquet.
+
+| | |
+|---|---|
+| files | {files:,} of {IN_A_FILE:,} rows: what is lost with a worker, at most: {IN_A_FILE / rate:.0f} s of work |
+| work | {PLANNED:,} rows at {rate:,.0f} a second: {hours:.0f} hours of one core |
+| with {WORKERS} workers | {minutes:.0f} minutes, and {MEMORY * WORKERS:.0f} GB of memory in all |
+| reading | each file twice for its md5 and once for its rows: {read:.0f} GB, {read / together:.1f} GB a second |
+| tasks | {files:,}, at about a millisecond each for the scheduler: {files / 1000:.0f} seconds |
+"""
+
+
+def write_plan(rows: int, seconds: int, inputs: Path) -> None:
+    """Write the plan into the page between its marks."""
+    size = sum(path.stat().st_size for path in inputs.iterdir()) // rows
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    PAGE.write_text(before + MARKS[0] + plan(rows, seconds, size) + MARKS[1] + after, encoding="utf-8")
+
+
+def compare(name: str, work: Callable[[], float], runs: int = 3) -> float:
+    """Do work in one process, with one and with two workers, in turn; print medians and ratios. Gives one worker's."""
     times: dict[str, list[float]] = {address: [] for address in ("", *CLUSTERS)}
     for _ in range(runs):
         for address, found in times.items():
@@ -74,6 +109,7 @@ def compare(name: str, work: Callable[[], float], runs: int = 3) -> None:
     print(
         f"| {name} | {alone:.1f} s | {one:.1f} s | {two:.1f} s | {one / alone:.2f} x | {one / two:.2f} x |", flush=True
     )
+    return one
 
 
 def main() -> None:
@@ -100,7 +136,10 @@ def main() -> None:
             compare("search, 6 trials of 3 folds", lambda: run(bake, "flight-delays", "train")[0])
             for rows in [int(text) for text in sys.argv[1:]] or [1_000_000, 20_000_000]:
                 inputs = write_rows(bake, rows)
-                compare(f"predict, {rows:,} rows", lambda inputs=inputs: predict(inputs), 3 if rows < 5_000_000 else 1)
+                runs = 3 if rows < 5_000_000 else 1
+                seconds = compare(f"predict, {rows:,} rows", lambda inputs=inputs: predict(inputs), runs)
+                if rows == 20_000_000:
+                    write_plan(rows, round(seconds), Path(inputs))
 
 
 if __name__ == "__main__":
