@@ -51,7 +51,16 @@ class Repository:
     def environment(self) -> dict[str, str]:
         """Give the environment variables that commands run with here."""
         # PYTHONDONTWRITEBYTECODE would make each start slow; it is not what a user's machine has.
-        left_out = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE", "CI")
+        left_out = (
+            "VIRTUAL_ENV",
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "PYTEST_ADDOPTS",
+            "PYTHONDONTWRITEBYTECODE",
+            "CI",
+            "GITHUB_ACTIONS",
+            "GITLAB_CI",
+        )
         clean = {name: value for name, value in os.environ.items() if name not in left_out}
         if (self.path / ".venv").is_symlink():  # another repository's, which has that one's package installed
             clean["PYTHONPATH"] = str(self.path / "src")

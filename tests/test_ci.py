@@ -43,12 +43,12 @@ ALIASES = {"build-image": "image"}
 SECRETS = "DATABASE_URL DEPLOY_ACCESS DVC_CONFIG MLFLOW_TRACKING_URI REGISTRY_PASSWORD REGISTRY_USER".split()
 PLAIN = ["DEPLOY_HOST", "SSH_KNOWN_HOSTS"]
 OWN = {  # what a provider sets besides, by itself or for its own sake
-    "github": r"GITHUB_\w+",
+    "github": r"GITHUB_\w+|GH_TOKEN",
     "gitlab": r"CI_\w+|GITLAB_\w+|GCL_\w+|FF_\w+|FORCE_COLOR|GIT_DEPTH|UV_CACHE_DIR|BUILDAH_ISOLATION|STORAGE_DRIVER",
     "jenkins": r"STAGE_NAME",
     "bamboo": r"bamboo_\w+",
 }
-STAGES = "check test pipeline system release image staging production monitor retrain".split()
+STAGES = "check test pipeline system release image staging production monitor retrain update".split()
 RED = {  # a change that must not pass: the stage that stops it, and what is said; only that stage runs for real
     "contract": ("pipeline", "prepare.max_rejected in params.yaml allows"),
     "unit": ("test", "a unit test fails"),
@@ -153,6 +153,7 @@ def make_world(folder: Path, default: Repository, configurations: dict[str, Repo
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         for found in [name, "bamboo-specs/environment.sh"] if provider == "bamboo" else [name]:
             shutil.copy(configurations[provider].path / found, path / found)
+    newer_template(path, folder / "template")
     (path / "deploy/server/apply.sh").write_text(f'#!/bin/sh\nexec {CI}/apply "$@"\n')
     repository.commit("four providers and a platform")
     (path / ".dvc/config.local").write_text(world.secrets()["DVC_CONFIG"].replace("\\n", "\n"))
@@ -190,11 +191,24 @@ def make_world(folder: Path, default: Repository, configurations: dict[str, Repo
     git(folder, "clone", "--quiet", "--bare", str(path), "origin.git")
 
 
+def newer_template(path: Path, template: Path) -> None:
+    """Make a clone of the template with a newer release, and let a repository's record name it."""
+    record = json.loads((path / ".cruft.json").read_text())
+    git(template.parent, "clone", "--quiet", str(TEMPLATE), template.name)
+    git(template, "tag", "--force", record["commit"])
+    replace(template / TREE.name / "docs/scale.md", "# ", "# Newer: ")
+    author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
+    git(template, *author, "commit", "--quiet", "--all", "--message", "newer")
+    git(template, "tag", "v99.0.0")
+    (path / ".cruft.json").write_text(json.dumps(record | {"template": str(template)}) + "\n")
+
+
 def base(world: World, folder: Path, kind: str, branch: str, real: bool) -> dict[str, str]:
     """Give the machine's environment variables, with the make of tests/ci first on PATH."""
     home = folder / "home"
     (home / "bin").mkdir(parents=True)
-    (home / "bin/make").symlink_to(CI / "make")
+    for name in ("make", "gh"):
+        (home / "bin" / name).symlink_to(CI / name)
     left_out = re.compile(
         "CI|_?PYENV.*|VIRTUAL_ENV|MAKE.*|PYTEST.*|PYTHON.*|MLFLOW.*|SSH_(?!CERT).*|GIT_.*|DATABASE_URL"
     )
@@ -365,7 +379,7 @@ KINDS = {
     "change": ("change", "change", frozenset(), REVIEW),
     "main": ("main", "main", frozenset(), REVIEW + DELIVERY),
     "approved": ("main", "main", frozenset(["production"]), (*REVIEW, *DELIVERY, "production")),
-    "schedule": ("schedule", "main", frozenset(), ("monitor", "retrain")),
+    "schedule": ("schedule", "main", frozenset(), ("monitor", "retrain", "update")),
 }
 
 
@@ -373,12 +387,13 @@ KINDS = {
 def test_each_provider_does_what_the_others_do(world, tmp_path, provider, name):
     kind, branch, approved, stages = KINDS[name]
     done = run(world, provider, kind, branch, tmp_path, approved)
-    order = sorted if kind == "schedule" else list  # its two stages run side by side
+    order = sorted if kind == "schedule" else list  # its stages run side by side
     assert order(dict.fromkeys(call["stage"] for call in done.calls)) == order(stages), done.said
-    if kind == "schedule":  # an alert makes the first red and does not stop the second
-        assert states(done, *stages) == ["failure", "success"]
+    if kind == "schedule":  # an alert makes the first red and does not stop the others
+        assert states(done, *stages) == ["failure", "success", "success"]
         assert "alert: " in done.said["monitor"]
         assert "for review: merging it releases it" in done.said["retrain"]
+        assert re.search(r"for review +update-v99.0.0", done.said["update"])
     else:
         assert states(done, *stages) == ["success"] * len(stages)
     first = reference(world, kind, branch, approved)
@@ -401,6 +416,16 @@ def test_what_was_released_is_built_pushed_and_deployed(world):
     assert digests == [f"DIGEST={pushed}"] * 2
     for stage in ("staging", "production"):
         assert f"apply: version {version} of {world.commit('main')} answers in {stage}" in done.said[stage]
+
+
+def test_a_newer_template_is_proposed_and_main_stays(world):
+    main = world.commit("main")
+    reference(world, "schedule", "main", frozenset())
+    assert world.commit("main") == main
+    changed = git(world.origin, "diff", "--name-only", "main", "update-v99.0.0").splitlines()
+    assert changed == [".cruft.json", "docs/scale.md"]
+    asked = (world.folder / "schedule-main-nobody/home/gh").read_text()
+    assert asked.startswith("pr create --head update-v99.0.0 --title Update the template to v99.0.0 ")
 
 
 def quote(found: re.Match) -> str:

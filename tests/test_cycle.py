@@ -22,14 +22,14 @@ def test_the_cycle_leaves_a_judged_and_tracked_model(default):
 
 
 def test_make_alone_lists_every_verb(default):
-    listed = re.findall(r"^  make (\w+) +\S", default.run("make"), re.MULTILINE)
+    listed = re.findall(r"^  make ([\w-]+) +\S", default.run("make"), re.MULTILINE)
     phony = " ".join(re.findall(r"^\.PHONY: (.*)", default.read("Makefile"), re.MULTILINE)).split()
     assert sorted(listed) == sorted(phony)
     explore, build = {"help", "setup", "notebooks", "ui"}, {"reproduce", "check", "test", "cycle"}
     review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}
     deliver = {"image", "push", "deploy", "undeploy"}
     use = {"release", "rollback", "trace", "serve", "predict", "monitor", "retrain"}
-    assert set(listed) == explore | build | review | deliver | use | {"airflow"}
+    assert set(listed) == explore | build | review | deliver | use | {"airflow", "update", "update-check"}
     assert all(f"`{verb}`" in default.read("README.md") for verb in listed if verb != "help")
 
 

@@ -1,10 +1,12 @@
 """`make docs` makes a site that works from a folder, behind a firewall, and in which no link is dead."""
 
 import re
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain
 
 import pytest
-from conftest import TREE, use_environment
+from conftest import TEMPLATE, TREE, use_environment
 
 
 def test_the_site_has_every_page_finds_words_and_loads_nothing_from_elsewhere(copy, page):
@@ -38,13 +40,35 @@ def test_no_link_is_dead_whatever_was_chosen(bake, default, ci_provider, deploym
     repository.run("make", "docs")
 
 
+def test_a_team_that_deletes_every_page_breaks_no_check_test_verb_or_update(copy):
+    for path in sorted((copy.path / "docs").rglob("*.md")):
+        path.unlink()
+    copy.commit()
+    copy.run("make", "check")
+    copy.run("make", "test", "TESTS=tests/unit tests/model")
+    assert "0 phases in order" in copy.run("make", "process")
+    copy.run("make", "review")
+    copy.run("make", "gate")
+    assert "README.md" in copy.run("make", "docs", fails=True)  # which says what links to them
+
+
 def test_every_verb_has_one_line_in_the_readme():
-    verbs = re.findall(r"^([a-z]+):.*##", (TREE / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    verbs = re.findall(r"^([a-z-]+):.*##", (TREE / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     readme = (TREE / "README.md").read_text(encoding="utf-8")
     table = readme.partition("## The verbs")[2].partition("\n## ")[0]
     told = [verb for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for verb in re.findall("`(.*?)`", cell)]
     assert len(told) == len(set(told))
     assert set(verbs) - {"help"} <= set(told)
+
+
+def test_the_plan_in_the_docs_is_reckoned_from_what_was_measured():
+    sys.path.append(str(TEMPLATE / "benchmarks"))
+    spec = spec_from_file_location("measured", TEMPLATE / "benchmarks/dask.py")
+    spec.loader.exec_module(benchmark := module_from_spec(spec))
+    page = (TREE / "docs/scale.md").read_text(encoding="utf-8")
+    written = page.partition(benchmark.MARKS[0])[2].partition(benchmark.MARKS[1])[0]
+    found = re.search(r"takes\n(\d+) s for ([\d,]+) rows.*a row is (\d+) bytes", written, re.DOTALL)
+    assert written == benchmark.plan(int(found[2].replace(",", "")), int(found[1]), int(found[3]))
 
 
 def test_every_parameter_is_told_what_it_does(default):

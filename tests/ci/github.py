@@ -90,6 +90,7 @@ def evaluate(text: str, run: Run, failed: bool, folder: Path) -> Any:
         if kind == "vars":
             return run.variables.get(key, "")
         known = {"github.event_name": run.event, "github.ref": run.ref, "github.run_id": "1", "runner.os": "Linux"}
+        known["github.token"] = "the job's token"
         if name not in known:
             raise Refused(f"context: {name}")
         return known[name]

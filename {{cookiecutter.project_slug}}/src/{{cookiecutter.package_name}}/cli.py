@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .files import Alert, InputError, first_line
+from .files import Alert, Conflict, InputError, first_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -286,8 +286,29 @@ def adopt(
     adopt(file, target, [name.strip() for name in key.split(",") if name.strip()], time or None, force)
 
 
+@app.command()
+def update(
+    to: Annotated[str, typer.Argument(help="Release, branch or commit of the template; the newest release.")] = "",
+    answer: Annotated[list[str] | None, typer.Option("--set", help="Another answer: deployment=kubernetes.")] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Push it as a branch for review instead.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether there is one: exit status 1.")] = False,
+) -> None:
+    """Bring in a newer release of the template, merged with your changes, as a commit; exit status 3 on a conflict."""
+    from . import update
+
+    if not check:
+        return update.update(to, answer or [], propose)
+    try:
+        newest = update.check()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    print(f"The template's {newest} is newer: make update" if newest else "This is the newest release of the template.")
+    raise typer.Exit(1 if newest else 0)
+
+
 def main() -> None:
-    """Run a command; what a person can correct becomes one sentence and exit status 1, an alert exit status 2."""
+    """Run a command; what a person can correct becomes one sentence and exit status 1, an alert 2, a conflict 3."""
     gc.set_threshold(100_000)  # what imports make stays: to look through it again and again takes a fifth of `trace`
     try:
         app()
@@ -296,6 +317,9 @@ def main() -> None:
     except Alert as alert:
         print(alert, file=sys.stderr)
         sys.exit(2)
+    except Conflict as conflict:
+        print(f"conflict: {conflict}", file=sys.stderr)
+        sys.exit(3)
     except Exception as error:
         if type(error).__module__.startswith("mlflow."):  # the store went away meanwhile
             fail(f"the tracking store: {first_line(error)}")

@@ -44,6 +44,10 @@ class Alert(Exception):
     """Something that a person should look at; the text gives the reasons. The exit status is 2."""
 
 
+class Conflict(Exception):
+    """Something that only a person can decide; the text says what and how. The exit status is 3."""
+
+
 def read_config(model: type[Config], path: Path) -> Config:
     """Read a YAML file into a pydantic model. Raises InputError with file, key, found and expected."""
     try:

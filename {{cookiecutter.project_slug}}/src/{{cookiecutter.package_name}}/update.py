@@ -1,0 +1,230 @@
+"""Bring in a newer release of the template, or other answers to its questions, and keep what the team has changed.
+
+.cruft.json says where the template is, at which commit, and with which answers this repository was made; cruft reads it
+as well. The template is rendered twice, as it was and as it is to be, and the difference is a commit that git picks: it
+merges as always, follows files that were moved, and stops at a conflict in its usual way. (`cruft update` applies the
+difference as a patch: it does not follow moved files, and its exit status is 0 where it does not fit.)
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .files import Conflict, InputError, say
+from .lineage import committed, git
+
+RECORD = Path(".cruft.json")
+RELEASE = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")  # no preliminary ones, such as v1.0.0-rc1
+
+
+@dataclass
+class Record:
+    """What .cruft.json says: the template's address, a commit of it, the answers."""
+
+    template: str
+    commit: str
+    answers: dict[str, str]
+
+
+def read_record() -> Record:
+    """Read .cruft.json. Raises InputError where it is missing or is not what cruft writes."""
+    try:
+        found = json.loads(RECORD.read_text(encoding="utf-8"))
+        answers = {name: str(value) for name, value in found["context"]["cookiecutter"].items() if name[0] != "_"}
+        return Record(found["template"], found["commit"], answers)
+    except FileNotFoundError:
+        raise InputError(
+            f"{RECORD} is not in {Path.cwd()}, so nobody knows which template this comes from. "
+            "Type `uvx cruft link TEMPLATE` with its address, give the answers of that time, and commit."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{RECORD} is not what cruft writes ({error!r}); take it back from git.") from None
+
+
+def clone(record: Record, folder: Path) -> Path:
+    """Clone the template. Raises InputError when it is out of reach or does not have the recorded commit."""
+    beside = Path.cwd().parent / record.template  # what was typed where this repository was made
+    run("git", "clone", "--quiet", str(beside) if beside.exists() else record.template, folder)
+    if not commit_of(folder, record.commit):
+        raise InputError(f"{record.template} has no commit {record.commit}, which {RECORD} names.")
+    return folder
+
+
+def commit_of(template: Path, name: str) -> str:
+    """Give the commit that a tag, a branch or a commit names in a clone; empty where there is none."""
+    ask = ("-C", str(template), "rev-parse", "--quiet", "--verify")
+    return git(*ask, f"{name}^{{commit}}") or git(*ask, f"origin/{name}^{{commit}}")
+
+
+def releases(template: Path) -> list[str]:
+    """List the tags of a clone that are releases, the newest first."""
+    found = filter(RELEASE.fullmatch, git("-C", str(template), "tag").splitlines())
+    return sorted(found, key=lambda tag: [int(part) for part in re.findall(r"\d+", tag)], reverse=True)
+
+
+def newer(template: Path, commit: str) -> str:
+    """Name the newest release in a clone; empty where a commit has all of it already, or there is no release."""
+    newest = next(iter(releases(template)), "")
+    already = newest and git("-C", str(template), "merge-base", commit, newest) == commit_of(template, newest)
+    return "" if already else newest
+
+
+def render(template: Path, commit: str, answers: dict[str, str], folder: Path) -> Path:
+    """Render the template at a commit into a folder. Raises InputError with what it says of the answers."""
+    run("git", "-C", template, "checkout", "--quiet", "--detach", commit)
+    folder.mkdir()
+    config = folder / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {folder}\nreplay_dir: {folder}\n", encoding="utf-8")
+    how = ("--no-input", "--config-file", config, "--output-dir", folder / "made")
+    given = [f"{name}={value}" for name, value in answers.items()]
+    run(sys.executable, "-m", "cookiecutter", *how, template, *given)
+    (made,) = (folder / "made").iterdir()
+    return made
+
+
+def keep(made: Path, skipped: list[str], message: str, *parents: str) -> str:
+    """Make a commit, on no branch, of a rendering without the paths that are the team's."""
+    place = {"GIT_DIR": git("rev-parse", "--absolute-git-dir"), "GIT_WORK_TREE": str(made)}
+    place["GIT_INDEX_FILE"] = str(made.parents[1] / "index")
+    run("git", "-C", made, "-c", "core.autocrlf=false", "add", "--all", "--force", ".", **place)
+    if skipped:
+        run("git", "-C", made, "rm", "-rf", "--cached", "--quiet", "--ignore-unmatch", "--", *skipped, **place)
+    tree = run("git", "-C", made, "write-tree", **place)
+    if prefix := git("rev-parse", "--show-prefix"):  # this is a folder of a larger repository
+        run("git", "-C", made, "read-tree", "--empty", **place)
+        run("git", "-C", made, "read-tree", f"--prefix={prefix}", tree, **place)
+        tree = run("git", "-C", made, "write-tree", **place)
+    return run("git", "commit-tree", tree, "-m", message, *[word for parent in parents for word in ("-p", parent)])
+
+
+def pick(commit: str) -> None:
+    """Merge a commit as git does it; what the team has deleted stays so.
+
+    Raises Conflict where a person has to decide. Raises InputError, with nothing changed, when git can't begin.
+    """
+    command = ["git", "cherry-pick", "--keep-redundant-commits", commit]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    stages: dict[str, str] = {}
+    for line in git("ls-files", "--unmerged").splitlines():
+        about, path = line.split("\t")
+        stages[path] = stages.get(path, "") + about[-1]  # 1: as it was, 2: the team's, 3: the template's
+    deleted = [path for path, found in stages.items() if found == "13"]
+    if deleted:
+        run("git", "rm", "-f", "--quiet", "--", *deleted)
+        say("update", f"left out, as you have deleted it: {', '.join(deleted)}")
+    if both := sorted(set(stages) - set(deleted)):
+        raise Conflict(
+            f"The template and you have both changed {', '.join(both)}. Edit what is between <<<<<<< and >>>>>>> in "
+            "there, then `git add .` and `git cherry-pick --continue`; or take all back: `git cherry-pick --abort`."
+        )
+    if deleted:
+        run("git", "commit", "--quiet", "--no-verify", "--reuse-message", commit)
+    elif done.returncode:
+        raise InputError(f"git can't pick the update: {' '.join(done.stderr.split())}")
+
+
+def propose(commit: str, branch: str, title: str) -> None:
+    """Pick a commit on a branch of its own and push it; where a person has to decide, with git's marks in the files.
+
+    GitLab opens a merge request for what is pushed, GitHub's `gh` a pull request: where a person has to decide, a draft
+    with a label. Elsewhere one opens it from the branch. The branch that is checked out stays as it is.
+    """
+    conflict = ""
+    run("git", "checkout", "--quiet", "-B", branch)
+    try:
+        try:
+            pick(commit)
+        except Conflict as found:
+            conflict = str(found).partition(". ")[0] + "."
+            message = f"{title}: conflicts to be resolved\n\n{conflict}"
+            run("git", "commit", "--quiet", "--no-verify", "--all", "--message", message)
+        request = ["create", f"title={'Draft: ' if conflict else ''}{title}", *(["label=conflict"] if conflict else [])]
+        options = [f"--push-option=merge_request.{word}" for word in request] if "GITLAB_CI" in os.environ else []
+        run("git", "push", "--quiet", *options, "origin", branch)
+        if "GITHUB_ACTIONS" in os.environ:
+            if conflict:
+                run("gh", "label", "create", "conflict", "--force")
+            draft = ["--draft", "--label", "conflict"] if conflict else []
+            run("gh", "pr", "create", "--head", branch, "--title", title, "--body", conflict or "No conflicts.", *draft)
+    finally:
+        run("git", "checkout", "--quiet", "-")
+    say("update", f"for review{': ' + conflict if conflict else ''}", branch)
+
+
+def update(to: str, changed: list[str], proposed: bool = False) -> None:
+    """Merge the newest release of the template, or `to`, and commit.
+
+    changed: other answers, each as name=value.
+    proposed: leave the branch as it is and push the update as another one, for review; once for each release.
+    Raises InputError, with nothing changed, when it can't begin; Conflict where a person has to decide.
+    """
+    if git("status", "--porcelain"):
+        raise InputError("Something is not committed; commit it first, so that the update can be told from it.")
+    record, other = read_record(), dict(pair.partition("=")[::2] for pair in changed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        template = clone(record, folder / "template")
+        target = to or newer(template, record.commit) or (record.commit if other else "")
+        if not target:
+            return say("update", "this is the newest release of the template already")
+        if not (found := commit_of(template, target)):
+            raise InputError(f"The template has no {target}; its releases: {', '.join(releases(template)) or 'none'}.")
+        asked = json.loads(git("-C", str(template), "show", f"{found}:cookiecutter.json"))
+        questions = [name for name in asked if not name.startswith("_")]
+        if unknown := sorted(set(other) - set(questions)):
+            raise InputError(f"{unknown[0]} is no question; expected one of {', '.join(questions)}.")
+        if proposed and run("git", "ls-remote", "origin", f"refs/heads/update-{target}"):
+            return say("update", f"{target} is proposed already", f"update-{target}")
+        say("update", f"rendering the template as it was and as {target} has it")
+        before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
+        (before / RECORD).write_bytes(committed("HEAD", RECORD.as_posix()) or b"")
+        after = render(template, found, record.answers | other, folder / "after")
+        note = json.loads((after / RECORD).read_text(encoding="utf-8"))
+        note |= {"template": record.template, "commit": found, "checkout": target if target != found else None}
+        (after / RECORD).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        ours = settings(Path())
+        if ours.get("ruff") != settings(before).get("ruff"):  # lines that are only formatted otherwise are no change
+            for made in (before, after):
+                run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", Path("pyproject.toml"), made)
+        skipped = [path for path in ours.get("cruft", {}).get("skip", []) if path != RECORD.as_posix()]
+        message = " with ".join([f"Update the template to {target}", *filter(None, [", ".join(changed)])])
+        base = keep(before, skipped, "The template as it was")
+        commit = keep(after, skipped, message, base)
+    if not git("diff", "--name-only", base, commit):
+        return say("update", f"{target} would change nothing")
+    if proposed:
+        return propose(commit, f"update-{target}", message)
+    pick(commit)
+    say("update", f"{message}: {git('diff', '--shortstat', 'HEAD^', 'HEAD')}")
+    say("", "look at it with git show, then: make cycle test")
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """Read the section [tool] of a pyproject.toml."""
+    found: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
+    return found
+
+
+def check() -> str:
+    """Name the template's newest release if this repository lacks it. Raises InputError when nobody can tell."""
+    record = read_record()
+    with tempfile.TemporaryDirectory() as name:
+        return newer(clone(record, Path(name) / "template"), record.commit)
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """Run a command and give what it prints. Raises InputError with the last line it said, if it fails."""
+    given = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | environment
+    done = subprocess.run(command, env=given, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines() or ["no word"]
+        name = command[2] if command[1] == "-m" else command[0]
+        raise InputError(f"{name} failed: {said[-1].removeprefix('fatal: ').removeprefix('ValueError: ')}")
+    return done.stdout.strip()
