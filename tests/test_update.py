@@ -392,6 +392,16 @@ def test_cruft_links_a_repository_without_a_record(template, old, tmp_path):
     assert "httptools>=0.7" in old.read("pyproject.toml")
 
 
+def test_cruft_updates_by_the_same_record(template, old, default, tmp_path):
+    old.run("cruft", "update", "--skip-apply-ask", "--refresh-private-variables", "--checkout", "v9.0.0")
+    commit(old.path, "cruft")
+    now = content(baked(template, "v9.0.0", tmp_path / "now", default))
+    record = content(old)[".cruft.json"]["cookiecutter"]
+    assert now[".cruft.json"]["cookiecutter"].items() <= record.items()
+    assert content(old) | {".cruft.json": None} == now | {".cruft.json": None}
+    assert is_current(old)
+
+
 def test_cruft_reads_what_is_recorded(template, old, tmp_path):
     old.run("cruft", "check", fails=True)
     update(old)
