@@ -43,6 +43,12 @@ def test_no_link_in_the_template_s_own_documents_is_dead():
     assert not [(page.name, link) for page, link in links if ":" not in link and not (page.parent / link).exists()]
 
 
+def test_the_page_on_the_architecture_names_every_module():
+    page = (TEMPLATE / "docs/architecture.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (TREE / "src/{{cookiecutter.package_name}}").glob("*.py")}
+    assert {name for name in modules if not re.search(rf"\b{name}\b", page)} == {"__init__", "__main__"}
+
+
 def test_the_readme_says_how_many_files_a_bake_has(bake):
     for name in ("README.md", "docs/figures.md"):
         text = (TEMPLATE / name).read_text(encoding="utf-8")
