@@ -22,6 +22,16 @@ def test_the_site_has_every_page_finds_words_and_loads_nothing_from_elsewhere(co
         page.locator("#furo-main-content").get_by_text(word).first.wait_for()
 
 
+def test_a_page_of_the_team_s_is_in_the_side_bar(copy):
+    for name in ("ours", "teams/ours"):
+        (copy.path / f"docs/{name}.md").parent.mkdir(exist_ok=True)
+        (copy.path / f"docs/{name}.md").write_text(f"# How {name} works\n")
+    copy.run("make", "docs")
+    shown = copy.read("reports/site/index.html").partition("Your own pages")[2]
+    assert "How ours works" in shown
+    assert "How teams/ours works" in shown
+
+
 def test_a_dead_link_and_a_dead_anchor_are_named_with_their_line(copy):
     (copy.path / "docs/roles.md").open("a").write("\n[a](nowhere.md)\n\n[b](process.md#nowhere)\n")
     line = len(copy.read("docs/roles.md").splitlines())

@@ -1,6 +1,7 @@
 """How `make docs` makes the site of README.md, these pages and those of deploy/: Sphinx reads this file."""
 
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,19 @@ docs/decisions/*
 
 docs/ci
 docs/scale
+docs/updates
 deploy/*/README
 docs/operations/*
 docs/model_card
 docs/data_card
+```
+"""
+YOURS = """
+```{toctree}
+:hidden:
+:caption: Your own pages
+
+PAGES
 ```
 """
 
@@ -48,10 +58,12 @@ html_title = project
 html_copy_source = html_show_sphinx = html_show_copyright = False
 
 
-def add_parameters_and_contents(_: Any, page: str, source: list[str]) -> None:
+def add_parameters_and_contents(app: Any, page: str, source: list[str]) -> None:
     """Put params.yaml and the side bar below the README, which would show them as code wherever else it is read."""
     if page == root_doc:
-        source[0] += MORE
+        listed = MORE.splitlines()
+        yours = {name for name in app.env.found_docs - {page} if not any(fnmatch(name, line) for line in listed)}
+        source[0] += MORE + (YOURS.replace("PAGES", "\n".join(sorted(yours))) if yours else "")
 
 
 def setup(app: Any) -> None:
