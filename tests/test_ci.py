@@ -154,6 +154,8 @@ def make_world(folder: Path, default: Repository, configurations: dict[str, Repo
         for found in [name, "bamboo-specs/environment.sh"] if provider == "bamboo" else [name]:
             shutil.copy(configurations[provider].path / found, path / found)
     newer_template(path, folder / "template")
+    repository.run("git", "rm", "--cached", "--quiet", "example/flights.csv")  # DVC keeps it, as what a team adopts
+    repository.run("dvc", "add", "--quiet", "example/flights.csv")
     (path / "deploy/server/apply.sh").write_text(f'#!/bin/sh\nexec {CI}/apply "$@"\n')
     repository.commit("four providers and a platform")
     (path / ".dvc/config.local").write_text(world.secrets()["DVC_CONFIG"].replace("\\n", "\n"))
@@ -616,7 +618,7 @@ FAULTS = [  # provider, kind, found by lint or when it runs, right, wrong, what 
     ("jenkins", "condition", "run", "branch 'main'", "brunch 'main'", "unknown brunch in when"),
     ("jenkins", "secret", "lint", "CI = 'true'", "DB_PASSWORD = 'hunter2hunter2'", "a secret in clear text"),
     ("jenkins", "quote", "lint", "sh 'make check'", "sh 'make check", "Jenkinsfile"),
-    ("jenkins", "rights", "run", "submitter 'release-managers'", "ok 'Go'", "anybody may approve"),
+    ("jenkins", "rights", "run", "submitter 'maintainers'", "ok 'Go'", "anybody may approve"),
     ("bamboo", "key", "lint", "requirements: [mlops]", "requirement: [mlops]", "check: unknown key requirement"),
     ("bamboo", "need", "lint", "jobs: [pipeline]", "jobs: [pipelines]", "stages: no job pipelines"),
     ("bamboo", "step", "run", "make gate", "make gates", "no other provider calls this"),

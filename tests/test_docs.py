@@ -59,7 +59,18 @@ def test_a_team_that_deletes_every_page_breaks_no_check_test_verb_or_update(copy
     assert "0 phases in order" in copy.run("make", "process")
     copy.run("make", "review")
     copy.run("make", "gate")
+    assert "is the champion" in copy.run("make", "release")
+    assert "Intended use" not in copy.read("reports/model_card.md")
+    assert "roc_auc" in copy.read("reports/model_card.md")
+    assert copy.run("git", "status", "--porcelain", "docs") == ""
     assert "README.md" in copy.run("make", "docs", fails=True)  # which says what links to them
+
+
+def test_a_card_without_its_marks_stops_a_release_before_it_begins(copy):
+    copy.replace("docs/data_card.md", "<!-- end of generated -->", "")
+    copy.commit()
+    assert "docs/data_card.md has no lines" in copy.run("make", "release", fails=True)
+    assert "version" not in copy.run("flight-delays", "release", "--history")
 
 
 def test_every_verb_has_one_line_in_the_readme():

@@ -126,6 +126,7 @@ class Steps {
     [:]
   }
   void withCredentials(List bound, Closure body) { Block.run(body, this) }
+  void lock(String name, Closure body) { Block.run(body, this) }
 }
 
 class Post {

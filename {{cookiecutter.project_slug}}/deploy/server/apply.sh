@@ -28,6 +28,7 @@ if [ "$here" != "$(cd "$root/deploy/server" 2>/dev/null && pwd -P)" ]; then
   exit
 fi
 
+docker compose version >/dev/null 2>&1 || fail "There is no Docker with Compose here; deploy/server/README.md says which."
 cd "$root"
 unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES IMAGE # .env says so
 exec 9>.lock && flock 9 # one update at a time

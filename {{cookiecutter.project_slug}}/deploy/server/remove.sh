@@ -6,6 +6,7 @@ root=${SERVER_ROOT:-/srv/{{ cookiecutter.project_slug }}}/$1
 case ${DOCKER_HOST:-} in
   ssh://*) exec ssh "$DOCKER_HOST" "SERVER_ROOT='${root%/*}' '$root/deploy/server/remove.sh' '$1'" ;;
 esac
+docker compose version >/dev/null 2>&1 || { echo "There is no Docker with Compose here; see README.md." >&2; exit 1; }
 cd "$root"
 docker compose --profile blue --profile green down
 sed -i 's/^COMPOSE_PROFILES=.*/COMPOSE_PROFILES=/' .env # no slot is in use

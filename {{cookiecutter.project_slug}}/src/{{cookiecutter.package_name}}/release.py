@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import files, registry
 from .bundle import Bundle, load_version
-from .cards import write_cards
+from .cards import need_marks, write_cards
 from .contract import Contract, read_contract
 from .evaluate import judge
 from .features import make_features
@@ -177,6 +177,7 @@ def release() -> None:
             "address of the team's tracking server."
         )
     need_clean_tree()
+    need_marks()
     contract, params = read_contract(), read_params()
     need_reproduced()
     client = registry.connect()
@@ -225,8 +226,7 @@ def document(
         write_report(draft, contract, rows, tables, earlier_version(files.METRICS), verdicts, duel)
     client.log_artifact(version.run_id, str(files.RELEASE_REPORT))
     if all(verdict.passed for verdict in verdicts):
-        write_cards(version, verdicts, contract, tables)
-        for path in (files.MODEL_CARD, files.DATA_CARD):
+        for path in write_cards(version, verdicts, contract, tables):
             client.log_artifact(version.run_id, str(path), version.source.rpartition("/")[2])  # beside the model
 
 

@@ -144,5 +144,6 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
         run("git", "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
         return say("", "for review: merging it releases it", branch)
     release()
-    run("git", "add", str(MODEL_CARD), str(DATA_CARD))
-    run("git", "commit", "--quiet", "--message", "Write the cards of the new champion")
+    if cards := [str(path) for path in (MODEL_CARD, DATA_CARD) if path.exists()]:
+        run("git", "add", *cards)
+        run("git", "commit", "--quiet", "--message", "Write the cards of the new champion")

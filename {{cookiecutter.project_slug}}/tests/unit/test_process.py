@@ -102,6 +102,8 @@ def test_tests_that_failed_are_named(params):
     ]
     write("reports/tests.xml", RED.replace("test_cli", "test_other"))
     assert faults(params) == ["definition of done: make test failed (reports/tests.xml)"]
+    write("reports/tests.xml", '<testcase classname="" name="tests.unit.test_cli" time="0.0"><error message="import">')
+    assert len(faults(params)) == 2
     write("reports/tests.xml", '<testcase classname="tests.unit.test_cli" name="a" time="0.1" />')
     assert faults(params) == []
 
