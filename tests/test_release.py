@@ -314,6 +314,16 @@ def test_a_changed_byte_in_the_workspace_is_named(released, name):
     assert re.search(rf"error: The trace of version 1 is broken:\n  {re.escape(name)} ", printed), printed[-800:]
 
 
+def test_a_changed_byte_in_the_workspace_is_named_after_later_commits(released, tmp_path):
+    repository = fork(released, tmp_path)
+    repository.commit("cards")
+    assert "broken" not in repository.run(TOOL, "trace")
+    for name in ("data/train.parquet", "params.yaml"):
+        with changed_byte(repository.path / name):
+            printed = repository.run(TOOL, "trace", fails=True)
+        assert re.search(rf"error: The trace of version 1 is broken:\n  {re.escape(name)} ", printed), printed[-800:]
+
+
 @pytest.mark.parametrize("name", ["data/train.parquet", "models/model.skops"])
 def test_a_changed_or_deleted_cache_object_is_named(released, name):
     digest = re.search(rf"{name} md5 (\w+)", released.run(TOOL, "trace"))[1]

@@ -58,6 +58,29 @@ def order(number: int | None, price: float) -> dict:
     return {"order": number, "ordered": "2024-02-01T00:00:00", "price": price, "shop": "Köln"}
 
 
+def test_a_run_that_was_stopped_before_the_gate_is_finished_by_the_next(orders, tmp_path):
+    repository = fork(orders, tmp_path)
+    answer(repository, *[(order(7000 + i, float(i % 100) + 0.25), i % 100 > 70) for i in range(100)])
+    assert "MLFLOW_TRACKING_URI is not set" in repository.run(TOOL, "retrain", fails=True, CI="1")
+    assert "version 2 is the champion, 1 was before" in repository.run(TOOL, "retrain")
+    repository.commit("cards")
+    assert "nothing new" in repository.run(TOOL, "retrain")
+
+
+def test_the_same_is_proposed_once(orders, tmp_path):
+    git = ("git", "clone", "--quiet", "--bare", str(orders.path), str(tmp_path / "origin.git"))
+    orders.run(*git)
+    said = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        repository = fork(orders, tmp_path / name)
+        repository.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
+        answer(repository, *[(order(8000 + i, float(i % 100) + 0.25), i % 100 > 70) for i in range(100)])
+        said.append(repository.run(TOOL, "retrain", "--propose"))
+    assert "for review" in said[0]
+    assert "the same is proposed already" in said[1]
+
+
 def test_outcomes_become_rows_of_the_source_once(orders):
     path = orders.path / "data/orders.csv"
     before = path.read_text(encoding="utf-8")

@@ -216,6 +216,7 @@ def test_a_domain_expert_asks_and_answers_in_the_browser(service, page):
     page.get_by_label("scheduled_departure").fill("2013-03-01T17:30")
     page.get_by_label("carrier").select_option("B6")
     page.get_by_label("humidity").fill("")
+    page.get_by_label("flight_id").fill("told on the page")
     page.get_by_role("button", name="Predict").press("Enter")
     answer = page.locator("#answer")
     answer.wait_for()
@@ -248,6 +249,29 @@ def test_a_wrong_key_is_refused_and_limits_hold(repository):
         assert service.ask("/health")[0] == 200
 
 
+KEYS_CHANGE = """
+from flight_delays.guard import Guard
+from flight_delays.settings import Settings
+settings = Settings()
+guard = Guard(None, settings, None)
+def ask():
+    guard.minute = 0  # a minute has gone by
+    refusal = guard.refuse({"path": "/predict", "headers": [(b"x-api-key", b"open sesame")]})
+    print(refusal.status_code if refusal else 200)
+ask()
+settings.keys_file.unlink()
+ask()
+settings.keys_file.write_text("")
+ask()
+"""
+
+
+def test_a_file_that_is_emptied_lets_nobody_in_and_one_that_is_gone_changes_nothing(repository, tmp_path):
+    (tmp_path / "keys").write_text(hashlib.sha256(b"open sesame").hexdigest())
+    settings = {"SERVE_KEYS_FILE": str(tmp_path / "keys"), "SERVE_HOST": "0.0.0.0"}
+    assert repository.run("python", "-c", KEYS_CHANGE, **settings).split() == ["200", "200", "401"]
+
+
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
@@ -255,6 +279,7 @@ def test_a_wrong_key_is_refused_and_limits_hold(repository):
         ({}, "or, on 127.0.0.1 only, SERVE_OPEN=true to do without"),
         ({"SERVE_KEYS": "open sesame"}, "SERVE_KEYS holds open...; expected SHA-256 digests"),
         ({"SERVE_MODEL": "data", "SERVE_OPEN": "true"}, "data holds no exported version"),
+        ({"SERVE_OPEN": "true", "DATABASE_URL": "nonsense"}, "DATABASE_URL is no address that can be used"),
         ({"SERVE_PORT": "high"}, "SERVE_PORT is 'high'; expected a valid integer"),
     ],
 )

@@ -9,10 +9,10 @@ import math
 import os
 import queue
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
@@ -49,6 +49,7 @@ class Job:
     rows: list[Row]
     caller: str
     done: "asyncio.Future[list[dict[str, Any]]]"
+    served: Any = None  # the version that has checked the rows, with bundle and fast; it answers them as well
     arrived: float = field(default_factory=time.perf_counter)
     answers: list[dict[str, Any]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
@@ -203,7 +204,6 @@ def drivers(bundle: Bundle, fast: FastPredict | None, row: Row) -> list[dict[str
 
 async def answer_waiting(
     jobs: "asyncio.Queue[Job]",
-    current: Callable[[], tuple[Bundle, FastPredict | None]],
     answered: "queue.SimpleQueue[list[Job] | None]",
     most: int,
 ) -> None:
@@ -216,12 +216,14 @@ async def answer_waiting(
             rows += len(batch[-1].rows)
         if not (batch := [job for job in batch if not job.done.done()]):  # all have waited for too long
             continue
-        bundle, fast = current()
-        if fast and rows <= FEW:
-            answer(batch, bundle, fast)
-        else:
-            await asyncio.to_thread(answer, batch, bundle, fast)
-        answered.put(batch)
+        for _, some in groupby(batch, key=lambda job: id(job.served)):
+            together = list(some)
+            bundle, fast = together[0].served.bundle, together[0].served.fast
+            if fast and rows <= FEW:
+                answer(together, bundle, fast)
+            else:
+                await asyncio.to_thread(answer, together, bundle, fast)
+            answered.put(together)
 
 
 def log_answered(log: Engine, answered: "queue.SimpleQueue[list[Job] | None]", loop: asyncio.AbstractEventLoop) -> None:
@@ -249,6 +251,8 @@ def log_answered(log: Engine, answered: "queue.SimpleQueue[list[Job] | None]", l
             write(unlogged)
             unlogged = []
         for job in unlogged:
+            if job.done.done():  # has waited for too long meanwhile
+                continue
             try:
                 write([job])
             except Exception as error:  # the request gets it and says what it means

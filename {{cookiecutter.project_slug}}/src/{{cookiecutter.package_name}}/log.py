@@ -31,7 +31,7 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from .files import InputError, first_line
 
@@ -69,14 +69,23 @@ LATEST = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)  # o
 
 
 def open_log(url: str) -> Engine:
-    """Give an engine for the log. SQLite writes ahead and waits for the disk; neither is its default."""
+    """Give an engine for the log. SQLite writes ahead and waits for the disk; neither is its default.
+
+    Raises InputError for an address that SQLAlchemy can't read or has no driver for.
+    """
     is_sqlite = url.startswith("sqlite")
-    engine = create_engine(
-        url,
-        pool_pre_ping=True,
-        connect_args={"timeout": 2, "cached_statements": 16} if is_sqlite else {"connect_timeout": 5},
-        json_serializer=lambda value: to_json(value).decode(),  # knows times, and takes a tenth of json's time
-    )
+    try:
+        engine = create_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args={"timeout": 2, "cached_statements": 16} if is_sqlite else {"connect_timeout": 5},
+            json_serializer=lambda value: to_json(value).decode(),  # knows times, and takes a tenth of json's time
+        )
+    except (ArgumentError, ImportError) as error:
+        raise InputError(
+            f"DATABASE_URL is no address that can be used: {type(error).__name__}; expected "
+            "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
+        ) from None
     if is_sqlite:
 
         @event.listens_for(engine, "connect")

@@ -13,11 +13,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from . import registry
 from .adopt import edited_params
 from .contract import Contract, convert, read_contract, request_table, violations
 from .files import DATA_CARD, MODEL_CARD, PARAMS, Alert, InputError, first_line, say, whole
 from .ingest import csv_options, read_source
-from .lineage import git
+from .lineage import content_md5, git, provenance
 from .log import open_log, read_labelled, reading
 from .monitor import monitor, read_time
 from .params import Ingest, read_params
@@ -111,6 +112,13 @@ def run(*command: str) -> None:
         raise InputError(f"`{' '.join(command)}` failed: {lines[-1]}")
 
 
+def was_judged() -> bool:
+    """Say whether the gate has decided about the results of the present commit."""
+    client, lock = registry.connect(), provenance("HEAD")["md5.lock"]
+    judged = {entry["version"] for entry in registry.ledger(client)}
+    return any(v.tags.get("md5.lock") == lock and str(v.version) in judged for v in registry.versions(client))
+
+
 def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     """Retrain with what has become known, and release if the gate agrees. Raises InputError where it does not.
 
@@ -134,12 +142,16 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     run("dvc", "repro")
     run("git", "add", "--update")  # what git knows already: params.yaml, dvc.lock, the source or its .dvc file
     if not git("status", "--porcelain", "--untracked-files=no"):
-        return say("retrain", "nothing new: the last commit holds all that is known")
+        if propose or was_judged():
+            return say("retrain", "nothing new: the last commit holds all that is known")
+        return release()  # an earlier run was stopped before it got here
     what = f"{added:,} cases with their outcome" + (f", data before {until}" if until else "")
     run("git", "commit", "--quiet", "--message", f"Retrain: {what}")
     say("retrain", what, PARAMS if until else read_params().ingest.source)
     if propose:
-        branch = f"retrain-{git('rev-parse', '--short', 'HEAD')}"
+        branch = f"retrain-{content_md5(Path('dvc.lock').read_bytes())[:7]}"
+        if git("ls-remote", "origin", f"refs/heads/{branch}"):
+            return say("retrain", "the same is proposed already", branch)
         run("dvc", "push")
         run("git", "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
         return say("", "for review: merging it releases it", branch)

@@ -26,7 +26,7 @@ from . import registry
 from .answer import Job, answer_waiting, drivers, feedback_model, log_answered, row_type, settle, typical
 from .bundle import Bundle, load_champion, load_folder
 from .fast import FastPredict, fast_predict
-from .files import say
+from .files import first_line, say
 from .guard import Guard, JsonLines, impatient
 from .log import check_log, latest_monitoring, open_log, read_answer, write_feedback
 from .page import fill
@@ -77,15 +77,12 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
             except Exception:  # the registry is out of reach: the present version goes on
                 logging.warning("the new champion can't be loaded; version %s goes on", current.bundle.version)
 
-    def in_use() -> tuple[Bundle, FastPredict | None]:
-        return current.bundle, current.fast
-
     @asynccontextmanager
     async def lifespan(_: ASGIApp) -> AsyncIterator[None]:
         writer = threading.Thread(target=log_answered, args=(log, answered, asyncio.get_running_loop()), daemon=True)
         writer.start()
         tasks = [  # two: one goes on while the other waits for a thread
-            asyncio.create_task(answer_waiting(jobs, in_use, answered, settings.most_rows)) for _ in range(2)
+            asyncio.create_task(answer_waiting(jobs, answered, settings.most_rows)) for _ in range(2)
         ]
         if newest:
             tasks.append(asyncio.create_task(follow_champion(newest)))
@@ -126,7 +123,9 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         return JSONResponse({"detail": faults}, 422)
 
     @app.exception_handler(SQLAlchemyError)
-    async def explain_log(_: Request, __: SQLAlchemyError) -> Response:
+    async def explain_log(_: Request, error: SQLAlchemyError) -> Response:
+        cause = getattr(error, "orig", None) or error  # the database's own words, without what was to be written
+        logging.warning("the prediction log is out of use: %s: %s", type(cause).__name__, first_line(cause))
         return JSONResponse({"detail": "The prediction log is out of use, so nothing is answered; try again."}, 503)
 
     @app.exception_handler(Exception)
@@ -137,9 +136,8 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     @app.post("/predict")
     async def predict(request: Request) -> Response:
         """Predict one row or many; each answer comes with an id for feedback and the model's version."""
-        rows = current.rows.validate_json(await body_of(request))
-        loop = asyncio.get_running_loop()
-        job = Job(rows, request.scope["caller"], loop.create_future())
+        body, served, loop = await body_of(request), current, asyncio.get_running_loop()
+        job = Job(served.rows.validate_json(body), request.scope["caller"], loop.create_future(), served)
         jobs.put_nowait(job)
         patience = loop.call_later(settings.most_seconds, settle, [job], HTTPException(503, LATE))
         answers = await job.done
@@ -158,8 +156,11 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
     @app.get("/predictions/{prediction_id}/drivers")
     def show_drivers(prediction_id: str) -> list[dict[str, Any]]:
         """Say which columns drove a prediction: what would change if one had its typical value."""
-        (row,) = current.rows.validate_python([show_prediction(prediction_id)["inputs"]])
-        return drivers(current.bundle, current.fast, row)
+        found, served = show_prediction(prediction_id), current
+        if found["version"] != served.bundle.version:
+            raise HTTPException(409, f"Version {found['version']} has answered; {served.bundle.version} is in use now.")
+        (row,) = served.rows.validate_python([found["inputs"]])
+        return drivers(served.bundle, served.fast, row)
 
     @app.post("/feedback")
     async def take_feedback(request: Request) -> dict[str, str]:
@@ -201,7 +202,8 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         shown = {name: bundle.profile.get(name, {}) for name in bundle.contract.columns}
         start = {name: typical(bundle.contract.columns[name], known) for name, known in shown.items()}
         classes = sorted(shown[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
-        return fill("serve.html", bundle=bundle, start=start, classes=classes)
+        keys = [name for name, column in bundle.contract.columns.items() if column.role == "key"]
+        return fill("serve.html", bundle=bundle, start=start, classes=classes, keys=keys)
 
     described = next(route for route in app.routes if getattr(route, "path", "") == "/predict")
 

@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(default=60_000, ge=1)
     poll_seconds: float = Field(default=5, gt=0)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is wanted that anybody may ask, and nobody else can reach the service."""
+        return self.open and self.host in LOOPBACK
+
     def digests(self) -> list[str]:
         """List the digests of the keys, each with its last day behind a colon where it has one."""
         return (self.keys + " " + (self.keys_file.read_text(encoding="utf-8") if self.keys_file else "")).split()
@@ -69,7 +74,7 @@ def read_settings() -> Settings:
 
 def need_keys(settings: Settings) -> None:
     """Raise InputError when anybody could ask, unless that is wanted and nobody else can reach the service."""
-    if not settings.digests() and not (settings.open and settings.host in LOOPBACK):
+    if not settings.digests() and not settings.is_open:
         raise InputError(
             f"There are no API keys and SERVE_HOST is {settings.host}; set SERVE_KEYS or SERVE_KEYS_FILE to their "
             "SHA-256 digests (printf %s KEY | sha256sum), or, on 127.0.0.1 only, SERVE_OPEN=true to do without."

@@ -90,8 +90,8 @@ def stored_md5(store: Any, digest: str) -> str | None:
         raise InputError(f"out of reach: {first_line(error)}") from None
 
 
-def check_file(path: str, digest: str, revision: str, places: dict[str, Any], is_checked_out: bool) -> Link:
-    """Check one file of dvc.lock in git or in the stores, and in the workspace where that is at the same commit."""
+def check_file(path: str, digest: str, revision: str, places: dict[str, Any], is_present: bool) -> Link:
+    """Check one file of dvc.lock in git or in the stores, and in the workspace where it should be the same there."""
     link = Link(path, f"md5 {digest}")
     seen: dict[str, str | None] = {}
     content = committed(revision, path)
@@ -106,7 +106,7 @@ def check_file(path: str, digest: str, revision: str, places: dict[str, Any], is
                 del places[place]  # it would be waited for with each file again
         if not any(seen.values()):
             link.broken.append(f"{path}, md5 {digest}, is neither in the cache nor in the remote")
-    if is_checked_out and Path(path).is_file():
+    if is_present and Path(path).is_file():
         seen["workspace"] = md5(Path(path))
     for place, found in seen.items():
         link.facts += f", {place} {'has none' if found is None else 'ok' if found == digest else 'differs'}"
@@ -144,18 +144,18 @@ def check_commit(tags: dict[str, str]) -> Link:
     for name, said in provenance(revision).items():
         if tags.get(name) != said:
             link.broken.append(f"the version's tag {name} says {tags.get(name)}, the commit says {said or 'nothing'}")
-    is_checked_out = git("rev-parse", "HEAD") == revision
     for file in (CONTRACT, PARAMS, Path("dvc.lock"), Path("uv.lock")):
         content = committed(revision, str(file))
         part = Link(str(file), "not in the commit" if content is None else f"md5 {content_md5(content)}")
-        if content is not None and is_checked_out and (not file.exists() or file.read_bytes() != content):
-            part.broken.append(f"{file} in the workspace differs from commit {revision[:7]}, which is checked out")
+        is_present = content is not None and committed("HEAD", str(file)) == content
+        if is_present and (not file.exists() or file.read_bytes() != content):
+            part.broken.append(f"{file} in the workspace differs from commits {revision[:7]} and HEAD")
         link.parts.append(part)
-    places, files, code = stores(), locked(revision), Link("code")
+    places, files, code, present = stores(), locked(revision), Link("code"), locked("HEAD")
     columns = YAML(typ="safe", pure=True).load(committed(revision, str(CONTRACT)) or b"columns: {}")["columns"]
     times = {name: column.get("format", "") for name, column in columns.items() if column.get("role") == "time"}
     for path, digest in files.items():
-        part = check_file(path, digest, revision, places, is_checked_out)
+        part = check_file(path, digest, revision, places, present.get(path) == digest)
         if path.startswith("src/"):
             code.parts.append(part)
         elif path != str(CONTRACT):
