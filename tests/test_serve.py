@@ -40,9 +40,9 @@ ODD = [
 ]  # fmt: skip
 
 
-def odd_bodies(count):
+def odd_bodies(count, seed):
     """Make bodies of requests: rows and feedback with odd values, names and shapes, and with bytes changed."""
-    random = Random(0)
+    random = Random(seed)
     for _ in range(count):
         row = dict(ROW)
         for _ in range(random.randint(1, 3)):
@@ -453,7 +453,7 @@ def test_ten_thousand_odd_requests_cause_no_fault(repository, tmp_path, kind, re
     statuses = Counter()
     with serving(repository, DATABASE_URL=database) as service:
         client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
-        for path, body in odd_bodies(5000):
+        for path, body in odd_bodies(5000, kind):
             client.request("POST", path, body, {"Content-Type": "application/json"})
             response = client.getresponse()
             response.read()
