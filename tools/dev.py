@@ -1,68 +1,58 @@
-"""Bake into build/dev whenever a file of the template changes, and say which files of the bake are different.
+"""Bake into build/dev after each edit of the template, and say which files of the bake are different.
 
     make dev [ANSWERS="ci_provider=gitlab airflow=false"]
 
-build/dev is a git repository: `git diff` in it shows what the edits since the start have changed. What is made in there
-(.venv, data, reports) stays from bake to bake, so a verb or a test can be run after each edit.
+In build/dev, `git diff` shows what the edits since the start change. What is made in there (.venv, data) stays.
 """
 
-import shutil
-import subprocess
+import os
+import re
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
+from subprocess import PIPE, STDOUT, run
 
 from watchfiles import watch
 
-WATCHED = ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}")
-DEV = Path("build/dev")
-BAKED = DEV / ".git/baked"  # the names of the files that came from the template; the others are made in there
-
-CALLS = ("Traceback", '  File "/', "    ")  # lines of a traceback that say nothing of the template
+DEV = Path("build/dev").resolve()
 
 
-def git(*words: str) -> str:
-    """Ask git in the bake."""
-    author = ("-c", "user.name=Dev", "-c", "user.email=dev@example.com")
-    return subprocess.run(["git", *author, *words], cwd=DEV, check=True, capture_output=True, encoding="utf-8").stdout
+def git(*words: str, folder: Path = DEV, index: str = "index") -> str:
+    """Ask git in build/dev, about the files of a folder. The index `baked` holds what came from the template."""
+    where = {"GIT_DIR": f"{DEV}/.git", "GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": f"{DEV}/.git/{index}"}
+    command = ["git", "-c", "user.name=Dev", "-c", "user.email=dev@example.com", *words]
+    return run(command, cwd=folder, env=os.environ | where, check=True, stdout=PIPE, encoding="utf-8").stdout.strip()
 
 
-def bake(answers: list[str]) -> bool:
-    """Bake anew; only files that differ are written. Says in a line what is wrong if it can't be baked."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder, ".", *answers]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-        if done.returncode:
-            said = (line for line in done.stderr.splitlines() if not line.startswith(CALLS))
-            print(f"not baked: {' '.join(dict.fromkeys(line.strip() for line in said))}", flush=True)
-            return False
-        (made,) = Path(folder).iterdir()
-        names = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
-        DEV.mkdir(parents=True, exist_ok=True)
-        if not (DEV / ".git").exists():
-            git("init", "--quiet")
-        before = BAKED.read_text(encoding="utf-8").splitlines() if BAKED.exists() else []
-        for gone in set(map(Path, before)) - names:
-            (DEV / gone).unlink(missing_ok=True)
-        BAKED.write_text("\n".join(map(str, names)), encoding="utf-8")
-        for name in names:
-            (DEV / name).parent.mkdir(parents=True, exist_ok=True)
-            if not (DEV / name).exists() or (DEV / name).read_bytes() != (made / name).read_bytes():
-                shutil.copy(made / name, DEV / name)
-    return True
+def fault(said: str) -> str:
+    """Say in a line what cookiecutter says in many: file and line of the template, and the error."""
+    said = re.split(r"^(?:Context: {|ERROR: Stopping)", said, flags=re.MULTILINE)[0]
+    places = re.findall(r'^  File "(?![/<])(.+)", line (\d+)', said, re.MULTILINE)[-1:]
+    words = re.findall(r"^(?!Traceback)\S.*", said, re.MULTILINE)[-2:]
+    return " ".join([*(f"{file}, line {line}:" for file, line in places), *words])
 
 
 def main() -> None:
-    """Bake, then bake after each change until Ctrl+C."""
-    answers = sys.argv[1:]
-    if bake(answers):
-        git("add", "--all")
-        git("commit", "--quiet", "--allow-empty", "--no-verify", "--message", "Start")
-        print(f"{DEV} is baked; edit the template, look with git diff in there, end with Ctrl+C", flush=True)
-    for _ in watch(*WATCHED, raise_interrupt=False):
-        if bake(answers):
-            git("add", "--all", "--intent-to-add")
-            print(git("diff", "--stat", "HEAD") or "as at the start", flush=True)
+    """Bake, then bake after each change until Ctrl+C; only files that differ are written."""
+    if not (DEV / ".git").exists():
+        DEV.mkdir(parents=True, exist_ok=True)
+        git("init", "--quiet")
+    started = False
+    for _ in chain([()], watch("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}", raise_interrupt=False)):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder, ".", *sys.argv[1:]]
+            done = run(command, stdout=PIPE, stderr=STDOUT, encoding="utf-8", check=False)
+            if done.returncode:
+                print(f"not baked: {fault(done.stdout)}", flush=True)
+                continue
+            git("add", "--all", folder=next(Path(folder).iterdir()), index="new")
+        git("read-tree", "--reset", "-u", git("write-tree", index="new"), index="baked")
+        git("add", *(["--intent-to-add", "--ignore-removal", "."] if started else ["--all"]))
+        if not started:
+            git("commit", "--quiet", "--allow-empty", "--no-verify", "--message", "Start")
+        print(git("diff", "--stat") or ("as at the start" if started else "build/dev is baked"), flush=True)
+        started = True
 
 
 if __name__ == "__main__":
