@@ -43,10 +43,18 @@ def test_no_link_in_the_template_s_own_documents_is_dead():
     assert not [(page.name, link) for page, link in links if ":" not in link and not (page.parent / link).exists()]
 
 
-def test_the_page_on_the_architecture_names_every_module():
+def test_the_page_on_the_architecture_has_every_module_above_what_it_imports():
     page = (TEMPLATE / "docs/architecture.md").read_text(encoding="utf-8")
-    modules = {path.stem for path in (TREE / "src/{{cookiecutter.package_name}}").glob("*.py")}
-    assert {name for name in modules if not re.search(rf"\b{name}\b", page)} == {"__init__", "__main__"}
+    picture = re.search(r"```\ncli .*?```", page, re.DOTALL)[0].splitlines()[1:-1]
+    names = [re.findall(r"\w+", re.split(r" {3,}", line.strip())[0]) for line in picture]
+    line_of = {name: number for number, words in enumerate(names) for name in words}
+    paths = {path.stem: path for path in (TREE / "src/{{cookiecutter.package_name}}").glob("*.py")}
+    assert set(line_of) == set(paths) - {"__init__", "__main__"}
+    for name in line_of:
+        for node in ast.walk(ast.parse(paths[name].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                for other in [node.module] if node.module else [alias.name for alias in node.names]:
+                    assert line_of.get(other, 99) >= line_of[name], f"{name} imports {other}"
 
 
 def test_the_readme_says_how_many_files_a_bake_has(bake):
@@ -173,6 +181,14 @@ def test_no_update_prints_what_to_do_next(tmp_path):
     run(source, *identity, "two")
     assert "make cycle" not in run(project, *cruft, "update", "--skip-apply-ask")
     assert (project / "Makefile").read_text(encoding="utf-8").endswith("# changed\n")
+
+
+def test_make_alone_lists_every_verb():
+    listed = subprocess.run(["make", "-s"], cwd=TEMPLATE, capture_output=True, encoding="utf-8", check=True).stdout
+    makefile = (TEMPLATE / "Makefile").read_text(encoding="utf-8")
+    verbs = re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split()
+    assert re.findall(r"^  make ([a-z-]+) +\w", listed, re.MULTILINE) == verbs
+    assert set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) == set(verbs)
 
 
 def test_the_prompts_are_asked_in_words(tmp_path):
