@@ -2,7 +2,11 @@
 UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 export PATH := $(CURDIR)/.venv/bin:$(dir $(UV)):$(PATH)
 DEMO := build/flight-delays
-FAST := $(addprefix tests/test_,answers.py dev.py release_check.py template.py workflows.py)
+# Test files, and tests of others, that set up no repository.
+FAST := $(addprefix tests/test_,answers.py dev.py release_check.py template.py workflows.py \
+  ci.py::test_faults_of_six_kinds_are_planted_for_each_provider docs.py::test_every_verb_has_one_line_in_the_readme \
+  docs.py::test_the_plan_in_the_docs_is_reckoned_from_what_was_measured \
+  update.py::test_every_place_for_more_is_in_the_page_and_is_edited)
 
 .PHONY: help demo pictures dev test test-fast check release-check example
 help: ## list what can be done here
@@ -28,7 +32,7 @@ dev: .venv/ready ## bake into build/dev after each edit and show what changed, w
 test: .venv/ready ## prove every combination of answers, for real
 	pytest
 
-test-fast: .venv/ready ## what needs no installed repository: answers, files, hooks, documents; under three minutes
+test-fast: check ## lint, and test what needs no installed repository: answers, files, hooks, documents
 	pytest $(FAST)
 
 check: .venv/ready ## lint the hooks, the tests and the tools
