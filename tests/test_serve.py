@@ -214,7 +214,7 @@ def test_the_figures_and_the_model_are_shown(service):
 def test_a_domain_expert_asks_and_answers_in_the_browser(service, page):
     page.goto(f"http://127.0.0.1:{service.port}/")
     page.get_by_label("scheduled_departure").fill("2013-03-01T17:30")
-    page.get_by_label("carrier").select_option("B6")
+    page.locator("[name=carrier]").select_option("B6")
     page.get_by_label("humidity").fill("")
     page.get_by_label("flight_id").fill("told on the page")
     page.get_by_role("button", name="Predict").press("Enter")

@@ -61,7 +61,7 @@ def ask(page: Page, address: str) -> None:
         except Error:
             time.sleep(0.2)
     page.get_by_label("scheduled_departure").fill("2013-11-08T18:30")
-    page.get_by_label("carrier").select_option("B6")
+    page.locator("[name=carrier]").select_option("B6")
     page.get_by_role("button", name="Predict").click()
     page.get_by_text("What drove it:").wait_for()
     page.evaluate("scrollTo(0, document.body.scrollHeight)")  # the answer is below the form

@@ -84,7 +84,7 @@ def open_log(url: str) -> Engine:
     except (ArgumentError, ImportError) as error:
         raise InputError(
             f"DATABASE_URL is no address that can be used: {type(error).__name__}; expected "
-            "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
+            "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME with a password."
         ) from None
     if is_sqlite:
 
