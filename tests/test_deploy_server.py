@@ -394,7 +394,7 @@ def the_first_deployment_answers_and_is_hardened(server, images):
     assert server.curl("/ready")[0] == 200
     assert server.curl("/predict", "-d", "[]")[0] == 401
     status, text = server.predict()
-    assert status == 200
+    assert status == 200, text
     (answer,) = json.loads(text)
     assert (
         server.sql("predictions", f"select version from predictions where id = '{answer['id']}'") == answer["version"]

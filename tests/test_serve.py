@@ -249,6 +249,28 @@ def test_a_wrong_key_is_refused_and_limits_hold(repository):
         assert service.ask("/health")[0] == 200
 
 
+def test_a_refusal_before_the_body_is_read_ends_the_connection(repository):
+    """A proxy that used it for the next request would send that as the body of the one that was refused."""
+    known = hashlib.sha256(b"open sesame").hexdigest()
+    with (
+        serving(repository, SERVE_KEYS=known) as service,
+        socket.create_connection(("127.0.0.1", service.port)) as line,
+    ):
+        line.settimeout(5)
+        line.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+        said = b""
+        while part := line.recv(1000):
+            said += part
+        assert said.startswith(b"HTTP/1.1 401 ")
+        assert b"\r\nconnection: close\r\n" in said
+        client = http.client.HTTPConnection("127.0.0.1", service.port)
+        for _ in range(2):  # what was read whole leaves the connection to the next request
+            client.request("POST", "/predict", "[]", {"X-API-Key": "open sesame"})
+            response = client.getresponse()
+            assert (response.status, response.headers["connection"]) == (422, None)
+            response.read()
+
+
 KEYS_CHANGE = """
 from flight_delays.guard import Guard
 from flight_delays.settings import Settings

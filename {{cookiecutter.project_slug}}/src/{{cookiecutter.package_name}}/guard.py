@@ -58,11 +58,13 @@ class Guard:
         async def noted(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
+            if status >= 400 and message["type"] == "http.response.start" and is_unread(scope):
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         refusal = self.refuse(scope)
         try:
-            await (refusal(scope, receive, noted) if refusal else self.app(scope, self.limited(receive), noted))
+            await (refusal(scope, receive, noted) if refusal else self.app(scope, self.limited(scope, receive), noted))
         finally:
             taken = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "other")  # the pattern: an id is no label
@@ -100,22 +102,30 @@ class Guard:
         """Say how much is allowed."""
         return f"The request is larger than {self.settings.most_bytes} bytes."
 
-    def limited(self, receive: Receive) -> Receive:
+    def limited(self, scope: Scope, receive: Receive) -> Receive:
         """Receive no more bytes than are allowed."""
-        size, whole = 0, False
+        size = 0
 
         async def receive_some() -> Message:
-            nonlocal size, whole
+            nonlocal size
             message = await receive()
-            if message["type"] == "http.disconnect" and not whole:
+            if message["type"] == "http.disconnect" and "is_read" not in scope:
                 raise HTTPException(408, "The request came too slowly, or not to its end.")
             size += len(message.get("body", b""))
             if size > self.settings.most_bytes:
                 raise HTTPException(413, self.too_large())
-            whole = whole or not message.get("more_body")
+            if not message.get("more_body"):
+                scope["is_read"] = True
             return message
 
         return receive_some
+
+
+def is_unread(scope: Scope) -> bool:
+    """Say whether a request's body is still on its way; a proxy must not send another request behind it."""
+    headers = dict(scope["headers"])
+    has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+    return has_body and "is_read" not in scope
 
 
 def impatient(seconds: float) -> type[HttpToolsProtocol]:
