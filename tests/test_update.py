@@ -42,7 +42,7 @@ ADDED = {
     ".pre-commit-config.yaml": "      - id: ours\n        name: us\n        entry: 'true'\n        language: system\n",
     ".gitlab-ci.yml": "\nours:\n  stage: check\n  script: [make ours]\n",
     "bamboo-specs/bamboo.yaml": "---\nversion: 2\nplan: {project-key: OURS, key: OURS, name: Ours}\nstages: []\n",
-    "dvc.yaml": "  ours:\n    cmd: make ours\n    deps: [reports/slices.csv]\n",
+    "dvc.yaml": "  ours:\n    cmd: echo ours\n    deps: [reports/slices.csv]\n",
     "deploy/monitoring/alerts.yml": "  - name: ours\n    rules: []\n",
     "kustomization.yaml": "# ours\n",
 }
