@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }}.lineage import md5
 
 def lock(folder):
     stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"].values()
-    return {out["path"]: out["md5"] for stage in stages for out in stage["outs"]}
+    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
 
 
 def test_the_pipeline_writes_what_it_says(reproduced):
