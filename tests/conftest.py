@@ -27,6 +27,13 @@ CHOICES = {
 }
 
 
+def swap(path: Path, old: str, new: str) -> None:
+    """Replace a text in a file that holds it."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{path} has no {old!r}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
 @dataclass
 class Repository:
     """A generated repository."""
@@ -44,9 +51,7 @@ class Repository:
 
     def replace(self, name: str, old: str, new: str) -> None:
         """Replace a text in a file that holds it."""
-        text = self.read(name)
-        assert old in text, f"{name} has no {old!r}"
-        (self.path / name).write_text(text.replace(old, new), encoding="utf-8")
+        swap(self.path / name, old, new)
 
     def environment(self) -> dict[str, str]:
         """Give the environment variables that commands run with here."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import TEMPLATE
+from conftest import TEMPLATE, swap
 
 TOLD = """# Changelog
 
@@ -61,12 +61,6 @@ def check(template):
     done = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False)
     assert done.returncode == (1 if done.stderr else 0)
     return done.stderr
-
-
-def swap(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def test_a_release_that_lacks_nothing_passes(template):

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import CHOICES, TEMPLATE, TREE, Repository, use_environment
+from conftest import CHOICES, TEMPLATE, TREE, Repository, swap, use_environment
 from cookiecutter.main import cookiecutter
 
 PARAMS = ("# share of the keys that go to the test data, for ever", "# once said otherwise")
@@ -89,12 +89,6 @@ def template(tmp_path_factory) -> Path:
     for tag in ("v9.0.0", "v10.0.0-rc1"):
         git(folder, "tag", tag)
     return folder
-
-
-def swap(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert old in text, f"{path.name} has no {old!r}"
-    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def baked(template: Path, tag: str, folder: Path, default: Repository, **answers: str | bool) -> Repository:
