@@ -246,6 +246,34 @@ def test_two_releases_at_once_make_one_champion(released, tmp_path):
     assert ledger(repository) == ["1 promoted", "2 promoted"]
 
 
+def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried_again(released, tmp_path):
+    repository = fork(released, tmp_path)
+    commit_change(repository, "seed: 0", "seed: 8")
+    overtaken = """
+from flight_delays import release
+from flight_delays.files import InputError
+write = release.document
+def overtake(*given):
+    write(*given)
+    first = find_version(client, "1")
+    other = client.create_model_version(EXPERIMENT, first.source, first.run_id, tags=first.tags)
+    facts = {"commit": first.tags["git_commit"], "facts": facts_md5(first.tags)}
+    enter(client, "promoted", other.version, replaced="1", **facts)
+release.document = overtake
+try:
+    release.release()
+except InputError as error:
+    print(error)
+"""
+    assert "Version 3 has become the champion meanwhile; try again." in ask(repository, overtaken)
+    assert ledger(repository) == ["1 promoted", "3 promoted", "2 overtaken"]
+    assert ask(repository, "print(find_version(client, 'champion').version)") == "3"
+    assert "version 4 is the champion, 3 was before" in repository.run(TOOL, "release")
+    assert "broken" not in repository.run(TOOL, "trace")
+    repository.run(TOOL, "rollback", "--reason", "drill")
+    assert ledger(repository)[-2:] == ["4 promoted", "3 rolled back"]
+
+
 def test_a_killed_release_leaves_nothing_half_made(released, tmp_path):
     repository = fork(released, tmp_path)
     commit_change(repository, "seed: 0", "seed: 6")
@@ -373,6 +401,14 @@ def test_a_changed_file_in_the_registry_is_named(released, name):
             for name in ("verdict", "gate", "train_rows", "figures")
         ],
         ("client.delete_registered_model_alias(EXPERIMENT, 'champion')", "the alias champion does not name"),
+        *[
+            (
+                f"book = client.get_experiment_by_name(f'{{EXPERIMENT}} ledger').experiment_id\n"
+                f"client.set_tag(client.search_runs([book])[0].info.run_id, '{name}', 'x')",
+                "in the ledger was edited later",
+            )
+            for name in ("by", "figures", "replaced")
+        ],
     ],
 )
 def test_an_edited_registry_is_noticed(released, tmp_path, edit, sentence):

@@ -24,6 +24,7 @@ EXPERIMENT = str(__package__)
 ORDER = "attributes.start_time ASC"
 RELEASED = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED)  # the files that a version consists of
 FACTS = ("git_commit", "verdict", "train_rows", "test_share", "figures", "gate")
+MOVES = ("promoted", "rolled back")  # the events after which another version is in use
 IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # known here: MLflow sets the variable itself later
 
 
@@ -116,7 +117,7 @@ def champion(client: Any) -> Any:
 
 def champion_number(entries: list[dict[str, str]]) -> str | None:
     """Say which version is in use by the decisions so far: the one that was last moved to."""
-    moves = [entry["version"] for entry in entries if entry["event"] in ("promoted", "rolled back")]
+    moves = [entry["version"] for entry in entries if entry["event"] in MOVES]
     return moves[-1] if moves else None
 
 
@@ -176,29 +177,50 @@ def enter(client: Any, event: str, version: str, **facts: str) -> None:
     name = f"{EXPERIMENT} ledger"
     book = client.get_experiment_by_name(name)
     book_id = book.experiment_id if book else client.create_experiment(name, _artifacts())
-    tags = {"event": event, "version": version, "by": by, **facts}
+    tags = {"event": event, "version": str(version), "by": by, **facts}
     # Later than all others also where another machine's clock is ahead: the order is what counts.
     latest = max([int(entry["milliseconds"]) for entry in ledger(client)], default=0)
     at = max(int(time.time() * 1000), latest + 1)
-    entry = client.create_run(book_id, at, tags, f"version {version} {event}")
+    entry = client.create_run(book_id, at, tags | {"md5": entry_md5(tags, at)}, f"version {version} {event}")
     client.set_terminated(entry.info.run_id)
     champion(client)  # moves the alias
 
 
+def entry_md5(tags: dict[str, str], at: int) -> str:
+    """Digest an entry of the ledger, for the entry itself: a later edit of it shows."""
+    return content_md5(json.dumps([at, sorted(tags.items())]))
+
+
+def need_champion(client: Any, version: str) -> None:
+    """Raise InputError when the champion is not `version` (none: there is none): another machine has decided."""
+    present = champion_number(ledger(client)) or "none"
+    if present != str(version):
+        raise InputError(f"Version {present} has become the champion meanwhile; try again.")
+
+
 def ledger(client: Any) -> list[dict[str, str]]:
-    """List all decisions, the oldest first: event, version, by, when and further facts."""
+    """List all decisions, the oldest first: event, version, by, when and further facts.
+
+    `edited` is among them where an entry is not as it was written. Of two machines that replace the same champion at
+    the same time the first is right; the other's event is `overtaken`, since it was not compared with the new champion.
+    """
     from mlflow.entities import ViewType  # ALL: a run that somebody deletes stays in the ledger
 
     book = client.get_experiment_by_name(f"{EXPERIMENT} ledger")
     runs = client.search_runs([book.experiment_id], "", ViewType.ALL, 50_000, [ORDER]) if book else []
-    return [
-        {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
-        | {
-            "when": datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
-            "milliseconds": str(run.info.start_time),
-        }
-        for run in runs
-    ]
+    entries, replaced = [], ""
+    for run in runs:
+        at = run.info.start_time
+        entry = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+        if entry.pop("md5", "") != entry_md5(entry, at):
+            entry["edited"] = "yes"
+        if entry["event"] in MOVES:
+            if entry.get("replaced") == replaced:
+                entry["event"] = "overtaken"
+            replaced = entry.get("replaced", "")
+        when = datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        entries.append(entry | {"when": when, "milliseconds": str(at)})
+    return entries
 
 
 @contextmanager

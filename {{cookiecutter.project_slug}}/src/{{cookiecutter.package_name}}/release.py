@@ -199,13 +199,13 @@ def release() -> None:
         }
         version = register(client, facts, params)
         before = str(champion.version) if champion else "none"
-        present = registry.champion_number(registry.ledger(client)) or "none"
-        if present != before:  # on another machine
-            raise InputError(f"Version {present} has become the champion meanwhile; release again.")
+        registry.need_champion(client, before)
         document(client, version, verdicts, duel, contract, len(test), tables)
         event = "rejected" if failed else "promoted"
         noted = {"commit": facts["git_commit"], "replaced": before, "figures": facts["figures"]}
         registry.enter(client, event, version.version, **noted, facts=registry.facts_md5(facts))
+        if not failed:
+            registry.need_champion(client, version.version)
     announce(verdicts, f"version {version.version}")
     say("release", f"version {version.version} is the champion, {before} was before", files.RELEASE_REPORT)
 
@@ -234,8 +234,9 @@ def history() -> None:
     """Print every decision of the ledger."""
     for entry in registry.ledger(registry.connect()):
         where = f" in {entry['environment']}" if "environment" in entry else ""
-        replaced = f", replaced {entry['replaced']}" if entry["event"] in ("promoted", "rolled back") else ""
-        result = f"version {entry['version']} {entry['event']}{where}{replaced}"
+        replaced = f", replaced {entry['replaced']}" if entry["event"] in registry.MOVES else ""
+        edited = ", EDITED since" if "edited" in entry else ""
+        result = f"version {entry['version']} {entry['event']}{where}{replaced}{edited}"
         reason = entry.get("image") or entry.get("figures") or entry.get("reason")
         detail = f"{entry['by']}, commit {entry['commit'][:7]}, {reason}"
         print(f"{entry['when']}  {result:<40} {detail}")

@@ -10,7 +10,7 @@ def earlier_champion(entries: list[dict[str, str]]) -> str | None:
     for entry in entries:
         if entry["event"] == "rolled back" and entry["version"] in line:
             line = line[: line.index(entry["version"]) + 1]
-        elif entry["event"] in ("promoted", "rolled back"):
+        elif entry["event"] in registry.MOVES:
             line.append(entry["version"])
     return line[-2] if len(line) > 1 else None
 
@@ -37,4 +37,5 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
         registry.model_folder(client, target)  # refuses files that were changed
         commit = target.tags["git_commit"]
         registry.enter(client, "rolled back", number, commit=commit, replaced=current, reason=reason)
+        registry.need_champion(client, number)
     say("rollback", f"version {number} is the champion, {current} was before")

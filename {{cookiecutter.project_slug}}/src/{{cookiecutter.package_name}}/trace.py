@@ -199,6 +199,8 @@ def check_version(client: Any, version: Any) -> Link:
     for entry in entries:
         where = " ".join(entry[name] for name in ("environment", "image") if name in entry)
         part = Link("ledger", f"{entry['event']} {entry['when']} by {entry['by']} {where}".rstrip())
+        if "edited" in entry:
+            part.broken.append(f"the entry `{entry['event']}` of {entry['when']} in the ledger was edited later")
         if entry["commit"] != version.tags.get("git_commit"):
             part.broken.append(
                 f"the ledger says commit {entry['commit']}, the version {version.tags.get('git_commit')}"
