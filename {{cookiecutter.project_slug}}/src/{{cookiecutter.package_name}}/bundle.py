@@ -86,7 +86,7 @@ def load_folder(folder: Path) -> Bundle:
         facts = noted["facts"]
         changed = [name for name, digest in noted["files"].items() if md5(folder / name) != digest]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder} holds no exported version: {first_line(error)}") from None
+        raise InputError(f"{folder} holds no exported version, as `export` writes it: {first_line(error)}") from None
     if changed:
         raise InputError(f"{folder / changed[0]} has been changed since it was exported.")
     return _load(folder, run_features((folder / FEATURES).read_bytes(), FEATURES), noted["version"], facts)

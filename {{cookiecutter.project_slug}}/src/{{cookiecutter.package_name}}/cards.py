@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .contract import Contract
-from .files import DATA_CARD, MODEL_CARD, PROFILE, RELEASE_REPORT, InputError, whole
+from .files import DATA_CARD, MODEL_CARD, PROFILE, RELEASE_REPORT, InputError, read_text, whole
 from .gate import Verdict
 
 GENERATED = re.compile(r"(<!-- generated[^>]*-->\n).*?(<!-- end of generated -->)", re.DOTALL)
@@ -21,7 +21,7 @@ UNMARKED = (
 def need_marks() -> None:
     """Raise InputError where a card has no place for what is generated."""
     for path in (MODEL_CARD, DATA_CARD):
-        if path.exists() and not GENERATED.search(path.read_text(encoding="utf-8")):
+        if path.exists() and not GENERATED.search(read_text(path)):
             raise InputError(UNMARKED.format(path))
 
 
@@ -53,7 +53,7 @@ def write_cards(version: Any, verdicts: list[Verdict], contract: Contract, table
 
 def write_generated(path: Path, text: str) -> None:
     """Replace what stands between the marks of a document. Raises InputError when the marks are gone."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    old = read_text(path)
     if not GENERATED.search(old):
         raise InputError(UNMARKED.format(path))
     with whole(path) as draft:

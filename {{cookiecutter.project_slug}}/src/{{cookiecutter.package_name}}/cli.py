@@ -325,6 +325,8 @@ def main() -> None:
             fail(f"the tracking store: {first_line(error)}")
         if not isinstance(error, OSError):
             raise
+        if error.filename == "git":
+            fail("git is not installed, or not on the PATH.")
         fail(f"{error.filename or 'input and output'}: {error.strerror or error}")
 
 

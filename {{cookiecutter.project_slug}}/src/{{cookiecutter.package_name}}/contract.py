@@ -3,13 +3,14 @@
 contract.yaml is the single source for validation, for the features' types and for everything that describes the data.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .files import CONTRACT, InputError, read_config
+from .files import CONTRACT, InputError, first_line, need, read_config
 
 BOOLEANS = [  # how yes and no are written
     *[("true", "false"), ("t", "f"), ("yes", "no"), ("y", "n"), ("1", "0"), ("1.0", "0.0")],
@@ -27,8 +28,8 @@ class Column(BaseModel):
     description: str = ""
     unit: str = ""
     nullable: bool = False
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(default=None, allow_inf_nan=False)
+    max: float | None = Field(default=None, allow_inf_nan=False)
     values: list[str] | None = Field(default=None, min_length=1)
     format: str = ""
     reason: str = ""
@@ -47,6 +48,11 @@ class Column(BaseModel):
             raise ValueError(f"min and max are for numbers, not for type {self.type}")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.format:
+            try:
+                pd.to_datetime(pd.Series(["1"]), format=self.format, errors="coerce")
+            except ValueError as error:
+                raise ValueError(f"format is {self.format}, {error}; expected one such as %d.%m.%Y") from None
         if self.values and self.type != "category":
             raise ValueError(f"values are for categories, not for type {self.type}")
         return self
@@ -212,6 +218,20 @@ def need_columns(names: "pd.Index[str]", contract: Contract, source: str) -> Non
             raise InputError(
                 f"{source} has no column '{name}', which contract.yaml names as {column.role}. Columns: {shown}."
             )
+
+
+def read_table(path: Path, verb: str, contract: Contract, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table that an earlier step, `verb`, has written, with all columns or some.
+
+    Raises InputError when it is missing or damaged, or lacks a column that the contract uses.
+    """
+    try:
+        rows = pd.read_parquet(need(path, verb), columns=columns)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read: {first_line(error)}; delete it and type `make reproduce`.") from None
+    if columns is None:
+        need_columns(rows.columns, contract, str(path))
+    return rows
 
 
 def need_unique_keys(rows: pd.DataFrame, contract: Contract) -> None:

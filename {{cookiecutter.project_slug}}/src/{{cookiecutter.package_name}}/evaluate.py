@@ -12,7 +12,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
 from . import files
-from .contract import Contract, read_contract
+from .contract import Contract, read_contract, read_table
 from .features import make_features
 from .files import InputError, need, say, whole
 from .lineage import earlier_version
@@ -145,8 +145,8 @@ def evaluate() -> None:
                 f"params.yaml: evaluate.slices names {name}; expected features of contract.yaml that are no dates."
             )
     model = load_model(need(files.MODEL, "train"))
-    test = pd.read_parquet(need(files.TEST, "prepare"))
-    train = pd.read_parquet(need(files.TRAIN, "prepare"), columns=[contract.target])
+    test = read_table(files.TEST, "prepare", contract)
+    train = read_table(files.TRAIN, "prepare", contract, [contract.target])
     predictions = predict(model, make_features(test, contract))
     tables = judge(test, predictions, target_values(train, contract), contract, params)
     tables[files.IMPORTANCE] = importance(model, test, target_values(test, contract), contract)

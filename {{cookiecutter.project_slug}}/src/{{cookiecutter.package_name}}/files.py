@@ -63,10 +63,10 @@ def parse_config(model: type[Config], text: str, path: Path) -> Config:
     try:
         # Pure Python reads YAML 1.2, where `no` is a word; the C parser would read it as false.
         return model.model_validate(YAML(typ="safe", pure=True).load(text))
-    except YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error)}") from None
+    except (YAMLError, ValueError) as error:  # of an impossible date a ValueError
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def explain(error: ValidationError) -> str:
@@ -104,6 +104,14 @@ def whole(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def read_text(path: Path) -> str:
+    """Read a document, empty where there is none. Raises InputError when it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8; save it as such.") from None
 
 
 def need(path: Path, verb: str) -> Path:

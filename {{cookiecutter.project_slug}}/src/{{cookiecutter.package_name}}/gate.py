@@ -178,14 +178,16 @@ def changed(rows: pd.DataFrame, rule: Behaviour, contract: Contract) -> pd.DataF
         column = contract.columns[name]
         rows[name] = convert(pd.Series([value] * len(rows), rows.index, dtype="object"), column)
         if (rows[name].isna().any() and value is not None) or value not in (column.values or [value]):
-            raise InputError(
-                f"params.yaml: gate.behaviour sets {name} to {value!r}; contract.yaml expects {column.type}."
-            )
+            expected = f"one of {', '.join(column.values)}" if column.values else column.type
+            raise InputError(f"params.yaml: gate.behaviour sets {name} to {value!r}; contract.yaml expects {expected}.")
     for name, amount in rule.add.items():
         kind = contract.columns[name].type
         if kind not in ("number", "integer", "datetime"):
             raise InputError(f"params.yaml: gate.behaviour adds to {name}, a {kind}; expected a number or a time.")
-        rows[name] = rows[name] + (pd.Timedelta(hours=amount) if kind == "datetime" else amount)
+        try:
+            rows[name] = rows[name] + (pd.Timedelta(hours=amount) if kind == "datetime" else amount)
+        except (OverflowError, pd.errors.OutOfBoundsTimedelta, pd.errors.OutOfBoundsDatetime):
+            raise InputError(f"params.yaml: gate.behaviour adds {amount:g} hours to {name}: too many.") from None
     for name in rule.shuffle:
         rows[name] = rows[name].sample(frac=1, random_state=0).set_axis(rows.index)
     return rows

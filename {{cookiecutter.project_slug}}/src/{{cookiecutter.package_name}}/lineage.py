@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
+import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,28 @@ def content_md5(content: bytes | str) -> str:
 def git(*arguments: str) -> str:
     """Ask git; the answer is empty where there is no repository or no such commit."""
     return subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False).stdout.strip()
+
+
+def run(*command: str | Path, environment: dict[str, str] | None = None, show: bool = False) -> str:
+    """Run a command, `dvc` and `python` being those of this environment, and give what it prints, or show it.
+
+    Raises InputError with what it said last, if it fails; of a step of the pipeline it is the step's own sentence.
+    """
+    # A step of the pipeline calls the project's own command, which a schedule does not have on its PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    given = os.environ | {"PATH": path, "GIT_TERMINAL_PROMPT": "0"} | (environment or {})
+    start = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
+    kept = None if show else subprocess.PIPE
+    done = subprocess.run(
+        [*start, *command[1:]], env=given, stdout=kept, stderr=subprocess.PIPE, encoding="utf-8", check=False
+    )
+    if done.returncode:
+        said = f"{done.stdout or ''}{done.stderr}".strip().splitlines() or ["no word"]
+        sentences = [line for line in said if line.startswith("error: ")] or said
+        last = re.sub("^(error|fatal|ERROR|ValueError): ", "", sentences[-1])
+        name = command[2] if command[1] == "-m" else command[0]
+        raise InputError(f"{name} failed: {last}")
+    return "" if show else done.stdout.strip()
 
 
 def commit() -> str:
@@ -103,6 +128,11 @@ def read_manifest(output: Path) -> dict[str, Any]:
     """Read what an output was made from; empty where there is no manifest. Raises InputError when it is none."""
     path = manifest_path(output)
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except ValueError:
+        if not path.exists():
+            return {}
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        if not {"version", "when", "input", "input_md5", "output_md5", *MADE_BY} <= set(found):
+            raise ValueError
+        return found
+    except (ValueError, TypeError):
         raise InputError(f"{path} is not the manifest of a prediction; delete it and predict again.") from None

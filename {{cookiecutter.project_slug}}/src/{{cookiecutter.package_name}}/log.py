@@ -5,9 +5,10 @@ An answer is given only after the transaction that holds it is on disk. Many ans
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
@@ -87,6 +88,8 @@ def open_log(url: str) -> Engine:
             "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME with a password."
         ) from None
     if is_sqlite:
+        with suppress(OSError):  # that it can't be written to is found out with the first answer
+            Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
 
         @event.listens_for(engine, "connect")
         def _durable(connection: Any, _: Any) -> None:

@@ -52,10 +52,12 @@ class Seen:
 def read_time(text: str, option: str) -> datetime:
     """Read a date or time in UTC, or with an offset. Raises InputError with the option and what was found."""
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
+        time = in_utc(datetime.fromisoformat(text))
+        if not 1000 <= time.year < 9999:  # from which days can be counted back and forth
+            raise ValueError
+    except (ValueError, OverflowError):
         raise InputError(f"{option} is {text}; expected a date or time, such as 2024-01-31T12:00.") from None
-    return in_utc(time)
+    return time
 
 
 def period_starts(first: datetime, last: datetime) -> np.ndarray:

@@ -22,6 +22,13 @@ class Ingest(Section):
     csv: dict[str, Any] = {}
     until: datetime | date | None = None
 
+    @field_validator("csv")
+    @classmethod
+    def _is_one_table(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if found := {"chunksize", "iterator"} & set(value):
+            raise ValueError(f"{found.pop()} gives no table; expected options about how the file is written")
+        return value
+
     @field_validator("until", mode="before")
     @classmethod
     def _is_no_number(cls, value: Any) -> Any:

@@ -6,6 +6,7 @@ the decision is entered into the ledger, and last the alias follows. Releasing a
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pandas as pd
 from . import files, registry
 from .bundle import Bundle, load_version
 from .cards import need_marks, write_cards
-from .contract import Contract, read_contract
+from .contract import Contract, read_contract, read_table
 from .evaluate import judge
 from .features import make_features
 from .files import InputError, first_line, need, say
@@ -29,6 +30,8 @@ from .train import target_values
 
 def need_clean_tree() -> None:
     """Raise InputError when the work tree holds anything that a branch does not; documents don't count."""
+    if not files.PARAMS.exists():
+        raise InputError(f"{files.PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
     if not git("rev-parse", "--verify", "HEAD"):
         raise InputError("Nothing is committed yet; commit the project, then release again.")
     # --no-renames keeps one path to a line; the cards that a release writes lie in docs/.
@@ -163,7 +166,7 @@ def gate() -> None:
     need_reproduced()
     client = registry.connect()
     champion = registry.champion(client)
-    train, test = pd.read_parquet(need(files.TRAIN, "prepare")), pd.read_parquet(need(files.TEST, "prepare"))
+    train, test = (read_table(path, "prepare", contract) for path in (files.TRAIN, files.TEST))
     verdicts, _, _ = judge_all(client, champion, train, test, contract, params)
     announce(verdicts, "this model")
     say("gate", f"passed, beside {f'version {champion.version}' if champion else 'no champion'}")
@@ -186,7 +189,7 @@ def release() -> None:
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
             say("release", f"version {champion.version} of this commit is the champion already")
             return
-        train, test = pd.read_parquet(need(files.TRAIN, "prepare")), pd.read_parquet(need(files.TEST, "prepare"))
+        train, test = (read_table(path, "prepare", contract) for path in (files.TRAIN, files.TEST))
         verdicts, duel, tables = judge_all(client, champion, train, test, contract, params)
         failed = [verdict for verdict in verdicts if not verdict.passed]
         figures = tables[0].set_index("metric")["value"]

@@ -194,8 +194,8 @@ def errors(said: list[dict[str, Any]], contract: Contract) -> pd.DataFrame:
 
 def review(since: str) -> None:
     """Write the page. Raises InputError when `since` is no tag, commit or date, or a store is out of reach."""
-    then, start = start_of(since)
     contract, params, client = read_contract(), read_params(), registry.connect()
+    then, start = start_of(since)
     metric, log = LEADING[contract.is_classification], open_log(read_settings().database_url)
     with reading():
         said = read_feedback(log, start, MOST_OUTCOMES)

@@ -11,9 +11,9 @@ from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
 
 from .cluster import connected, spread
-from .contract import Contract, read_contract
+from .contract import Contract, read_contract, read_table
 from .features import make_features
-from .files import MODEL, TRAIN, InputError, first_line, need, say, whole
+from .files import MODEL, TRAIN, InputError, first_line, say, whole
 from .model import make_estimator, make_model, save_model
 from .params import Search, Train, read_params
 from .registry import connect, log_training
@@ -64,6 +64,8 @@ def fit(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline,
     Returns the fitted model and the parameters it was given. Raises InputError when the estimator refuses a value.
     """
     features = make_features(rows, contract)
+    if not isinstance(features, pd.DataFrame):
+        raise InputError(f"features.py: make_features gives a {type(features).__name__}; expected a DataFrame.")
     target = target_values(rows, contract)
     parameters = dict(train.parameters)
     try:
@@ -78,7 +80,7 @@ def fit(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline,
 def train() -> None:
     """Fit the model on data/train.parquet, write models/model.skops and log the run."""
     contract, params = read_contract(), read_params().train
-    rows = pd.read_parquet(need(TRAIN, "prepare"))
+    rows = read_table(TRAIN, "prepare", contract)
     connect()  # a store out of reach is better known before the training than after it
     started = time.perf_counter()
     model, parameters = fit(params, rows, contract)
