@@ -67,6 +67,7 @@ def test_one_role_answers_for_each_step_and_the_code_owners_are_the_roles_groups
     roles = {row[0]: row[2] for row in rows(page, "stand.\n")}
     assert len(roles) == 9
     raci = rows(page, "I is told after.\n")
+    assert len(raci) == 12
     assert all(" ".join(row).count("**A**") == 1 for row in raci)
     groups = set(roles.values()) - {""}
     for owners in (".github/CODEOWNERS", ".gitlab/CODEOWNERS"):

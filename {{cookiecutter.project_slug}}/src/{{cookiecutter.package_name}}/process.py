@@ -6,6 +6,7 @@ is not kept, which is no fault unless another page names it as evidence.
 
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from ruamel.yaml import YAML
 
 from .cards import write_generated
-from .files import PARAMS, InputError, parse_config, say
+from .files import PARAMS, InputError, parse_config, read_text, say
 from .gate import Verdict
 from .lineage import git
 from .params import Params, Section, read_params
@@ -29,9 +31,7 @@ OVERVIEW, TESTS = Path("docs/process.md"), Path("reports/tests.xml")
 BEFORE_RELEASE = ("business understanding", "data understanding", "data preparation", "modelling", "evaluation")
 PHASES = (*BEFORE_RELEASE, "deployment", "operation")
 CRITERION = re.compile(r"^\| *`((?:\w+\.)+\w+)` *\| *([^|\n]+?) *\|", re.MULTILINE)
-DONE_LINE = re.compile(r"^\| *([^|\n]+?) *\|[^|\n]+\| *([^|\n]+?) *\|$", re.MULTILINE)
-# Pytest's, in TESTS: of a test its module and name, of a module that can't be imported only the name.
-FAILED = re.compile(r'<testcase classname="([^"]*)" name="([^"]*)"[^>]*><(?:failure|error)')
+DONE_LINE = re.compile(r"^\| *([^|\n]+?) *\|[^|\n]+\| *([^|\n]+?) *\|?[ \t]*$", re.MULTILINE)
 HEAD = "| phase | owner | last review | state |\n|---|---|---|---|"
 UNWRITTEN = "No version has been released yet."  # as the cards say before `make release` writes them
 
@@ -61,17 +61,9 @@ class Phase:
         return self.name, owner or "-", str(reviewed or "-"), state
 
 
-def read(path: Path) -> str:
-    """Give a file's text, empty where it is not kept. Raises InputError when it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8; save it as such.") from None
-
-
 def front_matter(path: Path) -> tuple[FrontMatter, str]:
     """Split a page into its front matter and its text. Raises InputError with file, key, found and expected."""
-    parts = re.split(r"^---\n", read(path), maxsplit=2, flags=re.MULTILINE)
+    parts = re.split(r"^---\n", read_text(path), maxsplit=2, flags=re.MULTILINE)
     if len(parts) != 3 or parts[0]:
         raise InputError(f"{path} has no front matter; expected owner, status, last_review and evidence between '---'.")
     return parse_config(FrontMatter, parts[1], path), parts[2]
@@ -96,6 +88,8 @@ def page_faults(page: FrontMatter, text: str, params: Params, today: date) -> It
         yield "never reviewed"
     elif not 0 <= age <= page.review_days:
         yield f"review overdue, the last was {age} days ago" if age > 0 else "the last review is yet to come"
+    if not page.evidence:
+        yield "no evidence"
     yield from filter(None, (evidence_fault(name, params) for name in page.evidence))
     for key, agreed in CRITERION.findall(text):
         found = value_of(params, key)
@@ -111,36 +105,59 @@ def evidence_fault(name: str, params: Params) -> str | None:
     file, _, key = name.partition(":")
     path = Path(file)
     if key:
-        return f"{name} is not set" if value_of(params, key) is None else None
+        return f"{name} is not set" if path != PARAMS or value_of(params, key) is None else None
     if not path.exists():
-        return None if f"path: {name}\n" in read(Path("dvc.lock")) else f"{name} is missing"
-    is_unwritten = path.suffix == ".md" and UNWRITTEN in read(path)
+        return None if name in outputs() else f"{name} is missing"
+    is_unwritten = path.suffix == ".md" and UNWRITTEN in read_text(path)
     return f"{name} is not written yet (make release)" if is_unwritten else None
+
+
+def outputs() -> set[str]:
+    """List what the steps of the pipeline write, as dvc.lock says."""
+    stages = (YAML(typ="safe", pure=True).load(read_text(Path("dvc.lock"))) or {}).get("stages", {})
+    return {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
+
+
+def failed_tests() -> list[str]:
+    """List the tests that failed, each as the path of its module without .py; raises InputError with a broken file."""
+    try:
+        cases = ElementTree.parse(TESTS).iter("testcase") if TESTS.exists() else ()  # noqa: S314  pytest's, not a stranger's
+        red = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    except ElementTree.ParseError as error:
+        raise InputError(f"{TESTS} is not what pytest writes: {error}; type `make test`.") from None
+    # A module that can't be imported has only a name.
+    return [(case.get("classname") or case.get("name") or "").replace(".", "/") for case in red]
 
 
 def check_fault(check: str) -> str | None:
     """Say why a line of the definition of done is not held up by its check: `make VERB`, `tests/...` or a sign-off."""
     if role := re.match(r"sign-off: (.+)", check):
-        known = not ROLES.exists() or f"\n| {role[1]} |" in read(ROLES)
+        known = not ROLES.exists() or f"\n| {role[1]} |" in read_text(ROLES)
         return None if known else f"definition of done: {role[1]} is no role in {ROLES}"
     if not (code := re.fullmatch(r"`(make (\w+).*|.+)`", check)):
         return f"definition of done: '{check}' is neither a check in `code` nor a sign-off"
     name, verb = code.groups()
-    if not (re.search(rf"^{verb}:.*##", read(Path("Makefile")), re.MULTILINE) if verb else Path(name).exists()):
+    if not (re.search(rf"^{verb}:.*##", read_text(Path("Makefile")), re.MULTILINE) if verb else Path(name).exists()):
         return f"definition of done: there is no {name}"
-    failed = [(module or name).replace(".", "/") for module, name in FAILED.findall(read(TESTS))]
-    is_red = failed if verb == "test" else any(case.startswith(name.removesuffix(".py")) for case in failed)
+    failed, place = failed_tests(), name.removesuffix(".py").rstrip("/") + "/"
+    is_red = failed if verb == "test" else any(f"{case}/".startswith(place) for case in failed)
     return f"definition of done: {name} failed ({TESTS})" if is_red else None
 
 
 def judge_phases(params: Params, today: date) -> list[Phase]:
     """Judge every phase, kept or not, and the team's own pages beside them."""
-    pages = {path.stem.lstrip("0123456789_").replace("_", " "): path for path in sorted(PAGES.glob("*.md"))}
+    pages: dict[str, Path] = {}
+    for path in sorted(PAGES.glob("*.md")):
+        name = path.stem.lstrip("0123456789_").replace("_", " ")
+        if pages.setdefault(name, path) != path:
+            raise InputError(f"{path} and {pages[name].name} are both of the phase {name}; delete or rename one.")
     phases = {name: Phase(name, None, []) for name in [*PHASES, *pages]}
     for name, path in pages.items():
         page, text = front_matter(path)
         phases[name] = Phase(name, page, list(page_faults(page, text, params, today)))
-    for name, check in DONE_LINE.findall(read(DONE))[2:]:  # below the table's head
+    if PHASES[0] in pages and not CRITERION.search(front_matter(pages[PHASES[0]])[1]):
+        phases[PHASES[0]].faults.append(f"no acceptance criterion, a row such as `gate.bound`, as in {PARAMS}")
+    for name, check in DONE_LINE.findall(read_text(DONE))[2:]:  # below the table's head
         if name not in phases:
             raise InputError(f"{DONE}: {name} is no phase; expected one of {', '.join(phases)}.")
         phases[name].faults += filter(None, [check_fault(check)])
