@@ -103,6 +103,30 @@ def test_outcomes_become_rows_of_the_source_once(orders):
     assert len(orders.run(TOOL, "release", "--history").splitlines()) == 2
 
 
+def test_a_run_that_fails_says_why_and_leaves_all_as_it_was(orders, tmp_path):
+    repository = fork(orders, tmp_path)
+    answer(repository, *[(order(9000 + i, 5), True) for i in range(10)])
+    before = (repository.path / "data/orders.csv").read_bytes()
+    printed = repository.run(TOOL, "retrain", "--until", "2001-01-01", fails=True)
+    assert "error: dvc failed: params.yaml: ingest.until is 2001-01-01 00:00:00, but the first row is" in printed
+    assert repository.run("git", "status", "--porcelain") == ""
+    assert (repository.path / "data/orders.csv").read_bytes() == before
+    assert "10 cases with their outcome" in repository.run(TOOL, "retrain")
+
+
+def test_a_half_written_page_is_not_committed(released, tmp_path):
+    repository = fork(released, tmp_path)
+    for name, staged in (("docs/roles.md", False), ("docs/process.md", True)):
+        (repository.path / name).write_text(repository.read(name) + "half\n", encoding="utf-8")
+        if staged:
+            repository.run("git", "add", name)
+    repository.run(TOOL, "retrain", "--until", "2013-08-01")
+    assert repository.run("git", "show", "--format=", "--name-only", "HEAD~1").split() == ["dvc.lock", "params.yaml"]
+    changed = repository.run("git", "show", "--format=", "--numstat", "HEAD~1", "--", "params.yaml").split()
+    assert changed == ["1", "1", "params.yaml"]
+    assert repository.run("git", "status", "--porcelain").split() == ["M", "docs/process.md", "M", "docs/roles.md"]
+
+
 def test_a_later_time_brings_new_rows_and_the_gate_decides(released, tmp_path):
     repository = fork(released, tmp_path)
     printed = repository.run("make", "retrain", "UNTIL=2013-10-01")

@@ -5,8 +5,6 @@ import csv
 import math
 import re
 import shutil
-import subprocess
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from .contract import BOOLEANS, Column, Contract, convert, need_unique_keys
 from .files import CONTRACT, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, explain, say, whole
 from .ingest import read_source
-from .lineage import git
+from .lineage import git, md5, run
 from .params import Ingest
 
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
@@ -206,6 +204,7 @@ def _yaml() -> YAML:
     yaml = YAML()
     yaml.default_flow_style = None
     yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as params.yaml is written
     yaml.representer.add_representer(str, text)
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
@@ -255,9 +254,12 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         )
     if data in (RAW, TRAIN, TEST, REJECTS, PROFILE):
         raise InputError(f"{data} is a file that the pipeline writes; give {file.name} another name.")
-    changes = git("status", "--porcelain", "--", str(CONTRACT), str(PARAMS)).splitlines()
-    if any("M" in change[:2] for change in changes) and not force:
-        raise InputError("contract.yaml or params.yaml has changes that would be lost; commit them, or add --force.")
+    if not force:
+        if changes := git("status", "--porcelain", "--", str(CONTRACT), str(PARAMS)):
+            names = " and ".join(change.split()[-1] for change in changes.splitlines())
+            raise InputError(f"{names} has changes that would be lost; commit them, or add --force.")
+        if data.is_file() and not Path(f"{data}.dvc").exists() and md5(data) != md5(file):
+            raise InputError(f"{data} would be overwritten and is not tracked by DVC; rename it, or add --force.")
     options = {} if file.suffix.lower() == ".parquet" else csv_format(file)
     rows = read_source(Ingest(source=str(file), csv=options))
     if options:
@@ -277,10 +279,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     if file.resolve() != data.resolve():
         with whole(data) as draft:
             shutil.copyfile(file, draft)
-    command = [sys.executable, "-m", "dvc", "add", "--quiet", str(data)]
-    tracked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if tracked.returncode:
-        raise InputError(f"DVC can't track {data}: {tracked.stderr.strip().splitlines()[-1]}")
+    run("dvc", "add", "--quiet", str(data))
     write_contract(contract)
     write_params(data, options, contract)
     shutil.rmtree("example", ignore_errors=True)

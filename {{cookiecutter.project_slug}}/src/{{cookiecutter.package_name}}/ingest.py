@@ -1,10 +1,11 @@
 """Read the source, whatever it is, into data/raw.parquet.
 
-The values stay as they were found, so that `prepare` can say what is wrong with them; only the decimal comma and the
-thousands separator of a CSV file become what every later step reads.
+The values stay as they were found, so that `prepare` can say what is wrong with them; only numbers with a decimal comma
+or a thousands separator become what every later step reads.
 """
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from .files import RAW, InputError, first_line, say, whole
 from .params import Ingest, read_params
 
 
-def read_source(ingest: Ingest) -> pd.DataFrame:
+def read_source(ingest: Ingest, contract: Contract | None = None) -> pd.DataFrame:
     """Read the table that params.yaml names, (n, m), all columns of a CSV file as text.
 
+    contract: says which columns hold numbers; without it any may. See `plain_numbers`.
     Raises InputError when there is no such source, when it can't be read, or when it holds no row.
     """
     path = Path(ingest.source)
@@ -33,7 +35,7 @@ def read_source(ingest: Ingest) -> pd.DataFrame:
                 rows = pd.read_parquet(path)
                 rows = rows if rows.index.names == [None] else rows.reset_index()
             case _:
-                rows = read_csv(path, ingest.csv)
+                rows = plain_numbers(pd.read_csv(path, **csv_options(ingest.csv)), ingest.csv, contract)
     except InputError:
         raise
     except Exception as error:  # each reader, codec and database driver has exceptions of its own
@@ -63,24 +65,31 @@ def plain(values: pd.Series) -> pd.Series:
     return values
 
 
-def read_csv(path: Path, options: dict[str, Any]) -> pd.DataFrame:
-    """Read a CSV file as text with pandas' own options; numbers get a decimal point and no thousands separator."""
-    return plain_numbers(pd.read_csv(path, **csv_options(options)), options)
-
-
 def csv_options(options: dict[str, Any]) -> dict[str, Any]:
     """Say how pandas.read_csv gives every value as text: the options without those about numbers, and what is usual."""
     as_text = {name: value for name, value in options.items() if name not in ("decimal", "thousands")}
     return {"dtype": str, "skipinitialspace": True, "index_col": False, **as_text}
 
 
-def plain_numbers(rows: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
-    """Write the numbers in (n, m) columns of text with a decimal point and without a thousands separator."""
+def plain_numbers(rows: pd.DataFrame, options: dict[str, Any], contract: Contract | None) -> pd.DataFrame:
+    """Write the numbers in (n, m) columns of text with a decimal point and without a thousands separator.
+
+    A column whose numbers are not all written with that separator and that comma stays as it is: 01.02.2024 and 1.2 are
+    no 1022024 and 12. So does one that is no number by the contract, such as a key.
+    """
     thousands, decimal = options.get("thousands", ""), options.get("decimal", ".")
-    if thousands or decimal != ".":
-        for name in rows:
-            number = rows[name].str.replace(thousands, "").str.replace(decimal, ".")
-            rows[name] = rows[name].where(pd.to_numeric(number, errors="coerce").isna(), number)
+    if not thousands and decimal == ".":
+        return rows
+    group, point = re.escape(thousands), re.escape(decimal)
+    form = rf"[+-]?(\d{{1,3}}({group}\d{{3}})+|\d*)({point}\d*)?([eE][+-]?\d+)?"
+    for name in rows:
+        column = contract.columns.get(str(name).strip()) if contract else None
+        if contract and (column is None or column.type not in ("number", "integer")):
+            continue
+        number = rows[name].str.replace(thousands, "", regex=False).str.replace(decimal, ".", regex=False)
+        is_number = pd.to_numeric(number, errors="coerce").notna() & number.str.contains(r"\d", na=False)
+        if rows[name][is_number].str.strip().str.fullmatch(form).all():
+            rows[name] = number.where(is_number, rows[name])
     return rows
 
 
@@ -111,7 +120,7 @@ def rows_until(rows: pd.DataFrame, contract: Contract, until: date | None) -> pd
 def ingest() -> None:
     """Read the source that params.yaml names and write data/raw.parquet."""
     contract, params = read_contract(), read_params().ingest
-    rows = read_source(params)
+    rows = read_source(params, contract)
     need_columns(rows.columns, contract, params.source)
     taken = rows_until(rows[[name for name in contract.columns if name in rows]], contract, params.until)
     with whole(RAW) as draft:

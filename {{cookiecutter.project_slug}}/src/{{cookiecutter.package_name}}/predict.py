@@ -78,7 +78,7 @@ def read_chunks(
     try:
         if path.suffix.lower() == ".csv":
             tables = pd.read_csv(content, **csv_options(options), chunksize=size)
-            chunks = (plain_numbers(table, options) for table in tables)
+            chunks = (plain_numbers(table, options, contract) for table in tables)
         else:
             file = pq.ParquetFile(content, pre_buffer=False, buffer_size=1 << 20)  # or memory grows with the file
             names = file.schema_arrow.names

@@ -3,9 +3,9 @@
 What comes of it is a commit, so that the new version can be traced like any other. Running it again changes nothing.
 """
 
-import os
-import subprocess
-import sys
+import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,17 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from . import registry
 from .adopt import edited_params
-from .contract import Contract, convert, read_contract, request_table, violations
+from .contract import Contract, convert, need_columns, read_contract, request_table, violations
 from .files import DATA_CARD, MODEL_CARD, PARAMS, Alert, InputError, first_line, say, whole
 from .ingest import csv_options, read_source
-from .lineage import content_md5, git, provenance
+from .lineage import content_md5, git, provenance, run
 from .log import open_log, read_labelled, reading
 from .monitor import monitor, read_time
 from .params import Ingest, read_params
 from .release import need_clean_tree, release
 from .settings import read_settings
+
+DATA = (".", ":!docs")  # for git: what a retraining may change; documents may be half-written
 
 
 def labelled_rows(cases: list[dict[str, Any]], contract: Contract) -> pd.DataFrame:
@@ -38,12 +40,23 @@ def labelled_rows(cases: list[dict[str, Any]], contract: Contract) -> pd.DataFra
     return typed[~typed.index.isin(broken["index"]) & typed[contract.target].notna()]
 
 
-def not_in(rows: pd.DataFrame, source: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Give those of (n, k) typed rows that the raw source does not hold yet, by what identifies a row."""
-    names = contract.identity
-    known = pd.DataFrame({name: convert(source[name], contract.columns[name]) for name in names}).drop_duplicates()
-    side = rows[names].merge(known, how="left", on=names, indicator=True)["_merge"]
-    return rows.loc[(side == "left_only").to_numpy()]
+def not_in(rows: pd.DataFrame, ingest: Ingest, contract: Contract) -> pd.DataFrame:
+    """Give those of (n, k) typed rows that the source does not hold yet, by what identifies a row.
+
+    They are compared as they would be read once they are written, since a file may hold less: times by the minute, or a
+    key with a sign that counts as a missing value.
+    """
+    path = Path(ingest.source)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / path.name
+        shutil.copy(path, trial)
+        append(rows, trial, ingest.csv, contract)
+        table = read_source(ingest.model_copy(update={"source": str(trial)}), contract)
+    need_columns(table.columns, contract, ingest.source)
+    identities = pd.DataFrame({name: convert(table[name], contract.columns[name]) for name in contract.identity})
+    is_known = identities.duplicated().tail(len(rows))
+    _, broken = violations(table.tail(len(rows)), contract)
+    return rows.loc[(~is_known & ~is_known.index.isin(broken["index"])).to_numpy()]
 
 
 def append(rows: pd.DataFrame, path: Path, options: dict[str, Any], contract: Contract) -> None:
@@ -69,7 +82,13 @@ def append(rows: pd.DataFrame, path: Path, options: dict[str, Any], contract: Co
             index=False, header=False, sep=options.get("sep", ","), lineterminator="\n"
         )
         with draft.open("w", encoding=encoding, newline="") as target:
-            target.write(text + ("" if text.endswith("\n") else "\n") + lines)
+            try:
+                target.write(text + ("" if text.endswith("\n") else "\n") + lines)
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"{path} is written in {encoding}, which has no {error.object[error.start]!r}, as a case whose "
+                    "outcome is known does; save it as UTF-8 and set ingest.csv.encoding in params.yaml to utf-8."
+                ) from None
 
 
 def _joined(old: Any, new: pd.DataFrame) -> Any:
@@ -91,25 +110,13 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
         cases = read_labelled(open_log(read_settings().database_url))
     if not cases:
         return 0
-    new = not_in(labelled_rows(cases, contract), read_source(ingest), contract)
+    rows = labelled_rows(cases, contract)
+    new = not_in(rows, ingest, contract) if len(rows) else rows
     if len(new):
         append(new, path, ingest.csv, contract)
         if Path(f"{path}.dvc").exists():
             run("dvc", "add", "--quiet", str(path))
     return len(new)
-
-
-def run(*command: str) -> None:
-    """Run a command of git or DVC. Raises InputError with the last line that it has to say."""
-    start = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
-    # The stages call the project's own command, which a schedule does not have on its PATH.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    done = subprocess.run(
-        [*start, *command[1:]], env=os.environ | {"PATH": path}, stderr=subprocess.PIPE, encoding="utf-8", check=False
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["nothing"]
-        raise InputError(f"`{' '.join(command)}` failed: {lines[-1]}")
 
 
 def was_judged() -> bool:
@@ -138,15 +145,21 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     if until:
         with edited_params() as params:
             params["ingest"]["until"] = DoubleQuotedScalarString(until)
-    added = add_feedback(read_params().ingest, read_contract())
-    run("dvc", "repro")
-    run("git", "add", "--update")  # what git knows already: params.yaml, dvc.lock, the source or its .dvc file
-    if not git("status", "--porcelain", "--untracked-files=no"):
+    try:
+        added = add_feedback(read_params().ingest, read_contract())
+        run("dvc", "repro", show=True)
+    except InputError:
+        git("restore", "--staged", "--worktree", "--", *DATA)  # as it was, so that it can be tried again
+        with suppress(InputError):  # what is neither in the cache nor needed
+            run("dvc", "checkout", "--quiet")
+        raise
+    run("git", "add", "--update", "--", *DATA)  # what git knows already: params.yaml, dvc.lock, the source or its .dvc
+    if not git("status", "--porcelain", "--untracked-files=no", "--", *DATA):
         if propose or was_judged():
             return say("retrain", "nothing new: the last commit holds all that is known")
         return release()  # an earlier run was stopped before it got here
     what = f"{added:,} cases with their outcome" + (f", data before {until}" if until else "")
-    run("git", "commit", "--quiet", "--message", f"Retrain: {what}")
+    run("git", "commit", "--quiet", "--message", f"Retrain: {what}", "--", *DATA)
     say("retrain", what, PARAMS if until else read_params().ingest.source)
     if propose:
         branch = f"retrain-{content_md5(Path('dvc.lock').read_bytes())[:7]}"
@@ -157,5 +170,4 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
         return say("", "for review: merging it releases it", branch)
     release()
     if cards := [str(path) for path in (MODEL_CARD, DATA_CARD) if path.exists()]:
-        run("git", "add", *cards)
-        run("git", "commit", "--quiet", "--message", "Write the cards of the new champion")
+        run("git", "commit", "--quiet", "--message", "Write the cards of the new champion", "--", *cards)

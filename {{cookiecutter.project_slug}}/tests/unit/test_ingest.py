@@ -3,6 +3,7 @@ import sqlite3
 import pandas as pd
 import pytest
 
+from {{ cookiecutter.package_name }}.contract import Column, Contract
 from {{ cookiecutter.package_name }}.files import InputError
 from {{ cookiecutter.package_name }}.ingest import read_source, rows_until
 from {{ cookiecutter.package_name }}.params import Ingest
@@ -16,6 +17,30 @@ def test_a_csv_file_is_read_with_the_options_of_pandas(tmp_path):
     assert rows["Preis"].tolist()[0] == "1234.5"
     assert rows["Straße"].tolist() == ["Köln", "Bonn"]
     assert rows["Preis"].isna().tolist() == [False, True]
+
+
+GERMAN = {"sep": ";", "decimal": ",", "thousands": "."}
+
+
+def test_only_numbers_lose_their_separators(tmp_path):
+    path = tmp_path / "orders.csv"
+    lines = ["id;at;price;version;place", "1.000;01.01.2024;1.234,50;1.2;52.520", "7,50;02.01.2024;8,00;1.234;9.99"]
+    path.write_text("\n".join(lines))
+    rows = read_source(Ingest(source=str(path), csv=GERMAN))
+    assert rows["price"].tolist() == ["1234.50", "8.00"]
+    assert rows["at"].tolist() == ["01.01.2024", "02.01.2024"]
+    assert rows["version"].tolist() == ["1.2", "1.234"]
+    assert rows["place"].tolist() == ["52.520", "9.99"]
+    columns = {
+        "id": Column(role="key", type="text"),
+        "at": Column(role="time", type="datetime", format="%d.%m.%Y"),
+        "price": Column(role="target", type="number"),
+        "version": Column(role="feature", type="number"),
+    }
+    contract = Contract(description="", columns=columns)
+    known = read_source(Ingest(source=str(path), csv=GERMAN), contract)
+    assert known["id"].tolist() == ["1.000", "7,50"]
+    assert known.drop(columns="id").equals(rows.drop(columns="id"))
 
 
 def test_parquet_and_a_query_give_the_same_rows(tmp_path, rows, monkeypatch):

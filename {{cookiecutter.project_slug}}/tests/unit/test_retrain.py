@@ -1,7 +1,10 @@
 import pandas as pd
+import pytest
 
 from {{ cookiecutter.package_name }}.contract import Column, Contract
-from {{ cookiecutter.package_name }}.retrain import labelled_rows, not_in
+from {{ cookiecutter.package_name }}.files import InputError
+from {{ cookiecutter.package_name }}.params import Ingest
+from {{ cookiecutter.package_name }}.retrain import append, labelled_rows, not_in
 
 COLUMNS = {
     "order": Column(role="key", type="integer"),
@@ -29,7 +32,36 @@ def test_the_latest_outcome_counts_and_a_case_without_a_key_does_not():
     assert rows[["order", "returned"]].to_numpy().tolist() == [[1, False]]
 
 
-def test_what_the_source_holds_already_is_not_new():
+def source_of(path):
+    path.write_text("order;at;price;returned\n1;01.02.2024;5,0;ja\n", encoding="cp1252")
+    return Ingest(source=str(path), csv={"sep": ";", "decimal": ",", "thousands": ".", "encoding": "cp1252"})
+
+
+def test_what_the_source_holds_already_is_not_new(tmp_path):
     rows = labelled_rows([case(1, "2024-02-01", True), case(2, "2024-02-01", True)], CONTRACT)
-    source = rows.head(1)[["order"]].astype("str")
-    assert not_in(rows, source, CONTRACT)["order"].tolist() == [2]
+    assert not_in(rows, source_of(tmp_path / "orders.csv"), CONTRACT)["order"].tolist() == [2]
+
+
+def test_what_is_written_with_less_than_was_logged_is_new_only_once(tmp_path):
+    columns = COLUMNS | {"order": Column(role="ignored", type="text", nullable=True)}
+    contract = Contract(description="Orders without a key.", columns=columns)
+    cases = [case(1, f"2024-02-03 10:00:0{second}", True) for second in range(3)]
+    ingest, rows = source_of(tmp_path / "orders.csv"), labelled_rows(cases, contract)
+    new = not_in(rows, ingest, contract)
+    assert len(new) == 1  # in the source there is but the day
+    append(new, tmp_path / "orders.csv", ingest.csv, contract)
+    assert (tmp_path / "orders.csv").read_text().endswith(";03.02.2024;5,0;True\n")
+    assert not_in(rows, ingest, contract).empty
+
+
+def test_a_key_is_told_from_another_as_the_source_will_be_read(tmp_path):
+    contract = Contract(description="", columns=COLUMNS | {"order": Column(role="key", type="text")})
+    ingest = source_of(tmp_path / "orders.csv")
+    rows = labelled_rows([case(key, "2024-02-01", True) for key in ("1.234", "1,5", " A", "A", "NA", "1")], contract)
+    new = not_in(rows, ingest, contract)
+    assert new["order"].tolist() == ["1.234", "1,5", " A"]
+    append(new, tmp_path / "orders.csv", ingest.csv, contract)
+    assert not_in(rows, ingest, contract).empty
+    strange = labelled_rows([case("Łódź", "2024-02-01", True)], contract)
+    with pytest.raises(InputError, match="is written in cp1252, which has no 'Ł'"):
+        append(strange, tmp_path / "orders.csv", ingest.csv, contract)
