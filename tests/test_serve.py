@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import re
 import resource
 import shutil
 import signal
@@ -213,6 +214,13 @@ def test_the_figures_and_the_model_are_shown(service):
 
 def test_a_domain_expert_asks_and_answers_in_the_browser(service, page):
     page.goto(f"http://127.0.0.1:{service.port}/")
+    page.get_by_role("button", name="Predict").click()  # with the usual values, but now
+    usual = r"(2013-\d\d-\d\d \d\d:\d\d)"
+    drove = page.get_by_text(re.compile(rf"scheduled_departure 20.* instead of the usual {usual}: .* points"))
+    typical = re.search(rf"usual {usual}", drove.inner_text())[1]
+    page.get_by_label("scheduled_departure").fill(typical.replace(" ", "T"))
+    page.get_by_role("button", name="Predict").click()
+    page.get_by_text("No single value sets it apart from the usual case.").wait_for()
     page.get_by_label("scheduled_departure").fill("2013-03-01T17:30")
     page.locator("[name=carrier]").select_option("B6")
     page.get_by_label("humidity").fill("")
@@ -281,6 +289,10 @@ def ask():
     refusal = guard.refuse({"path": "/predict", "headers": [(b"x-api-key", b"open sesame")]})
     print(refusal.status_code if refusal else 200)
 ask()
+settings.keys_file.write_text("# Zoë's key", encoding="utf-8")
+ask()
+settings.keys_file.write_bytes(b"\\xff")
+ask()
 settings.keys_file.unlink()
 ask()
 settings.keys_file.write_text("")
@@ -288,10 +300,16 @@ ask()
 """
 
 
-def test_a_file_that_is_emptied_lets_nobody_in_and_one_that_is_gone_changes_nothing(repository, tmp_path):
+def test_a_file_that_is_emptied_lets_nobody_in_and_one_that_is_gone_or_broken_changes_nothing(repository, tmp_path):
     (tmp_path / "keys").write_text(hashlib.sha256(b"open sesame").hexdigest())
     settings = {"SERVE_KEYS_FILE": str(tmp_path / "keys"), "SERVE_HOST": "0.0.0.0"}
-    assert repository.run("python", "-c", KEYS_CHANGE, **settings).split() == ["200", "200", "401"]
+    reasons, statuses = [], []
+    for line in repository.run("python", "-c", KEYS_CHANGE, **settings).splitlines():
+        (reasons if line.startswith("{") else statuses).append(line)
+    assert statuses == ["200", "200", "200", "200", "401"]
+    said = [json.loads(line)["message"] for line in reasons]
+    assert "holds #...; expected SHA-256 digests" in said[0]
+    assert ["it is not UTF-8" in said[1], "No such file" in said[2]] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -300,6 +318,9 @@ def test_a_file_that_is_emptied_lets_nobody_in_and_one_that_is_gone_changes_noth
         ({"SERVE_HOST": "0.0.0.0", "SERVE_OPEN": "true"}, "There are no API keys and SERVE_HOST is 0.0.0.0"),
         ({}, "or, on 127.0.0.1 only, SERVE_OPEN=true to do without"),
         ({"SERVE_KEYS": "open sesame"}, "SERVE_KEYS holds open...; expected SHA-256 digests"),
+        ({"SERVE_KEYS": "0" * 64 + ":2027-99-99"}, "SERVE_KEYS holds 000000000000...; expected SHA-256 digests"),
+        ({"SERVE_KEYS_FILE": "/nowhere"}, "SERVE_KEYS_FILE is /nowhere, which can't be read: No such file"),
+        ({"SERVE_OPEN": "true", "MLFLOW_TRACKING_URI": "nonsense"}, "MLFLOW_TRACKING_URI is nonsense; expected"),
         ({"SERVE_MODEL": "data", "SERVE_OPEN": "true"}, "data holds no exported version"),
         ({"SERVE_OPEN": "true", "DATABASE_URL": "nonsense"}, "DATABASE_URL is no address that can be used"),
         ({"SERVE_PORT": "high"}, "SERVE_PORT is 'high'; expected a valid integer"),

@@ -5,7 +5,6 @@ import logging
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from traceback import extract_tb
@@ -17,10 +16,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .files import InputError
 from .settings import Settings, key_owner
 from .telemetry import Telemetry
 
-OPEN = {"/", "/health", "/ready", "/docs", "/openapi.json"}  # what needs no key: it tells no data
+# What needs no key. It tells of no case, but which columns there are, and which values are usual.
+OPEN = {"/", "/health", "/ready", "/docs", "/openapi.json"}
 
 
 def json_line(level: str, message: str, facts: dict[str, Any]) -> str:
@@ -82,8 +83,10 @@ class Guard:
         minute = int(time.time() // 60)
         if minute != self.minute:  # a file with keys may have changed as well
             self.minute, self.seen = minute, Counter()
-            with suppress(OSError):  # where it can't be read, the keys of before go on
+            try:
                 self.digests = self.settings.digests()
+            except InputError as error:  # the keys of before go on
+                sys.stdout.write(json_line("error", str(error), {}) + "\n")
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         key = given.decode("latin-1")  # Prometheus and its Operator can send nothing but Authorization
         is_open = not self.digests and self.settings.is_open  # without a single key nobody is let in, but by this

@@ -39,8 +39,34 @@ class Settings(BaseSettings):
         return self.open and self.host in LOOPBACK
 
     def digests(self) -> list[str]:
-        """List the digests of the keys, each with its last day behind a colon where it has one."""
-        return (self.keys + " " + (self.keys_file.read_text(encoding="utf-8") if self.keys_file else "")).split()
+        """List the digests of the keys, each with its last day behind a colon where it has one.
+
+        Raises InputError with the variable, what was found and what is expected.
+        """
+        found = [("SERVE_KEYS", word) for word in self.keys.split()]
+        if self.keys_file:
+            try:
+                words = self.keys_file.read_text(encoding="utf-8").split()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                raise InputError(f"SERVE_KEYS_FILE is {self.keys_file}, which can't be read: {reason}.") from None
+            found += [(f"SERVE_KEYS_FILE, {self.keys_file},", word) for word in words]
+        for name, word in found:
+            digest, _, day = word.partition(":")
+            if not re.fullmatch("[0-9a-f]{64}", digest) or (word != digest and not is_day(day)):
+                raise InputError(
+                    f"{name} holds {word[:12]}...; expected SHA-256 digests (printf %s KEY | sha256sum), "
+                    "each with :YYYY-MM-DD behind it where the key ends."
+                )
+        return [word for _, word in found]
+
+
+def is_day(text: str) -> bool:
+    """Say whether a text is a date such as 2027-01-31."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def key_owner(key: str, digests: list[str], today: date) -> str | None:
@@ -63,12 +89,7 @@ def read_settings() -> Settings:
     except ValidationError as error:
         name, _, complaint = explain(error).partition(" ")
         raise InputError(f"environment: SERVE_{name.upper()} {complaint}") from None
-    for digest in settings.digests():
-        if not re.fullmatch(r"[0-9a-f]{64}(:\d{4}-\d\d-\d\d)?", digest):
-            raise InputError(
-                f"SERVE_KEYS holds {digest[:12]}...; expected SHA-256 digests (printf %s KEY | sha256sum), "
-                "each with :YYYY-MM-DD behind it where the key ends."
-            )
+    settings.digests()  # or it would be found out with the first request
     return settings
 
 
