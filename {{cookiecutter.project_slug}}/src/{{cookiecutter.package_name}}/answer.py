@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, with_config
-from pydantic_core import to_json
+from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import Connection, Engine
 from typing_extensions import TypedDict
 
@@ -78,7 +78,7 @@ def row_type(contract: Contract, profile: dict[str, Any]) -> Any:
                 default=None if optional else ...,
                 allow_inf_nan=False if column.type == "number" else None,
                 description=f"{column.description} [{column.unit}]" if column.unit else column.description,
-                examples=None if example is None else [example],
+                examples=None if example is None else [to_jsonable_python(example)],
                 **limits,
             ),
         ]
@@ -107,6 +107,8 @@ def typical(column: Column, known: dict[str, Any]) -> Any:
     if known.get("missing_share", 1) > 0.5:
         return None
     if "median" in known:
+        if column.type == "datetime":
+            return datetime.fromisoformat(known["median"])
         return round(known["median"]) if column.type == "integer" else known["median"]
     if column.type in ("boolean", "category") and known.get("shares"):
         value = max(known["shares"], key=known["shares"].get)
@@ -189,7 +191,7 @@ def drivers(bundle: Bundle, fast: FastPredict | None, row: Row) -> list[dict[str
     columns = bundle.contract.columns
     instead = {
         name: value
-        for name in bundle.contract.names("feature")
+        for name in bundle.contract.inputs
         if (value := typical(columns[name], bundle.profile.get(name, {}))) is not None and value != row.get(name)
     }
     predictions, found = predict_rows(bundle, fast, [row, *({**row, name: value} for name, value in instead.items())])

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .contract import Contract, need_columns, need_unique_keys, read_contract, rejected, violations
-from .files import PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, need, say, whole
+from .contract import Contract, need_unique_keys, read_contract, read_table, rejected, violations
+from .files import PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, say, whole
 from .params import read_params
 
 QUANTILES = np.r_[0:1:101j, 0.001, 0.002, 0.005, 0.995, 0.998, 0.999]  # closer at the ends, where values are far apart
@@ -64,6 +64,10 @@ def describe(values: pd.Series, kind: str) -> dict[str, Any]:
         column |= {"mean": float(numbers.mean()), "std": float(numbers.std()), "median": float(np.median(numbers))}
         column["edges"] = edges.tolist()
         column["shares"] = (np.bincount(np.searchsorted(edges, numbers)) / len(numbers)).tolist()
+    elif kind == "datetime" and len(known):  # the day in the middle, at the time of day in the middle
+        days = known.dt.normalize()
+        usual = days.quantile(0.5, "lower") + (known - days).quantile(0.5, "lower")
+        column["median"] = usual.isoformat(timespec="minutes")
     elif kind in ("boolean", "category"):
         shares = known.astype("str").value_counts(normalize=True).sort_index()
         column["shares"] = {str(value): float(share) for value, share in shares.items()}
@@ -71,16 +75,15 @@ def describe(values: pd.Series, kind: str) -> dict[str, Any]:
 
 
 def profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
-    """Describe (n, k) training rows column by column: the features and the target."""
-    names = [*contract.names("feature"), contract.target]
+    """Describe (n, k) training rows column by column: the inputs and the target."""
+    names = [*contract.inputs, contract.target]
     return {name: describe(rows[name], contract.columns[name].type) for name in names}
 
 
 def prepare() -> None:
     """Check data/raw.parquet, write the rejects, split the rest and describe the training data."""
     contract, params = read_contract(), read_params().prepare
-    raw = pd.read_parquet(need(RAW, "ingest"))
-    need_columns(raw.columns, contract, str(RAW))
+    raw = read_table(RAW, "ingest", contract)
     typed, broken = violations(raw, contract)
     rejects = rejected(raw, broken)
     with whole(REJECTS) as draft:

@@ -12,6 +12,7 @@ import urllib.request
 
 import pytest
 from conftest import ENVIRONMENT
+from pydantic_core import to_jsonable_python
 
 from {{ cookiecutter.package_name }} import files
 from {{ cookiecutter.package_name }}.answer import typical
@@ -86,8 +87,7 @@ def row(exported, monkeypatch):
     contract, profile = read_contract(), json.loads((exported / files.PROFILE.name).read_text(encoding="utf-8"))
     columns = {name: contract.columns[name] for name in contract.inputs}
     usual = {name: typical(column, profile.get(name, {})) for name, column in columns.items()}
-    times = {name: "2024-03-01T12:00:00" for name, column in columns.items() if column.type == "datetime"}
-    return {name: value for name, value in (usual | times).items() if value is not None}
+    return {name: to_jsonable_python(value) for name, value in usual.items() if value is not None}
 
 
 def test_a_case_is_answered_logged_and_its_outcome_taken(ask, row):

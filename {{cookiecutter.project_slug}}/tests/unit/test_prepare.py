@@ -4,6 +4,7 @@ import pytest
 from {{ cookiecutter.package_name }}.contract import violations
 from {{ cookiecutter.package_name }}.files import InputError
 from {{ cookiecutter.package_name }}.prepare import (
+    describe,
     is_test,
     need_trainable,
     profile,
@@ -48,3 +49,9 @@ def test_the_profile_describes_numbers_and_shares(rows, contract):
     assert sum(described["price"]["shares"]) == pytest.approx(1)
     assert described["shop"]["shares"] == pytest.approx({"Köln": 1 / 3, "NO": 2 / 3})
     assert described["returned"]["missing_share"] == 0
+
+
+def test_the_usual_time_is_the_middle_day_at_the_middle_time_of_day():
+    times = pd.Series(pd.to_datetime(["2024-03-01 23:00", "2024-03-09 08:00", "2024-03-05 09:30:40"], format="mixed"))
+    assert describe(times, "datetime")["median"] == "2024-03-05T09:30"
+    assert "median" not in describe(times[:0], "datetime")
