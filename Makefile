@@ -14,7 +14,7 @@ help: ## list what can be done here
 
 demo: .venv/ready ## bake the default answers into build/, run the cycle there, then play the model's year
 	rm -rf $(DEMO)
-	cookiecutter --no-input --output-dir build .
+	cookiecutter --no-input --output-dir build $(CURDIR)
 	git -C $(DEMO) init --quiet --initial-branch=main
 	git -C $(DEMO) add .
 	git -C $(DEMO) -c user.name=Demo -c user.email=demo@example.com commit --quiet -m "Bake the default answers"

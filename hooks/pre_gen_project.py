@@ -6,12 +6,14 @@ import re
 import sys
 
 answers = json.loads(r"""{{ cookiecutter | tojson }}""")  # {% raw %}
-# What the generated project installs, and what Windows keeps for its devices.
-TAKEN = """airflow altair cookiecutter dask detect_secrets distributed dvc fastapi fastapi_offline filelock furo
-hatchling httptools ipykernel ipywidgets jinja2 joblib jupyter jupyterlab markdown_it markdown_it_py matplotlib mlflow
-mypy myst_parser nbclient nbstripout numpy pandas pandas_stubs pandera pip pre_commit pre_commit_hooks prometheus_client
-psycopg pyarrow pydantic pydantic_settings pytest rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools sklearn
-skops sphinx sqlalchemy src test tests treelite typer uv uvicorn uvloop yaml con prn aux nul""".split()
+# What the generated project installs or calls, and what Windows keeps for its devices.
+TAKEN = """airflow altair bash buildah cookiecutter dask detect_secrets distributed docker dvc env fastapi
+fastapi_offline filelock furo gh git hatchling httptools ipykernel ipywidgets jinja2 joblib jupyter jupyterlab kubectl
+make markdown_it markdown_it_py markupsafe matplotlib mlflow mypy myst_parser nbclient nbstripout node npm numpy oc
+pandas pandas_stubs pandera pip podman pre_commit pre_commit_hooks prometheus_client psycopg pyarrow pydantic
+pydantic_core pydantic_settings pytest python python3 rich rsync ruamel ruamel_yaml ruff scikit_learn scipy setuptools
+sh sklearn skopeo skops sphinx sqlalchemy src ssh starlette test tests treelite typer typing_extensions uv uvicorn
+uvloop uvx yaml con prn aux nul""".split()
 RULES = {  # question: most characters, the form as a pattern, the form in words
     "project_name": (60, r".+", ""),
     "project_slug": (50, r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and hyphens, as in flight-delays"),

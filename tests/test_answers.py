@@ -173,4 +173,9 @@ def test_every_dependency_s_name_is_taken():
     groups = re.search(r"\[dependency-groups\].*?\n\[", (TREE / "pyproject.toml").read_text(encoding="utf-8"), re.S)
     names = set(re.findall(r'"([a-z][a-z0-9-]*)[^"]*[>=]=', groups[0]))
     assert len(names) > 15
-    assert {name.replace("-", "_") for name in names} <= set(taken.split())
+    code = [path.read_text(encoding="utf-8") for path in TREE.glob("src/*/*.py")]
+    imported = {name for text in code for name in re.findall(r"^ *(?:from|import) ([a-z]\w*)", text, re.MULTILINE)}
+    assert {"pydantic_core", "starlette"} <= imported  # come with another one
+    called = {"git", "make", "python", "python3", "sh", "uv", "docker", "podman", "buildah", "gh"}
+    assert {name.replace("-", "_") for name in names} | called <= set(taken.split())
+    assert imported <= set(taken.split()) | sys.stdlib_module_names

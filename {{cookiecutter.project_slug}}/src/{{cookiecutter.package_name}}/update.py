@@ -14,14 +14,19 @@ import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .files import Conflict, InputError, say
-from .lineage import committed, git
+from .lineage import committed, git, run
 
 RECORD = Path(".cruft.json")
 RELEASE = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")  # no preliminary ones, such as v1.0.0-rc1
+RESOLVE = (
+    "Edit what is between <<<<<<< and >>>>>>>, `git rm` what is to go, then `git add .` and "
+    "`git cherry-pick --continue`; or take all back: `git cherry-pick --abort`."
+)
 
 
 @dataclass
@@ -34,16 +39,16 @@ class Record:
 
 
 def read_record() -> Record:
-    """Read .cruft.json. Raises InputError where it is missing or is not what cruft writes."""
+    """Read .cruft.json as committed. Raises InputError where it is missing or is not what cruft writes."""
+    if (noted := committed("HEAD", RECORD.as_posix())) is None:
+        raise InputError(
+            f"git has no {RECORD} in {Path.cwd()}, so nobody knows which template this comes from. "
+            "Type `uvx cruft link TEMPLATE` with its address, give the answers of that time, and commit."
+        )
     try:
-        found = json.loads(RECORD.read_text(encoding="utf-8"))
+        found = json.loads(noted)
         answers = {name: str(value) for name, value in found["context"]["cookiecutter"].items() if name[0] != "_"}
         return Record(found["template"], found["commit"], answers)
-    except FileNotFoundError:
-        raise InputError(
-            f"{RECORD} is not in {Path.cwd()}, so nobody knows which template this comes from. "
-            "Type `uvx cruft link TEMPLATE` with its address, give the answers of that time, and commit."
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{RECORD} is not what cruft writes ({error!r}); take it back from git.") from None
 
@@ -51,6 +56,8 @@ def read_record() -> Record:
 def clone(record: Record, folder: Path) -> Path:
     """Clone the template. Raises InputError when it is out of reach or does not have the recorded commit."""
     beside = Path.cwd().parent / record.template  # what was typed where this repository was made
+    if ":" not in record.template and not beside.exists():
+        raise InputError(f"{RECORD} says that the template is in {record.template}; write its address there, commit.")
     run("git", "clone", "--quiet", str(beside) if beside.exists() else record.template, folder)
     if not commit_of(folder, record.commit):
         raise InputError(f"{record.template} has no commit {record.commit}, which {RECORD} names.")
@@ -72,8 +79,12 @@ def releases(template: Path) -> list[str]:
 def newer(template: Path, commit: str) -> str:
     """Name the newest release in a clone; empty where a commit has all of it already, or there is no release."""
     newest = next(iter(releases(template)), "")
-    already = newest and git("-C", str(template), "merge-base", commit, newest) == commit_of(template, newest)
-    return "" if already else newest
+    return "" if newest and contains(template, commit, newest) else newest
+
+
+def contains(template: Path, commit: str, other: str) -> bool:
+    """Say whether a commit of a clone has all of another one."""
+    return git("-C", str(template), "merge-base", commit, other) == commit_of(template, other)
 
 
 def render(template: Path, commit: str, answers: dict[str, str], folder: Path) -> Path:
@@ -89,18 +100,27 @@ def render(template: Path, commit: str, answers: dict[str, str], folder: Path) -
     return made
 
 
+def team_owned(made: Path) -> list[str]:
+    """List the files of a rendering that are the team's, as [tool.cruft] in pyproject.toml says."""
+    patterns = settings(Path()).get("cruft", {}).get("skip", [])
+    found = [path for pattern in patterns for path in made.glob(pattern)]
+    files = [file for path in found for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    return sorted({file.relative_to(made).as_posix() for file in files} - {RECORD.as_posix()})
+
+
 def keep(made: Path, skipped: list[str], message: str, *parents: str) -> str:
-    """Make a commit, on no branch, of a rendering without the paths that are the team's."""
+    """Make a commit, on no branch, of a rendering without some of its files."""
     place = {"GIT_DIR": git("rev-parse", "--absolute-git-dir"), "GIT_WORK_TREE": str(made)}
     place["GIT_INDEX_FILE"] = str(made.parents[1] / "index")
-    run("git", "-C", made, "-c", "core.autocrlf=false", "add", "--all", "--force", ".", **place)
+    inside = partial(run, "git", "-C", made, "-c", "core.autocrlf=false", environment=place)
+    inside("add", "--all", "--force", ".")
     if skipped:
-        run("git", "-C", made, "rm", "-rf", "--cached", "--quiet", "--ignore-unmatch", "--", *skipped, **place)
-    tree = run("git", "-C", made, "write-tree", **place)
+        inside("rm", "-rf", "--cached", "--quiet", "--ignore-unmatch", "--", *skipped)
+    tree = inside("write-tree")
     if prefix := git("rev-parse", "--show-prefix"):  # this is a folder of a larger repository
-        run("git", "-C", made, "read-tree", "--empty", **place)
-        run("git", "-C", made, "read-tree", f"--prefix={prefix}", tree, **place)
-        tree = run("git", "-C", made, "write-tree", **place)
+        inside("read-tree", "--empty")
+        inside("read-tree", f"--prefix={prefix}", tree)
+        tree = inside("write-tree")
     return run("git", "commit-tree", tree, "-m", message, *[word for parent in parents for word in ("-p", parent)])
 
 
@@ -118,12 +138,14 @@ def pick(commit: str) -> None:
     deleted = [path for path, found in stages.items() if found == "13"]
     if deleted:
         run("git", "rm", "-f", "--quiet", "--", *deleted)
-        say("update", f"left out, as you have deleted it: {', '.join(deleted)}")
-    if both := sorted(set(stages) - set(deleted)):
-        raise Conflict(
-            f"The template and you have both changed {', '.join(both)}. Edit what is between <<<<<<< and >>>>>>> in "
-            "there, then `git add .` and `git cherry-pick --continue`; or take all back: `git cherry-pick --abort`."
-        )
+        say("update", "left out, as not here (deleted, or moved and much changed):", ", ".join(deleted))
+        say("", "what the template has changed there:", f"git show {commit[:10]} -- {' '.join(deleted)}")
+    given_up = sorted(path for path, found in stages.items() if found == "12")
+    both = sorted(set(stages) - {*deleted, *given_up})
+    found = [f"The template and you have both changed {', '.join(both)}."] if both else []
+    found += [f"The template has given up {', '.join(given_up)}, which you have changed."] if given_up else []
+    if found:
+        raise Conflict(" ".join([*found, RESOLVE]))
     if deleted:
         run("git", "commit", "--quiet", "--no-verify", "--reuse-message", commit)
     elif done.returncode:
@@ -142,7 +164,7 @@ def propose(commit: str, branch: str, title: str) -> None:
         try:
             pick(commit)
         except Conflict as found:
-            conflict = str(found).partition(". ")[0] + "."
+            conflict = str(found).removesuffix(f" {RESOLVE}")
             message = f"{title}: conflicts to be resolved\n\n{conflict}"
             run("git", "commit", "--quiet", "--no-verify", "--all", "--message", message)
         request = ["create", f"title={'Draft: ' if conflict else ''}{title}", *(["label=conflict"] if conflict else [])]
@@ -153,6 +175,9 @@ def propose(commit: str, branch: str, title: str) -> None:
                 run("gh", "label", "create", "conflict", "--force")
             draft = ["--draft", "--label", "conflict"] if conflict else []
             run("gh", "pr", "create", "--head", branch, "--title", title, "--body", conflict or "No conflicts.", *draft)
+    except InputError:
+        git("push", "--quiet", "origin", "--delete", branch)  # or it would count as proposed the next time
+        raise
     finally:
         run("git", "checkout", "--quiet", "-")
     say("update", f"for review{': ' + conflict if conflict else ''}", branch)
@@ -161,17 +186,19 @@ def propose(commit: str, branch: str, title: str) -> None:
 def update(to: str, changed: list[str], proposed: bool = False) -> None:
     """Merge the newest release of the template, or `to`, and commit.
 
-    changed: other answers, each as name=value.
+    changed: other answers, each as name=value; with these alone the release stays.
     proposed: leave the branch as it is and push the update as another one, for review; once for each release.
     Raises InputError, with nothing changed, when it can't begin; Conflict where a person has to decide.
     """
+    if git("rev-parse", "--quiet", "--verify", "CHERRY_PICK_HEAD"):
+        raise Conflict(f"git has not finished a cherry-pick here, such as an update with a conflict. {RESOLVE}")
     if git("status", "--porcelain"):
         raise InputError("Something is not committed; commit it first, so that the update can be told from it.")
     record, other = read_record(), dict(pair.partition("=")[::2] for pair in changed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         template = clone(record, folder / "template")
-        target = to or newer(template, record.commit) or (record.commit if other else "")
+        target = to or (record.commit if other else newer(template, record.commit))
         if not target:
             return say("update", "this is the newest release of the template already")
         if not (found := commit_of(template, target)):
@@ -180,6 +207,10 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
         questions = [name for name in asked if not name.startswith("_")]
         if unknown := sorted(set(other) - set(questions)):
             raise InputError(f"{unknown[0]} is no question; expected one of {', '.join(questions)}.")
+        if "package_name" in other:
+            raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
+        if to and found != commit_of(template, record.commit) and contains(template, record.commit, found):
+            say("update", f"{to} is older than what you have, {record.commit}: what has come since is taken away")
         if proposed and run("git", "ls-remote", "origin", f"refs/heads/update-{target}"):
             return say("update", f"{target} is proposed already", f"update-{target}")
         say("update", f"rendering the template as it was and as {target} has it")
@@ -193,17 +224,26 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
         if ours.get("ruff") != settings(before).get("ruff"):  # lines that are only formatted otherwise are no change
             for made in (before, after):
                 run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", Path("pyproject.toml"), made)
-        skipped = [path for path in ours.get("cruft", {}).get("skip", []) if path != RECORD.as_posix()]
-        message = " with ".join([f"Update the template to {target}", *filter(None, [", ".join(changed)])])
+        title = f"Update the template to {target}" if to or not other else "Render the template"
+        message = " with ".join([title, *filter(None, [", ".join(changed)])])
+        skipped = team_owned(before)  # a new page among them is brought in
         base = keep(before, skipped, "The template as it was")
         commit = keep(after, skipped, message, base)
+        theirs = [path for path in skipped if content(before / path) != content(after / path)]
     if not git("diff", "--name-only", base, commit):
         return say("update", f"{target} would change nothing")
+    if theirs:
+        say("update", "yours, so not touched, but otherwise in the template now:", ", ".join(theirs))
     if proposed:
         return propose(commit, f"update-{target}", message)
     pick(commit)
     say("update", f"{message}: {git('diff', '--shortstat', 'HEAD^', 'HEAD')}")
     say("", "look at it with git show, then: make cycle test")
+
+
+def content(path: Path) -> bytes:
+    """Read a file, nothing where there is none."""
+    return path.read_bytes() if path.exists() else b""
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -217,14 +257,3 @@ def check() -> str:
     record = read_record()
     with tempfile.TemporaryDirectory() as name:
         return newer(clone(record, Path(name) / "template"), record.commit)
-
-
-def run(*command: str | Path, **environment: str) -> str:
-    """Run a command and give what it prints. Raises InputError with the last line it said, if it fails."""
-    given = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | environment
-    done = subprocess.run(command, env=given, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines() or ["no word"]
-        name = command[2] if command[1] == "-m" else command[0]
-        raise InputError(f"{name} failed: {said[-1].removeprefix('fatal: ').removeprefix('ValueError: ')}")
-    return done.stdout.strip()
