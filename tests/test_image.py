@@ -1,13 +1,17 @@
 """The image of a version: built, run as on OpenShift, pushed, deployed, and followed back to the data."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 from conftest import fork
-from containers import HARDENED, attempt, environment, running, tool
+from containers import HARDENED, attempt, environment, running, tool, wait
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from test_release import ask
@@ -139,6 +143,50 @@ def test_a_pushed_image_runs_by_its_digest_and_is_traced(delivered):
         assert re.search("data/train.parquet md5 [0-9a-f]{32}, cache ok", printed)
     printed = repository.run(TOOL, "trace", OTHER, fails=True)
     assert f"error: The ledger knows no image with {OTHER}" in printed
+
+
+@contextmanager
+def docker_engine(base):
+    """A Docker engine that builds in this machine's network and has the base image; gives the variables for it."""
+    if shutil.which("dockerd") is None:
+        pytest.skip("There is no dockerd; install it with `apt install docker.io`.")
+    memory = Path("/dev/shm")  # Docker's layers can't lie on layers
+    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    (folder / "docker").symlink_to("/usr/bin/docker")  # Debian's own, where another one stands first
+    host, words = f"unix://{folder}/socket", ["--iptables=false", "--bridge=none"]
+    words += [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
+    words += [f"--default-ulimit={name}=4096:4096" for name in ("nofile", "nproc")]
+    with (folder / "log").open("w") as log:
+        engine = subprocess.Popen(["dockerd", f"--host={host}", *words], stdout=log, stderr=log)
+    try:
+        path = f"{folder}:{os.environ['PATH']}"
+        variables = {"DOCKER_HOST": host, "DOCKER_CONFIG": str(folder), "PATH": path}
+        docker = ["/usr/bin/docker", "--host", host]
+        wait(lambda: subprocess.run([*docker, "info"], capture_output=True, check=False).returncode == 0, "dockerd")
+        tool("podman", "save", "--output", str(folder / "base.tar"), base)
+        subprocess.run([*docker, "load", "--quiet", "--input", str(folder / "base.tar")], check=True)
+        secrets = environment()["BUILD_OPTIONS"].removeprefix("--pull=never")
+        yield variables | {"BUILD_OPTIONS": f"--network=host {secrets}"}
+    finally:
+        engine.terminate()
+        engine.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("builder", ["docker", "podman"])
+def test_the_other_builders_build_and_push_as_well(delivered, base_image, registry_host, tmp_path, builder):
+    repository = fork(delivered[0], tmp_path)
+    with docker_engine(base_image) if builder == "docker" else nullcontext({}) as more:
+        path = f"{repository.path / '.venv/bin'}:{more['PATH']}" if more else repository.environment()["PATH"]
+        variables = environment() | {"IMAGE": f"{registry_host}/{builder}/{TOOL}", "BUILDER": builder} | more
+        printed = repository.run("make", "image", "push", **variables | {"PATH": path})
+    reference = re.search(rf"{variables['IMAGE']}@sha256:[0-9a-f]{{64}}", printed)[0]
+    inspect = ["skopeo", "inspect", "--config", "--raw", "--tls-verify=false", f"docker://{reference}"]
+    found = json.loads(tool(*inspect))["config"]
+    commit = repository.run("git", "rev-parse", "HEAD").strip()
+    assert found["Labels"]["org.opencontainers.image.revision"] == commit
+    assert found["Healthcheck"]["Test"]
+    assert "version 1 (champion)" in repository.run(TOOL, "trace", reference)
 
 
 def test_pushing_again_changes_nothing_and_another_commits_image_is_not_pushed(delivered):

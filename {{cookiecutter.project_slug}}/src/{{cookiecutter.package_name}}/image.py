@@ -152,7 +152,9 @@ def push_image(builder: str, tag: str) -> str:
         if own and tag.startswith(("localhost:", "127.")):  # Docker needs no TLS there either
             own.append("--tls-verify=false")
         said = run(builder, "push", *own, *os.environ.get("PUSH_OPTIONS", "").split(), tag)
-        return str(re.findall("sha256:[0-9a-f]{64}", note.read() if own else said)[-1])
+        if not (found := re.findall("sha256:[0-9a-f]{64}", note.read() if own else said)):
+            raise InputError(f"{builder} has pushed {tag} without naming its digest; PUSH_OPTIONS may be why.")
+        return str(found[-1])
 
 
 def push(name: str, target: str) -> None:
