@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -270,8 +271,17 @@ except InputError as error:
     assert ask(repository, "print(find_version(client, 'champion').version)") == "3"
     assert "version 4 is the champion, 3 was before" in repository.run(TOOL, "release")
     assert "broken" not in repository.run(TOOL, "trace")
-    repository.run(TOOL, "rollback", "--reason", "drill")
+    repository.run("make", "rollback", 'REASON=too many "alarms" `id` at $$night')
     assert ledger(repository)[-2:] == ["4 promoted", "3 rolled back"]
+    assert 'too many "alarms" `id` at $night' in repository.run(TOOL, "release", "--history")
+
+
+def test_several_first_uses_at_once_make_one_store(copy):
+    shutil.rmtree(copy.path / ".mlflow")
+    environment, command = copy.environment(), [TOOL, "release", "--history"]
+    several = [subprocess.Popen(command, cwd=copy.path, env=environment, stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[1] for process in several] == [b"", b"", b""]
+    assert [process.returncode for process in several] == [0, 0, 0]
 
 
 def test_a_killed_release_leaves_nothing_half_made(released, tmp_path):

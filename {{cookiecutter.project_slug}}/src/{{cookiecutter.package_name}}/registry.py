@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,23 @@ def connect() -> Any:
 
     if not PARAMS.exists():
         raise InputError(f"{PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
+    if not IS_LOCAL and ":" not in (address := os.environ["MLFLOW_TRACKING_URI"]) and address != "databricks":
+        raise InputError(f"MLFLOW_TRACKING_URI is {address}; expected an address such as https://mlflow.example.com.")
     if IS_LOCAL:
         LOCAL_STORE.mkdir(exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.as_posix()}/mlflow.db")
+    # Two commands that make the tables of a new store at once leave it broken.
+    alone: Any = FileLock(LOCAL_STORE / "connect.lock") if IS_LOCAL else nullcontext()
     try:
         if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("postgresql", "mysql")):
             os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
             # MLflow would try for an hour. Without a pool, nothing stays open.
             create_engine(mlflow.get_tracking_uri(), poolclass=NullPool).connect().close()
-        client = mlflow.MlflowClient()
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            client.create_experiment(EXPERIMENT, _artifacts())
-        mlflow.set_experiment(EXPERIMENT)
+        with alone:
+            client = mlflow.MlflowClient()
+            if client.get_experiment_by_name(EXPERIMENT) is None:
+                client.create_experiment(EXPERIMENT, _artifacts())
+            mlflow.set_experiment(EXPERIMENT)
     except Exception as error:  # a server, a database and a file store each raise their own
         raise InputError(
             f"The tracking store {mlflow.get_tracking_uri()} does not answer: {first_line(error)}"

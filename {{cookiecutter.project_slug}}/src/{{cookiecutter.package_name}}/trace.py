@@ -270,6 +270,8 @@ def predicted_by(client: Any, path: Path, noted: dict[str, Any]) -> Any:
 def versions_from(data: str) -> None:
     """Print every version whose pipeline read or wrote a file, given by its md5 or its path."""
     digest = md5(Path(data)) if Path(data).is_file() else data
+    if not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", digest):
+        raise InputError(f"--data is {data}; expected a file that is here, or an md5, 32 digits from 0 to f.")
     found = 0
     client = registry.connect()
     for version in reversed(registry.versions(client)):
@@ -311,9 +313,12 @@ def reproduce(version: Any) -> Link:
             link.facts += ", environment from uv.lock" if lock else ", present environment: no uv.lock in the commit"
             (root / ".dvc/cache").symlink_to(cache)
             subprocess.run([*dvc, "pull", "--quiet", "--allow-missing"], cwd=root, env=environment, check=False)
-            subprocess.run(
-                [*dvc, "repro", "--force", "--no-run-cache"], cwd=root, env=environment, stdout=sys.stderr, check=True
-            )
+            repro, source = [*dvc, "repro", "--force", "--no-run-cache"], committed(revision, str(PARAMS)) or b""
+            if YAML(typ="safe", pure=True).load(source)["ingest"]["source"].endswith(".sql"):
+                link.facts += ", not from the database, which gives today's rows, but from those that it gave then"
+                subprocess.run([*dvc, "checkout", "--quiet", "ingest"], cwd=root, env=environment, check=True)
+                repro += ["--downstream", "prepare"]
+            subprocess.run(repro, cwd=root, env=environment, stdout=sys.stderr, check=True)
             again = lock_files((root / "dvc.lock").read_bytes(), (root / "dvc.yaml").read_bytes())
         except subprocess.CalledProcessError as error:
             link.broken.append(f"the pipeline of commit {revision[:7]} does not run any more: {error}")
