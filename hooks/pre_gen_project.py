@@ -7,13 +7,12 @@ import sys
 
 answers = json.loads(r"""{{ cookiecutter | tojson }}""")  # {% raw %}
 # What the generated project installs or calls, and what Windows keeps for its devices.
-TAKEN = """airflow altair bash buildah cookiecutter dask detect_secrets distributed docker dvc env fastapi
-fastapi_offline filelock furo gh git hatchling httptools ipykernel ipywidgets jinja2 joblib jupyter jupyterlab kubectl
-make markdown_it markdown_it_py markupsafe matplotlib mlflow mypy myst_parser nbclient nbstripout node npm numpy oc
-pandas pandas_stubs pandera pip podman pre_commit pre_commit_hooks prometheus_client psycopg pyarrow pydantic
-pydantic_core pydantic_settings pytest python python3 rich rsync ruamel ruamel_yaml ruff scikit_learn scipy setuptools
-sh sklearn skopeo skops sphinx sqlalchemy src ssh starlette test tests treelite typer typing_extensions uv uvicorn
-uvloop uvx yaml con prn aux nul""".split()
+TAKEN = """airflow altair bash buildah cookiecutter dask detect_secrets distributed docker dvc fastapi fastapi_offline
+filelock furo gh git hatchling httptools ipykernel ipywidgets jinja2 joblib jupyter jupyterlab make markdown_it
+markdown_it_py markupsafe matplotlib mlflow mypy myst_parser nbclient nbstripout numpy pandas pandas_stubs pandera pip
+podman pre_commit pre_commit_hooks prometheus_client psycopg pyarrow pydantic pydantic_core pydantic_settings pytest
+python python3 rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools sh sklearn skops sphinx sqlalchemy src
+starlette test tests treelite typer typing_extensions uv uvicorn uvloop uvx yaml con prn aux nul"""
 RULES = {  # question: most characters, the form as a pattern, the form in words
     "project_name": (60, r".+", ""),
     "project_slug": (50, r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and hyphens, as in flight-delays"),
@@ -39,9 +38,8 @@ def instead_of(name, value):
     if not re.fullmatch(form, value):
         return f"type {form_in_words}"
     module = value.replace("-", "_")
-    if name in ("project_slug", "package_name") and (
-        keyword.iskeyword(module) or module in [*sys.stdlib_module_names, *TAKEN] or re.match(r"(com|lpt)\d$", module)
-    ):
+    taken = {*keyword.kwlist, *sys.stdlib_module_names, *TAKEN.split()}
+    if name in ("project_slug", "package_name") and (module in taken or re.match(r"(com|lpt)\d$", module)):
         return f"type a longer name, such as our{value}; this one is Python's, Windows's or a library's"
 
 
