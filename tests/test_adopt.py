@@ -259,10 +259,12 @@ def test_uncommitted_changes_of_the_contract_are_not_lost(fresh, tmp_path):
     tiny(tmp_path / "people.csv")
     contract = fresh.path / "contract.yaml"
     contract.write_text(contract.read_text(encoding="utf-8") + "# a night's work\n", encoding="utf-8")
-    assert "has changes that would be lost" in adopt(fresh, tmp_path / "people.csv", "weight", fails=True)
+    printed = adopt(fresh, tmp_path / "people.csv", "weight", fails=True)
+    assert "What is not committed of contract.yaml would be lost" in printed
     shutil.rmtree(fresh.path / ".git")
     fresh.run("git", "init", "--quiet")
-    assert "has changes that would be lost" in adopt(fresh, tmp_path / "people.csv", "weight", fails=True)
+    printed = adopt(fresh, tmp_path / "people.csv", "weight", fails=True)
+    assert "What is not committed of contract.yaml and params.yaml" in printed
     assert contract.read_text(encoding="utf-8").endswith("night's work\n")
     adopt(fresh, tmp_path / "people.csv", "weight", "--force")
 

@@ -18,7 +18,7 @@ PAIRS += [least for least in [DEFAULT | {"airflow": False}] if least not in PAIR
 LONGEST = "a" * 40  # a package's name shows in imports, which must not become too long for the formatter
 
 
-@pytest.fixture(params=PAIRS, ids=lambda answers: "-".join(map(str, answers.values())))
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda answers: "-".join(map(str, answers.values())))
 def baked(request, bake, default):
     repository = bake(**request.param, project_name="Other Name", package_name=LONGEST)
     use_environment(repository.path, default)

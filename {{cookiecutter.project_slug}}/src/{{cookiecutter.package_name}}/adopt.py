@@ -257,7 +257,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     if not force:
         if changes := git("status", "--porcelain", "--", str(CONTRACT), str(PARAMS)):
             names = " and ".join(change.split()[-1] for change in changes.splitlines())
-            raise InputError(f"{names} has changes that would be lost; commit them, or add --force.")
+            raise InputError(f"What is not committed of {names} would be lost; commit it, or add --force.")
         if data.is_file() and not Path(f"{data}.dvc").exists() and md5(data) != md5(file):
             raise InputError(f"{data} would be overwritten and is not tracked by DVC; rename it, or add --force.")
     options = {} if file.suffix.lower() == ".parquet" else csv_format(file)
