@@ -88,8 +88,10 @@ def open_log(url: str) -> Engine:
             "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME with a password."
         ) from None
     if is_sqlite:
+        folder = Path(engine.url.database or "").parent
         with suppress(OSError):  # that it can't be written to is found out with the first answer
-            Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            if not folder.is_absolute():  # such as the default's; another one may be a slip of the pen
+                folder.mkdir(parents=True, exist_ok=True)
 
         @event.listens_for(engine, "connect")
         def _durable(connection: Any, _: Any) -> None:
