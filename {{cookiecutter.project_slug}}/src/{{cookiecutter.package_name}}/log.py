@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
@@ -35,6 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from .files import InputError, first_line
+from .settings import LOCAL_LOG
 
 TABLES = MetaData()
 ANSWERS = Table(
@@ -88,10 +88,9 @@ def open_log(url: str) -> Engine:
             "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME with a password."
         ) from None
     if is_sqlite:
-        folder = Path(engine.url.database or "").parent
-        with suppress(OSError):  # that it can't be written to is found out with the first answer
-            if not folder.is_absolute():  # such as the default's; another one may be a slip of the pen
-                folder.mkdir(parents=True, exist_ok=True)
+        if engine.url.database == LOCAL_LOG.as_posix():  # another folder may be a slip of the pen
+            with suppress(OSError):  # that it can't be written to is found out with the first answer
+                LOCAL_LOG.parent.mkdir(exist_ok=True)
 
         @event.listens_for(engine, "connect")
         def _durable(connection: Any, _: Any) -> None:

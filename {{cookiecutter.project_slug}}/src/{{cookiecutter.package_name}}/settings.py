@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .files import InputError, explain
 
+LOCAL_LOG = Path(".mlflow/predictions.db")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -22,7 +23,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     model: Path | None = Field(default=None, description="An exported folder, instead of the registry's champion")
-    database_url: str = Field(default="sqlite:///.mlflow/predictions.db", validation_alias="DATABASE_URL")
+    database_url: str = Field(default=f"sqlite:///{LOCAL_LOG.as_posix()}", validation_alias="DATABASE_URL")
     dask_scheduler_address: str = Field(default="", validation_alias="DASK_SCHEDULER_ADDRESS")
     keys: str = Field(default="", description="SHA-256 digests of the API keys; DIGEST:2027-01-31 ends with that day")
     keys_file: Path | None = None
