@@ -1,4 +1,4 @@
-"""A Docker engine with a network of its own, and stand-ins for public images made of this machine's programs."""
+"""A Docker engine, and stand-ins for public images made of this machine's programs."""
 
 import os
 import re
@@ -44,10 +44,10 @@ def missing() -> str:
 
 
 class Engine:
-    """A running engine, a registry beside it, and a way to run commands in their network."""
+    """A running engine and a way to ask it; in a network of its own it has a registry beside it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start both below a folder."""
+    def __init__(self, folder: Path, alone: bool = True) -> None:
+        """Start it below a folder. alone: in a network of its own, instead of this machine's."""
         self.folder, self.started = folder, []
         (folder / "bin").mkdir()
         (folder / "bin/docker").symlink_to("/usr/bin/docker")  # Debian's own, where another one stands first
@@ -61,8 +61,13 @@ class Engine:
             "dockerd", f"--host=unix://{socket}", f"--data-root={folder / 'data'}", f"--exec-root={folder / 'exec'}",
             f"--pidfile={folder / 'pid'}", "--default-ulimit=nofile=4096:4096", "--default-ulimit=nproc=4096:4096",
         ]  # fmt: skip
-        self.start("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *daemon)
+        if alone:
+            self.start("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *daemon)
+        else:
+            self.start(*daemon, "--iptables=false", "--bridge=none")
         self.wait(lambda: (folder / "pid").exists() and self.docker("info", check=False))
+        if not alone:
+            return
         registry = folder / "registry.yml"
         registry.write_text(
             f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"

@@ -1,7 +1,6 @@
 """The image of a version: built, run as on OpenShift, pushed, deployed, and followed back to the data."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import fork
-from containers import HARDENED, attempt, environment, running, tool, wait
+from containers import HARDENED, attempt, environment, running, tool
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from engine import Engine
 from test_release import ask
 from test_serve import ROW
 
@@ -147,30 +147,20 @@ def test_a_pushed_image_runs_by_its_digest_and_is_traced(delivered):
 
 @contextmanager
 def docker_engine(base):
-    """A Docker engine that builds in this machine's network and has the base image; gives the variables for it."""
+    """A Docker engine in this machine's network that has the base image; gives the variables for it."""
     if shutil.which("dockerd") is None:
         pytest.skip("There is no dockerd; install it with `apt install docker.io`.")
     memory = Path("/dev/shm")  # Docker's layers can't lie on layers
-    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    (folder / "docker").symlink_to("/usr/bin/docker")  # Debian's own, where another one stands first
-    host, words = f"unix://{folder}/socket", ["--iptables=false", "--bridge=none"]
-    words += [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
-    words += [f"--default-ulimit={name}=4096:4096" for name in ("nofile", "nproc")]
-    with (folder / "log").open("w") as log:
-        engine = subprocess.Popen(["dockerd", f"--host={host}", *words], stdout=log, stderr=log)
+    engine = Engine(Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None)), alone=False)
     try:
-        path = f"{folder}:{os.environ['PATH']}"
-        variables = {"DOCKER_HOST": host, "DOCKER_CONFIG": str(folder), "PATH": path}
-        docker = ["/usr/bin/docker", "--host", host]
-        wait(lambda: subprocess.run([*docker, "info"], capture_output=True, check=False).returncode == 0, "dockerd")
-        tool("podman", "save", "--output", str(folder / "base.tar"), base)
-        subprocess.run([*docker, "load", "--quiet", "--input", str(folder / "base.tar")], check=True)
+        archive = engine.folder / "base.tar"
+        tool("podman", "save", "--output", str(archive), base)
+        engine.docker("load", "--quiet", "--input", archive)
         secrets = environment()["BUILD_OPTIONS"].removeprefix("--pull=never")
+        variables = {name: engine.environment[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG", "PATH")}
         yield variables | {"BUILD_OPTIONS": f"--network=host {secrets}"}
     finally:
-        engine.terminate()
-        engine.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+        engine.stop()
 
 
 @pytest.mark.parametrize("builder", ["docker", "podman"])

@@ -77,10 +77,10 @@ def test_what_is_no_single_commit_is_not_released(released, tmp_path, change, se
     assert ledger(repository) == ["1 promoted"]
 
 
-def test_a_commit_on_no_branch_is_not_released(released, tmp_path):
-    repository = fork(released, tmp_path)
+def test_a_commit_on_no_branch_is_not_released(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     repository.run("git", "checkout", "--quiet", "--detach")
-    commit_change(repository, "seed: 0", "seed: 9")
+    repository.commit("nowhere")
     assert "The commit is on no branch" in repository.run(TOOL, "release", fails=True)
     assert ledger(repository) == ["1 promoted"]
 
@@ -113,9 +113,8 @@ def test_a_rejected_model_is_a_version_but_no_champion(released, tmp_path):
     assert "version 2 is the champion" in repository.run(TOOL, "rollback", "2", "--force")
 
 
-def test_a_shallow_clone_does_not_skip_the_duel(released, tmp_path):
-    repository = fork(released, tmp_path)
-    commit_change(repository, "seed: 0", "seed: 8")
+def test_a_shallow_clone_does_not_skip_the_duel(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     repository.run("git", "checkout", "--quiet", "--orphan", "shallow")
     repository.commit("all that is here")
     repository.run("git", "branch", "--quiet", "-D", "main")
@@ -126,10 +125,9 @@ def test_a_shallow_clone_does_not_skip_the_duel(released, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.skops", "contract.yaml", "params.yaml", "profile.json"])
-def test_a_champion_that_was_changed_ends_the_release(released, tmp_path, name):
+def test_a_champion_that_was_changed_ends_the_release(retrained, tmp_path, name):
     """Neither is it believed, nor does the duel go away with it."""
-    repository = fork(released, tmp_path)
-    commit_change(repository, "seed: 0", "seed: 8")
+    repository = fork(retrained, tmp_path)
     (stored,) = (repository.path / ".mlflow").rglob(f"release-*/{name}")
     with changed_byte(stored):
         assert f"error: {name} in the registry has md5" in repository.run(TOOL, "release", fails=True)
@@ -165,9 +163,8 @@ def test_what_is_no_version_of_ours_is_refused(released, tmp_path):
         assert "Traceback" not in printed
 
 
-def test_a_deleted_champion_is_named_and_can_be_left_behind(released, tmp_path):
-    repository = fork(released, tmp_path)
-    commit_change(repository, "seed: 0", "seed: 3")
+def test_a_deleted_champion_is_named_and_can_be_left_behind(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     repository.run(TOOL, "release")
     repository.commit("cards")
     ask(repository, "client.delete_model_version(EXPERIMENT, 2)")
@@ -190,11 +187,10 @@ def test_a_changed_gate_does_not_break_the_trace(released, tmp_path):
     assert 'all_broken": []' in repository.run(TOOL, "trace", "2", "--json")
 
 
-def test_the_rollback_drill(released, tmp_path):
+def test_the_rollback_drill(released, retrained, tmp_path):
     """Release A, release B, roll back: the champion answers like A, bit for bit."""
-    repository = fork(released, tmp_path)
-    before = (repository.path / "reports/predictions.parquet").read_bytes()
-    commit_change(repository, "seed: 0", "seed: 3")
+    repository = fork(retrained, tmp_path)
+    before = (released.path / "reports/predictions.parquet").read_bytes()
     repository.run(TOOL, "release")
     repository.commit("cards")
     assert (repository.path / "reports/predictions.parquet").read_bytes() != before
@@ -231,9 +227,8 @@ def test_a_champion_with_another_contract_is_compared_or_the_gate_says_why_not(r
     assert ledger(repository)[-1] == "2 promoted"
 
 
-def test_two_releases_at_once_make_one_champion(released, tmp_path):
-    repository = fork(released, tmp_path)
-    commit_change(repository, "seed: 0", "seed: 4")
+def test_two_releases_at_once_make_one_champion(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     environment = repository.environment()
     command = [TOOL, "release"]
     both = [
@@ -247,9 +242,8 @@ def test_two_releases_at_once_make_one_champion(released, tmp_path):
     assert ledger(repository) == ["1 promoted", "2 promoted"]
 
 
-def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried_again(released, tmp_path):
-    repository = fork(released, tmp_path)
-    commit_change(repository, "seed: 0", "seed: 8")
+def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried_again(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     overtaken = """
 from flight_delays import release
 from flight_delays.files import InputError
@@ -284,9 +278,8 @@ def test_several_first_uses_at_once_make_one_store(copy):
     assert [process.returncode for process in several] == [0, 0, 0]
 
 
-def test_a_killed_release_leaves_nothing_half_made(released, tmp_path):
-    repository = fork(released, tmp_path)
-    commit_change(repository, "seed: 0", "seed: 6")
+def test_a_killed_release_leaves_nothing_half_made(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     environment = repository.environment()
     started = time.monotonic()
     clone = fork(repository, tmp_path / "timed")
@@ -452,11 +445,11 @@ def test_a_version_is_reproduced_bit_for_bit_and_the_workspace_stays(released):
     assert len(released.run("git", "worktree", "list").splitlines()) == 1
 
 
-def test_the_cards_are_written_and_what_the_team_wrote_stays(released, tmp_path):
-    repository = fork(released, tmp_path)
+def test_the_cards_are_written_and_what_the_team_wrote_stays(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     card = repository.path / "docs/model_card.md"
     card.write_text(repository.read("docs/model_card.md") + "\nAsk Ada.\n", encoding="utf-8")
-    commit_change(repository, "seed: 0", "seed: 7")
+    repository.commit("ours")
     repository.run(TOOL, "release")
     written = repository.read("docs/model_card.md")
     assert "| version | 2 |" in written

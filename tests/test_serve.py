@@ -515,9 +515,8 @@ def test_the_interface_behaves_as_it_is_described(service, tmp_path):
     assert done.returncode == 0, done.stdout[-5000:]
 
 
-def test_a_new_champion_takes_over_without_a_failed_request(released, tmp_path):
-    repository = fork(released, tmp_path)
-    commit_change(repository, "seed: 0", "seed: 9")
+def test_a_new_champion_takes_over_without_a_failed_request(retrained, tmp_path):
+    repository = fork(retrained, tmp_path)
     with serving(repository) as service:
         statuses, versions, going = [], [], threading.Event()
 

@@ -398,6 +398,16 @@ def test_a_request_that_was_refused_is_opened_the_next_time(old, origin, tmp_pat
     assert "pr create --head update-v9.0.0" in (tmp_path / "asked").read_text()
 
 
+def test_a_proposal_that_another_job_was_faster_with_stays(old, origin):
+    hook = origin / "hooks/pre-receive"  # between this job's look and its push comes the other one's
+    hook.write_text("#!/bin/sh\nenv -u GIT_QUARANTINE_PATH git update-ref refs/heads/update-v9.0.0 main\nexit 1\n")
+    hook.chmod(0o755)
+    assert attempt(old, "--propose", GITHUB_ACTIONS="true").stderr.startswith("error: git failed: ")
+    hook.unlink()
+    assert git(origin, "branch", "--format=%(refname:short)").split() == ["main", "update-v9.0.0"]
+    assert git(old.path, "branch", "--show-current") == "main\n"
+
+
 @pytest.mark.parametrize(
     ("question", "other"),
     [

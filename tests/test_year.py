@@ -3,16 +3,11 @@
 import json
 import re
 
-from conftest import TEMPLATE, use_environment
+from conftest import TEMPLATE
 
 
-def test_the_year_is_played_to_its_end_and_shown_on_one_page(bake, default, tmp_path):
-    repository = bake()
-    use_environment(repository.path, default)
-    repository.commit("bake")
-    repository.run("make", "reproduce")
-    repository.commit("reproduce")
-    repository.run("python", str(TEMPLATE / "tools/year.py"), str(tmp_path))
+def test_the_year_is_played_to_its_end_and_shown_on_one_page(copy, tmp_path):
+    copy.run("python", str(TEMPLATE / "tools/year.py"), str(tmp_path))
     year = json.loads((tmp_path / "year.json").read_text(encoding="utf-8"))
     months = year["months"]
 
@@ -33,6 +28,6 @@ def test_the_year_is_played_to_its_end_and_shown_on_one_page(bake, default, tmp_
     assert page.count("<svg") == 2
     assert all(month["month"] in page for month in months)
     assert not re.search("""(src|href)=["']http""", page)  # nothing from elsewhere
-    assert repository.run("git", "status", "--porcelain") == ""
-    assert len(repository.run("flight-delays", "release", "--history").splitlines()) == len(months) + 1
-    assert 'all_broken": []' in repository.run("flight-delays", "trace", "champion", "--json")
+    assert copy.run("git", "status", "--porcelain") == ""
+    assert len(copy.run("flight-delays", "release", "--history").splitlines()) == len(months) + 1
+    assert 'all_broken": []' in copy.run("flight-delays", "trace", "champion", "--json")

@@ -72,11 +72,11 @@ def locked(revision: str) -> dict[str, str]:
 
 
 @cache
-def lock_files(lock: bytes, pipeline: bytes) -> dict[str, str]:
+def lock_files(lock: bytes, pipeline: bytes, kinds: tuple[str, ...] = ("deps", "outs")) -> dict[str, str]:
     """Give the md5 by path that dvc.lock holds for the stages of dvc.yaml; stages that are gone don't count."""
     noted, wanted = (YAML(typ="safe", pure=True).load(text) or {"stages": {}} for text in (lock, pipeline))
     stages = [stage for name, stage in noted["stages"].items() if name.split("@")[0] in wanted["stages"]]
-    parts = [part for kind in ("deps", "outs") for stage in stages for part in stage.get(kind, [])]
+    parts = [part for kind in kinds for stage in stages for part in stage.get(kind, [])]
     return {part["path"]: str(part.get("md5", "")) for part in parts}
 
 

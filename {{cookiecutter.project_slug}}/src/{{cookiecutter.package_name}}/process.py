@@ -18,12 +18,11 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from ruamel.yaml import YAML
 
 from .cards import write_generated
 from .files import PARAMS, InputError, parse_config, read_text, say
 from .gate import Verdict
-from .lineage import git
+from .lineage import git, lock_files
 from .params import Params, Section, read_params
 
 PAGES, DONE, ROLES = Path("docs/crisp-dm"), Path("docs/scrum/done.md"), Path("docs/roles.md")
@@ -107,15 +106,10 @@ def evidence_fault(name: str, params: Params) -> str | None:
     if key:
         return f"{name} is not set" if path != PARAMS or value_of(params, key) is None else None
     if not path.exists():
-        return None if name in outputs() else f"{name} is missing"
+        written = lock_files(*(read_text(Path(file)).encode() for file in ("dvc.lock", "dvc.yaml")), kinds=("outs",))
+        return None if name in written else f"{name} is missing"
     is_unwritten = path.suffix == ".md" and UNWRITTEN in read_text(path)
     return f"{name} is not written yet (make release)" if is_unwritten else None
-
-
-def outputs() -> set[str]:
-    """List what the steps of the pipeline write, as dvc.lock says."""
-    stages = (YAML(typ="safe", pure=True).load(read_text(Path("dvc.lock"))) or {}).get("stages", {})
-    return {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
 
 
 def failed_tests() -> list[str]:
@@ -129,7 +123,7 @@ def failed_tests() -> list[str]:
     return [(case.get("classname") or case.get("name") or "").replace(".", "/") for case in red]
 
 
-def check_fault(check: str) -> str | None:
+def check_fault(check: str, failed: list[str]) -> str | None:
     """Say why a line of the definition of done is not held up by its check: `make VERB`, `tests/...` or a sign-off."""
     if role := re.match(r"sign-off: (.+)", check):
         known = not ROLES.exists() or f"\n| {role[1]} |" in read_text(ROLES)
@@ -139,7 +133,7 @@ def check_fault(check: str) -> str | None:
     name, verb = code.groups()
     if not (re.search(rf"^{verb}:.*##", read_text(Path("Makefile")), re.MULTILINE) if verb else Path(name).exists()):
         return f"definition of done: there is no {name}"
-    failed, place = failed_tests(), name.removesuffix(".py").rstrip("/") + "/"
+    place = name.removesuffix(".py").rstrip("/") + "/"
     is_red = failed if verb == "test" else any(f"{case}/".startswith(place) for case in failed)
     return f"definition of done: {name} failed ({TESTS})" if is_red else None
 
@@ -155,12 +149,13 @@ def judge_phases(params: Params, today: date) -> list[Phase]:
     for name, path in pages.items():
         page, text = front_matter(path)
         phases[name] = Phase(name, page, list(page_faults(page, text, params, today)))
-    if PHASES[0] in pages and not CRITERION.search(front_matter(pages[PHASES[0]])[1]):
-        phases[PHASES[0]].faults.append(f"no acceptance criterion, a row such as `gate.bound`, as in {PARAMS}")
+        if name == PHASES[0] and not CRITERION.search(text):
+            phases[name].faults.append(f"no acceptance criterion, a row such as `gate.bound`, as in {PARAMS}")
+    failed = failed_tests()
     for name, check in DONE_LINE.findall(read_text(DONE))[2:]:  # below the table's head
         if name not in phases:
             raise InputError(f"{DONE}: {name} is no phase; expected one of {', '.join(phases)}.")
-        phases[name].faults += filter(None, [check_fault(check)])
+        phases[name].faults += filter(None, [check_fault(check, failed)])
     return list(phases.values())
 
 

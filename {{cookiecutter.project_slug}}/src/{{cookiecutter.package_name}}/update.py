@@ -170,16 +170,17 @@ def propose(commit: str, branch: str, title: str) -> None:
         request = ["create", f"title={'Draft: ' if conflict else ''}{title}", *(["label=conflict"] if conflict else [])]
         options = [f"--push-option=merge_request.{word}" for word in request] if "GITLAB_CI" in os.environ else []
         run("git", "push", "--quiet", *options, "origin", branch)
-        if "GITHUB_ACTIONS" in os.environ:
-            if conflict:
-                run("gh", "label", "create", "conflict", "--force")
-            draft = ["--draft", "--label", "conflict"] if conflict else []
-            run("gh", "pr", "create", "--head", branch, "--title", title, "--body", conflict or "No conflicts.", *draft)
-    except InputError:
-        git("push", "--quiet", "origin", "--delete", branch)  # or it would count as proposed the next time
-        raise
     finally:
         run("git", "checkout", "--quiet", "-")
+    if "GITHUB_ACTIONS" in os.environ:
+        draft = ["--draft", "--label", "conflict"] if conflict else []
+        try:
+            if conflict:
+                run("gh", "label", "create", "conflict", "--force")
+            run("gh", "pr", "create", "--head", branch, "--title", title, "--body", conflict or "No conflicts.", *draft)
+        except InputError:
+            git("push", "--quiet", "origin", "--delete", branch)  # or it would count as proposed the next time
+            raise
     say("update", f"for review{': ' + conflict if conflict else ''}", branch)
 
 
