@@ -1,4 +1,4 @@
-# `make demo` bakes the default answers and runs the result; `make test` proves every combination.
+# `make demo` bakes the default answers and runs the result; `make test` bakes every pair of answers and runs them.
 UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 export PATH := $(CURDIR)/.venv/bin:$(dir $(UV)):$(PATH)
 DEMO := build/flight-delays
@@ -29,7 +29,7 @@ pictures: .venv/ready ## after make demo: take the README's picture of its pages
 dev: .venv/ready ## bake into build/dev after each edit and show what changed, with ANSWERS="ci_provider=gitlab"
 	.venv/bin/python tools/dev.py $(ANSWERS)
 
-test: .venv/ready ## prove every combination of answers, for real
+test: .venv/ready ## bake every pair of answers, and run what comes out for real
 	pytest
 
 test-fast: check ## lint, and test what needs no installed repository: answers, files, hooks, documents

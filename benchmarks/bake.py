@@ -1,6 +1,6 @@
 """Time a bake beside those of other templates, in turn, and print the ratios.
 
-    uv run benchmarks/bake.py [TEMPLATE ...]
+    .venv/bin/python benchmarks/bake.py [TEMPLATE ...]
 
 TEMPLATE: folders or addresses of cookiecutter templates; without any, two small MLOps templates from GitHub, which are
 cloned first so that no download is timed.

@@ -1,6 +1,6 @@
 """Time the cycle of the default bake, release, rollback and trace, and a `dvc repro` with nothing to do.
 
-    uv run benchmarks/cycle.py
+    .venv/bin/python benchmarks/cycle.py
 
 Bakes into a temporary folder and sets it up, which is not timed. The floor of `dvc repro` is a pipeline of as many
 shell stages with as many dependencies, outputs and parameters that hold one byte each, run by the same DVC, in turn

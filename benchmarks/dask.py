@@ -1,6 +1,6 @@
 """Time batch prediction and a search for parameters on Dask beside one process, in turn, and print ratios.
 
-    uv run benchmarks/dask.py [ROWS ...]
+    .venv/bin/python benchmarks/dask.py [ROWS ...]
 
 Bakes into a temporary folder, sets it up with Dask and releases, which is not timed. ROWS: how many rows to predict,
 in eight files; without any 1 and 20 million. Each time is that of the whole command, the median of three below five

@@ -1,6 +1,6 @@
 """Load the service for ten minutes: requests, milliseconds and memory of each minute.
 
-    uv run benchmarks/load.py [MINUTES]
+    .venv/bin/python benchmarks/load.py [MINUTES]
 
 As benchmarks/serve.py: 8 connections of wrk that each send one row after the other, the durable log on.
 """

@@ -1,6 +1,6 @@
 """Time `monitor` beside evidently 0.7 on a million answers with 20 columns, in turn, and print time and memory.
 
-    uv run benchmarks/monitor.py [ROWS]
+    .venv/bin/python benchmarks/monitor.py [ROWS]
 
 Ours is all that `monitor` does between loading the champion and writing what it found: from the SQLite log to the
 reasons of an alert; once with the sample that params.yaml asks for, once with all answers. evidently runs its

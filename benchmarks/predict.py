@@ -1,6 +1,6 @@
 """Time `predict` beside the same model in memory, in turn, and print ratios and peak memory.
 
-    uv run benchmarks/predict.py [ROWS ...]
+    .venv/bin/python benchmarks/predict.py [ROWS ...]
 
 Bakes into a temporary folder, sets it up and releases, which is not timed. ROWS: sizes of the files to predict, without
 any 1 and 10 million. In memory: make_features and predict_proba on all rows at once, after they were read. Ours: the

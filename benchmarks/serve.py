@@ -1,6 +1,6 @@
 """Load the service, `mlflow models serve` with the same model, and a route that does nothing, in turn.
 
-    uv run benchmarks/serve.py [SECONDS]
+    .venv/bin/python benchmarks/serve.py [SECONDS]
 
 Bakes into a temporary folder, sets it up and releases, which is not timed. The load comes from wrk (apt install wrk):
 8 connections that each send one row after the other. Every server is one process; all get the same bytes.

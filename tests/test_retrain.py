@@ -2,6 +2,8 @@
 
 import csv
 import json
+import signal
+import subprocess
 
 import pytest
 from conftest import Repository, fork, use_environment
@@ -63,7 +65,6 @@ def test_a_run_that_was_stopped_before_the_gate_is_finished_by_the_next(orders, 
     answer(repository, *[(order(7000 + i, float(i % 100) + 0.25), i % 100 > 70) for i in range(100)])
     assert "MLFLOW_TRACKING_URI is not set" in repository.run(TOOL, "retrain", fails=True, CI="1")
     assert "version 2 is the champion, 1 was before" in repository.run(TOOL, "retrain")
-    repository.commit("cards")
     assert "nothing new" in repository.run(TOOL, "retrain")
 
 
@@ -74,11 +75,27 @@ def test_the_same_is_proposed_once(orders, tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         repository = fork(orders, tmp_path / name)
-        repository.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
+        repository.run("git", "remote", "add", "origin", str(tmp_path / "nowhere"))
         answer(repository, *[(order(8000 + i, float(i % 100) + 0.25), i % 100 > 70) for i in range(100)])
+        printed = repository.run(TOOL, "retrain", "--propose", fails=True)
+        assert "nowhere' does not appear to be a git repository" in printed
+        repository.run("git", "remote", "set-url", "origin", str(tmp_path / "origin.git"))
         said.append(repository.run(TOOL, "retrain", "--propose"))
     assert "for review" in said[0]
     assert "the same is proposed already" in said[1]
+
+
+def test_a_run_that_is_stopped_leaves_all_as_it_was(released, tmp_path):
+    repository = fork(released, tmp_path)
+    command = [TOOL, "retrain", "--until", "2013-08-01"]
+    options = {"cwd": repository.path, "env": repository.environment(), "encoding": "utf-8"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as process:
+        assert any("Running stage 'train'" in line for line in process.stdout)
+        (repository.path / "src/flight_delays/features.py").write_text("# meanwhile\n", encoding="utf-8")
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode not in (0, -signal.SIGTERM)
+    assert repository.run("git", "status", "--porcelain").split() == ["M", "src/flight_delays/features.py"]
 
 
 def test_outcomes_become_rows_of_the_source_once(orders):

@@ -72,7 +72,7 @@ def faults() -> list[str]:
         for name, default in new.items()
         if f"`{name}`" not in options or str(default).lower() not in options.lower()
     ]
-    changed = git("diff", "--name-only", "-z", last, "--", TREE).split("\0")[:-1]
+    changed = git("diff", "--name-only", "--no-renames", "-z", last, "--", TREE).split("\0")[:-1]
     said += [
         f"{entry} has changed since {last}, and is not told under `### {SECTIONS[0]}`"
         for entry in sorted({Path(path).relative_to(TREE).parts[0] for path in changed})

@@ -160,8 +160,9 @@ def play(contract: Contract) -> dict[str, Any]:
             tool("flight_delays", "monitor", "--since", began.isoformat(), passes=(0, 2))
             found = json.loads(Path("reports/monitoring.json").read_text(encoding="utf-8"))
             until = str((now + 1).start_time.date())
+            known = len(registry.ledger(client))
             tool("flight_delays", "retrain", "--if-alert", "--until", until, passes=(0, 1))
-            decision = registry.ledger(client)[-1]
+            decisions = [f"version {entry['version']} {entry['event']}" for entry in registry.ledger(client)[known:]]
             facts = {
                 "month": str(now),
                 "version": answered["version"].iloc[0],
@@ -176,7 +177,7 @@ def play(contract: Contract) -> dict[str, Any]:
                     for row in found["differences"]
                     if row["what"] in ("values", "prediction")
                 },
-                "decision": f"version {decision['version']} {decision['event']}",
+                "decision": ", ".join(decisions) or "nothing decided",
             }
             story.append(facts)
             shown = "roc_auc {:.3f} ({:.3f} to {:.3f})".format(*figures["in_use"])

@@ -18,7 +18,7 @@ stage)
 release)
   # A version names a commit: what the stages came to has to be in one. Where more has changed, release says so.
   case $(git status --porcelain -- . ':!docs') in
-  ??" dvc.lock")
+  ??" $(git rev-parse --show-prefix)dvc.lock")
     git add dvc.lock
     git commit --quiet --message "Reproduce: $1" -- dvc.lock
     ;;

@@ -24,7 +24,7 @@ from .contract import BOOLEANS, Column, Contract, convert, need_unique_keys
 from .files import CONTRACT, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, explain, say, whole
 from .ingest import read_source
 from .lineage import git, md5, run
-from .params import Ingest
+from .params import Ingest, read_params
 
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
@@ -245,6 +245,7 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract) -> N
 
 def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:
     """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes."""
+    read_params()  # which is edited: refused before anything is changed
     data = Path("data") / file.name
     if not file.is_file():
         raise InputError(f"{file} is no file; expected a table as CSV or Parquet.")

@@ -1,4 +1,4 @@
-"""The commands, one for each verb. Each is also a module, a make target and, where it is one, a stage of dvc.yaml."""
+"""The commands: the verbs that work on data, model and documents. Most are modules of the same name."""
 
 import gc
 import re
@@ -300,8 +300,8 @@ def update(
         return update.update(to, answer or [], propose)
     try:
         newest = update.check()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"error: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         raise typer.Exit(2) from None
     print(f"The template's {newest} is newer: make update" if newest else "This is the newest release of the template.")
     raise typer.Exit(1 if newest else 0)
@@ -325,9 +325,14 @@ def main() -> None:
             fail(f"the tracking store: {first_line(error)}")
         if not isinstance(error, OSError):
             raise
-        if error.filename == "git":
-            fail("git is not installed, or not on the PATH.")
-        fail(f"{error.filename or 'input and output'}: {error.strerror or error}")
+        fail(in_words(error))
+
+
+def in_words(error: OSError) -> str:
+    """Say what the system has refused."""
+    if error.filename == "git":
+        return "git is not installed, or not on the PATH."
+    return f"{error.filename or 'input and output'}: {error.strerror or error}"
 
 
 def fail(sentence: str) -> NoReturn:

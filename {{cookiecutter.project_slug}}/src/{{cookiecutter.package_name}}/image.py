@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from . import registry
-from .bundle import write_version
+from .bundle import features_source, write_version
 from .files import REPORT, InputError, say, whole
 from .lineage import git
 
@@ -61,6 +61,7 @@ def run(*command: str) -> str:
 def fill_context(client: Any, version: Any, context: Path) -> None:
     """Put into a folder what an image is built from: the files of the version's commit, and the version in model/."""
     revision = version.tags["git_commit"]
+    features_source(version)  # says so where the commit is not here
     archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(context, filter="data")

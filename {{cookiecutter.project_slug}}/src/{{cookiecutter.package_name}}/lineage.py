@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN, InputError
+from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN, InputError, read_text
 
 MADE_BY = ("git_commit", "md5.model")  # of a version's facts, what the manifest of predictions repeats
 
@@ -48,8 +48,9 @@ def run(*command: str | Path, environment: dict[str, str] | None = None, show: b
     )
     if done.returncode:
         said = f"{done.stdout or ''}{done.stderr}".strip().splitlines() or ["no word"]
-        sentences = [line for line in said if line.startswith("error: ")] or said
-        last = re.sub("^(error|fatal|ERROR|ValueError): ", "", sentences[-1])
+        sentences = [line for line in said if line.startswith("error: ")][-1:]
+        sentences += [line for line in said if line.startswith("fatal: ")] + said[-1:]  # of git's, the first says most
+        last = re.sub("^(error|fatal|ERROR|ValueError): ", "", sentences[0])
         name = command[2] if command[1] == "-m" else command[0]
         raise InputError(f"{name} failed: {last}")
     return "" if show else done.stdout.strip()
@@ -78,6 +79,11 @@ def lock_files(lock: bytes, pipeline: bytes, kinds: tuple[str, ...] = ("deps", "
     stages = [stage for name, stage in noted["stages"].items() if name.split("@")[0] in wanted["stages"]]
     parts = [part for kind in kinds for stage in stages for part in stage.get(kind, [])]
     return {part["path"]: str(part.get("md5", "")) for part in parts}
+
+
+def outputs() -> list[str]:
+    """List what the steps of the pipeline write, as dvc.lock says."""
+    return list(lock_files(*(read_text(Path(name)).encode() for name in ("dvc.lock", "dvc.yaml")), kinds=("outs",)))
 
 
 def is_on_a_branch(revision: str) -> bool:

@@ -218,7 +218,7 @@ def ledger(client: Any) -> list[dict[str, str]]:
         at = run.info.start_time
         entry = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
         if entry.pop("md5", "") != entry_md5(entry, at):
-            entry["edited"] = "yes"
+            entry = dict.fromkeys(("event", "version", "by", "commit"), "unknown") | entry | {"edited": "yes"}
         if entry["event"] in MOVES:
             if entry.get("replaced") == replaced:
                 entry["event"] = "overtaken"

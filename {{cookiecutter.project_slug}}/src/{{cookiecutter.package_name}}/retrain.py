@@ -4,6 +4,7 @@ What comes of it is a commit, so that the new version can be traced like any oth
 """
 
 import shutil
+import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -18,14 +19,14 @@ from .adopt import edited_params
 from .contract import Contract, convert, need_columns, read_contract, request_table, violations
 from .files import DATA_CARD, MODEL_CARD, PARAMS, Alert, InputError, first_line, say, whole
 from .ingest import csv_options, read_source
-from .lineage import content_md5, git, provenance, run
+from .lineage import content_md5, git, outputs, provenance, run
 from .log import open_log, read_labelled, reading
 from .monitor import monitor, read_time
 from .params import Ingest, read_params
 from .release import need_clean_tree, release
 from .settings import read_settings
 
-DATA = (".", ":!docs")  # for git: what a retraining may change; documents may be half-written
+TITLE = "Retrain: "  # of the commits
 
 
 def labelled_rows(cases: list[dict[str, Any]], contract: Contract) -> pd.DataFrame:
@@ -70,6 +71,7 @@ def append(rows: pd.DataFrame, path: Path, options: dict[str, Any], contract: Co
         encoding = options.get("encoding", "utf-8").replace("utf-8-sig", "utf-8")  # its mark stays as it is
         with path.open(encoding=encoding, newline="") as content:  # and so do the line ends
             text = content.read()
+        end = "\r\n" if "\r\n" in text else "\n"
         columns = [str(name).strip() for name in pd.read_csv(path, **csv_options(options), nrows=0)]
         written = rows.astype("object").where(rows.notna(), None)
         for name in rows:
@@ -79,11 +81,11 @@ def append(rows: pd.DataFrame, path: Path, options: dict[str, Any], contract: Co
             elif options.get("decimal", ".") != "." and contract.columns[str(name)].type == "number":
                 written[name] = rows[name].map(lambda number: repr(number).replace(".", options["decimal"]), "ignore")
         lines = written.reindex(columns=columns).to_csv(
-            index=False, header=False, sep=options.get("sep", ","), lineterminator="\n"
+            index=False, header=False, sep=options.get("sep", ","), lineterminator=end
         )
         with draft.open("w", encoding=encoding, newline="") as target:
             try:
-                target.write(text + ("" if text.endswith("\n") else "\n") + lines)
+                target.write(text + ("" if text.endswith("\n") else end) + lines)
             except UnicodeEncodeError as error:
                 raise InputError(
                     f"{path} is written in {encoding}, which has no {error.object[error.start]!r}, as a case whose "
@@ -119,6 +121,17 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
     return len(new)
 
 
+def written(source: str) -> list[str]:
+    """List the files in git that a retraining writes: parameters, the source or its .dvc, results of the pipeline."""
+    return git("ls-files", "-z", "--", str(PARAMS), "dvc.lock", source, f"{source}.dvc", *outputs()).split("\0")[:-1]
+
+
+def is_unpushed() -> bool:
+    """Say whether the last commit is a retraining that no branch elsewhere has: its push has failed."""
+    is_ours = git("log", "-1", "--format=%s").startswith(TITLE)
+    return is_ours and not git("for-each-ref", "--contains=HEAD", "--count=1", "refs/remotes")
+
+
 def was_judged() -> bool:
     """Say whether the gate has decided about the results of the present commit."""
     client, lock = registry.connect(), provenance("HEAD")["md5.lock"]
@@ -134,6 +147,9 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     propose: push the commit as a branch and its data to the DVC remote, for review, instead of releasing.
     """
     need_clean_tree()
+    if not propose and not git("symbolic-ref", "--quiet", "HEAD"):
+        raise InputError("No branch is checked out, so that the retraining would be on none: `git checkout main`.")
+    source = read_params().ingest.source
     if until:
         read_time(until, "--until")  # before anything is changed
     if if_alert:
@@ -142,32 +158,34 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
             return say("retrain", "monitor is quiet, so nothing is done")
         except Alert as alert:
             print(alert)
-    if until:
-        with edited_params() as params:
-            params["ingest"]["until"] = DoubleQuotedScalarString(until)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a schedule's way to stop it: like Ctrl-C
     try:
+        if until:
+            with edited_params() as params:
+                params["ingest"]["until"] = DoubleQuotedScalarString(until)
         added = add_feedback(read_params().ingest, read_contract())
         run("dvc", "repro", show=True)
-    except InputError:
-        git("restore", "--staged", "--worktree", "--", *DATA)  # as it was, so that it can be tried again
+        ours = written(source)
+        what = f"{added:,} cases with their outcome" + (f", data before {until}" if until else "")
+        if is_new := bool(git("status", "--porcelain", "--", *ours)):
+            run("git", "commit", "--quiet", "--message", f"{TITLE}{what}", "--", *ours)
+    except BaseException:
+        git("restore", "--staged", "--worktree", "--", *written(source))  # as it was, so that it can be tried again
         with suppress(InputError):  # what is neither in the cache nor needed
             run("dvc", "checkout", "--quiet")
         raise
-    run("git", "add", "--update", "--", *DATA)  # what git knows already: params.yaml, dvc.lock, the source or its .dvc
-    if not git("status", "--porcelain", "--untracked-files=no", "--", *DATA):
-        if propose or was_judged():
-            return say("retrain", "nothing new: the last commit holds all that is known")
-        return release()  # an earlier run was stopped before it got here
-    what = f"{added:,} cases with their outcome" + (f", data before {until}" if until else "")
-    run("git", "commit", "--quiet", "--message", f"Retrain: {what}", "--", *DATA)
-    say("retrain", what, PARAMS if until else read_params().ingest.source)
+    if is_new:
+        say("retrain", what, PARAMS if until else source)
+    elif (not is_unpushed()) if propose else was_judged():  # else an earlier run was stopped after its commit
+        return say("retrain", "nothing new: the last commit holds all that is known")
     if propose:
         branch = f"retrain-{content_md5(Path('dvc.lock').read_bytes())[:7]}"
-        if git("ls-remote", "origin", f"refs/heads/{branch}"):
+        if run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
             return say("retrain", "the same is proposed already", branch)
         run("dvc", "push")
         run("git", "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
         return say("", "for review: merging it releases it", branch)
     release()
-    if cards := [str(path) for path in (MODEL_CARD, DATA_CARD) if path.exists()]:
+    cards = [str(path) for path in (MODEL_CARD, DATA_CARD) if path.exists()]
+    if cards and git("status", "--porcelain", "--", *cards):
         run("git", "commit", "--quiet", "--message", "Write the cards of the new champion", "--", *cards)

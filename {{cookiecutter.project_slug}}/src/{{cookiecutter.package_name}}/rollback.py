@@ -19,7 +19,7 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
     """Make `version`, or the previous champion, the champion again and enter the reason into the ledger.
 
     Raises InputError when there is no such version, when its files were changed,
-    or when the gate rejected it, unless forced.
+    or when the gate has not promoted it, unless forced.
     """
     client = registry.connect()
     with registry.one_at_a_time():
@@ -33,7 +33,7 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
         if number == current:
             raise InputError(f"Version {number} is the champion already.")
         if not force and not any((entry["version"], entry["event"]) == (number, "promoted") for entry in entries):
-            raise InputError(f"The gate rejected version {number}; add --force if it has to be all the same.")
+            raise InputError(f"The gate has not promoted version {number}; add --force if it has to be all the same.")
         registry.model_folder(client, target)  # refuses files that were changed
         commit = target.tags["git_commit"]
         registry.enter(client, "rolled back", number, commit=commit, replaced=current, reason=reason)

@@ -311,6 +311,7 @@ def reproduce(version: Any) -> Link:
                 )
                 environment["PATH"] = f"{root / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
             link.facts += ", environment from uv.lock" if lock else ", present environment: no uv.lock in the commit"
+            Path(cache).mkdir(parents=True, exist_ok=True)  # a fresh clone has none yet
             (root / ".dvc/cache").symlink_to(cache)
             subprocess.run([*dvc, "pull", "--quiet", "--allow-missing"], cwd=root, env=environment, check=False)
             repro, source = [*dvc, "repro", "--force", "--no-run-cache"], committed(revision, str(PARAMS)) or b""
@@ -328,7 +329,7 @@ def reproduce(version: Any) -> Link:
     for path, noted in locked(revision).items():
         if path not in UNSTABLE and again.get(path) != noted:
             link.broken.append(f"{path}, reproduced, has md5 {again.get(path)}, the commit says {noted}")
-    link.facts += f", {PREDICTIONS} md5 {again[PREDICTIONS.as_posix()]}"
+    link.facts += f", {PREDICTIONS} md5 {again.get(PREDICTIONS.as_posix())}"
     return link
 
 

@@ -132,7 +132,7 @@ def pick(commit: str) -> None:
     command = ["git", "cherry-pick", "--keep-redundant-commits", commit]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     stages: dict[str, str] = {}
-    for line in git("ls-files", "--unmerged").splitlines():
+    for line in filter(None, git("ls-files", "--unmerged", "-z").split("\0")):
         about, path = line.split("\t")
         stages[path] = stages.get(path, "") + about[-1]  # 1: as it was, 2: the team's, 3: the template's
     deleted = [path for path, found in stages.items() if found == "13"]
@@ -212,8 +212,9 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
             raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
         if to and found != commit_of(template, record.commit) and contains(template, record.commit, found):
             say("update", f"{to} is older than what you have, {record.commit}: what has come since is taken away")
-        if proposed and run("git", "ls-remote", "origin", f"refs/heads/update-{target}"):
-            return say("update", f"{target} is proposed already", f"update-{target}")
+        branch = re.sub(r"[^\w.]+", "-", "-".join(["update", target, *changed]))
+        if proposed and run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
+            return say("update", f"{target} is proposed already", branch)
         say("update", f"rendering the template as it was and as {target} has it")
         before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
         (before / RECORD).write_bytes(committed("HEAD", RECORD.as_posix()) or b"")
@@ -236,7 +237,7 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
     if theirs:
         say("update", "yours, so not touched, but otherwise in the template now:", ", ".join(theirs))
     if proposed:
-        return propose(commit, f"update-{target}", message)
+        return propose(commit, branch, message)
     pick(commit)
     say("update", f"{message}: {git('diff', '--shortstat', 'HEAD^', 'HEAD')}")
     say("", "look at it with git show, then: make cycle test")

@@ -54,6 +54,13 @@ def test_what_is_written_with_less_than_was_logged_is_new_only_once(tmp_path):
     assert not_in(rows, ingest, contract).empty
 
 
+def test_rows_end_as_the_others_do(tmp_path):
+    ingest = source_of(path := tmp_path / "orders.csv")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").rstrip())
+    append(labelled_rows([case(2, "2024-02-01", True)], CONTRACT), path, ingest.csv, CONTRACT)
+    assert path.read_bytes().endswith(b";ja\r\n2;01.02.2024;5,0;True\r\n")
+
+
 def test_a_key_is_told_from_another_as_the_source_will_be_read(tmp_path):
     contract = Contract(description="", columns=COLUMNS | {"order": Column(role="key", type="text")})
     ingest = source_of(tmp_path / "orders.csv")
