@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import Repository, fork, install_sooner
+from conftest import Repository, fork, uncompiled
 from containers import free_port
 from ruamel.yaml import YAML
 from test_deploy_kubernetes import VERSIONS, complaints, faults
@@ -51,10 +51,10 @@ with log.connect_writer(log.open_log(read_settings().database_url)) as connectio
 def airflow_environment(bake) -> Path:
     """What `make airflow` installs, and beside it what PostgreSQL and pods need."""
     repository = bake(deployment="kubernetes")
-    install_sooner(repository)
-    repository.run("make", ".venv-airflow/ready")
     drivers = ["psycopg2-binary", "asyncpg"]
-    repository.run("uv", "pip", "install", "--quiet", "--python", ".venv-airflow", *drivers)
+    with uncompiled(repository):
+        repository.run("make", ".venv-airflow/ready")
+        repository.run("uv", "pip", "install", "--quiet", "--python", ".venv-airflow", *drivers)
     return repository.path / ".venv-airflow"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Repository, fork, install_sooner, small_disk, use_environment
+from conftest import Repository, fork, small_disk, uncompiled, use_environment
 from containers import free_port
 
 TOOL = "flight-delays"
@@ -61,10 +61,8 @@ def project(released, tmp_path_factory) -> Repository:
     """The released repository with Dask, and a folder of files whose predictions on one machine are known."""
     repository = fork(released, tmp_path_factory.mktemp("dask"))
     (repository.path / ".venv").unlink()
-    install_sooner(repository)
-    repository.run("make", "setup", DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:9")
-    repository.run("git", "checkout", "--quiet", "pyproject.toml")
-    (repository.path / ".venv/ready").touch()
+    with uncompiled(repository):
+        repository.run("make", "setup", DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:9")
     test = pd.read_parquet(repository.path / "data/test.parquet").drop(columns="late")
     (repository.path / "data/days").mkdir()
     for day in range(6):

@@ -429,7 +429,8 @@ def test_an_exported_version_is_served_without_mlflow_dvc_and_git(repository, tm
     for name in ("pyproject.toml", "uv.lock", "README.md"):
         shutil.copy(repository.path / name, elsewhere.path)
     shutil.copytree(repository.path / "src", elsewhere.path / "src")
-    elsewhere.run("uv", "sync", "--quiet", "--frozen", "--no-default-groups", "--group", "model", "--group", "service")
+    groups = ["--no-default-groups", "--group", "model", "--group", "service"]
+    elsewhere.run("uv", "sync", "--quiet", "--frozen", "--no-compile-bytecode", *groups)
     installed = {path.name for path in elsewhere.path.glob(".venv/lib/*/site-packages/*")}
     assert "fastapi" in installed
     assert not {"mlflow", "dvc"} & installed

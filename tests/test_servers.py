@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
-from conftest import Repository, commit_change, fork, install_sooner, small_disk
+from conftest import Repository, commit_change, fork, small_disk, uncompiled
 from containers import free_port, wait
 from ruamel.yaml import YAML
 
@@ -156,9 +156,9 @@ def remote_project(released, tmp_path_factory) -> Repository:
     repository = fork(released, tmp_path_factory.mktemp("remote"))
     (repository.path / ".venv").unlink()
     add = blocks(repository, "Data and models")[0].splitlines()[0].replace("dvc[s3]", "dvc[s3,ssh]")
-    install_sooner(repository)
-    repository.run("sh", "-euc", add)
-    repository.run("git", "checkout", "--quiet", "pyproject.toml", "uv.lock")
+    with uncompiled(repository):
+        repository.run("sh", "-euc", add)
+    repository.run("git", "checkout", "--quiet", "uv.lock")
     (repository.path / ".venv/ready").touch()
     return repository
 
