@@ -1,6 +1,6 @@
 """Play the second half of the year in a baked repository: answer, learn late what became of it, monitor, retrain.
 
-    cd build/flight-delays && .venv/bin/python ../../tools/year.py .. [LAST MONTH]
+    cd build/flight-delays && .venv/bin/python ../../tools/year.py ..
 
 The source is cut off at the end of June and the model released. Then the flights of each month are asked for in two
 halves; the outcomes of one half arrive after the next one is answered. At the end of each month `retrain --if-alert`
@@ -34,7 +34,7 @@ from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
 
 SOURCE = Path("example/flights.csv")
-MONTHS = pd.period_range("2013-07", sys.argv[2] if len(sys.argv) > 2 else "2013-12", freq="M")
+MONTHS = pd.period_range("2013-07", "2013-12", freq="M")
 TIME, TARGET = "scheduled_departure", "late"
 AT_ONCE = 500  # rows in a request
 DRAWS = 500  # resamples for an interval
