@@ -596,7 +596,13 @@ def secrets_of(target: Target, kubectl: str, **values: str) -> list[dict]:
     subprocess.run(
         [*certificate, "-keyout", "tls.key", "-out", "tls.crt"], cwd=folder, check=True, stderr=subprocess.DEVNULL
     )
-    known = {"REGISTRY": "r", "USER": "u", "PASSWORD": "p", "GIT_USER": "me", "GIT_TOKEN": "mine"} | values
+    known = {
+        "REGISTRY": "r",
+        "REGISTRY_USER": "u",
+        "REGISTRY_PASSWORD": "p",
+        "GIT_USER": "me",
+        "GIT_TOKEN": "mine",
+    } | values
     for line in lines:
         line = line.replace("kubectl create secret", f"{kubectl} create --dry-run=client --output=yaml secret")
         done = subprocess.run(["sh", "-euc", line], cwd=folder, env=known | {"PATH": "/usr/bin:/bin"}, check=True,
