@@ -228,6 +228,18 @@ def ledger(client: Any) -> list[dict[str, str]]:
     return entries
 
 
+def history() -> None:
+    """Print every decision of the ledger."""
+    for entry in ledger(connect()):
+        where = f" in {entry['environment']}" if "environment" in entry else ""
+        replaced = f", replaced {entry['replaced']}" if entry["event"] in MOVES else ""
+        edited = ", EDITED since" if "edited" in entry else ""
+        result = f"version {entry['version']} {entry['event']}{where}{replaced}{edited}"
+        reason = entry.get("image") or entry.get("figures") or entry.get("reason")
+        detail = f"{entry['by']}, commit {entry['commit'][:7]}, {reason}"
+        print(f"{entry['when']}  {result:<40} {detail}")
+
+
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Let commands that decide wait for each other on this machine; the system frees the lock of a killed one."""

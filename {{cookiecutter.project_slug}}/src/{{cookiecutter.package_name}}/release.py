@@ -58,7 +58,8 @@ def need_reproduced() -> None:
         held = [stage.addressing for stage in repository.index.stages if stage.cmd and getattr(stage, "frozen", False)]
         changed = list(repository.status())
     except DvcException as error:
-        raise InputError(f"DVC can't read the pipeline: {first_line(error)}") from None
+        mend = " Remove it: a command that was stopped has left it half-written." if "RWLock" in str(error) else ""
+        raise InputError(f"DVC can't read the pipeline: {first_line(error).rstrip('.')}.{mend}") from None
     if held:
         raise InputError(f"dvc.yaml: {', '.join(held)} is frozen, so its result may be stale; remove `frozen`.")
     if changed:
@@ -231,15 +232,3 @@ def document(
     if all(verdict.passed for verdict in verdicts):
         for path in write_cards(version, verdicts, contract, tables):
             client.log_artifact(version.run_id, str(path), version.source.rpartition("/")[2])  # beside the model
-
-
-def history() -> None:
-    """Print every decision of the ledger."""
-    for entry in registry.ledger(registry.connect()):
-        where = f" in {entry['environment']}" if "environment" in entry else ""
-        replaced = f", replaced {entry['replaced']}" if entry["event"] in registry.MOVES else ""
-        edited = ", EDITED since" if "edited" in entry else ""
-        result = f"version {entry['version']} {entry['event']}{where}{replaced}{edited}"
-        reason = entry.get("image") or entry.get("figures") or entry.get("reason")
-        detail = f"{entry['by']}, commit {entry['commit'][:7]}, {reason}"
-        print(f"{entry['when']}  {result:<40} {detail}")
