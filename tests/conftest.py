@@ -5,7 +5,9 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 from containers import base_image, free_port, pipeline_image, registry_host, service_image  # noqa: F401  fixtures
 from cookiecutter.main import cookiecutter
+from forks import PROGRAMS
 from playwright.sync_api import Page, sync_playwright
 
 TEMPLATE = Path(__file__).parents[1]
@@ -77,7 +80,7 @@ class Repository:
         done = subprocess.run(
             command,
             cwd=self.path,
-            env=self.environment() | environment,
+            env=self.environment() | {"TESTS_FORKS": "1"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -135,7 +138,7 @@ def uncompiled(repository: Repository) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def default(bake: Callable[..., Repository]) -> Repository:
+def default(bake: Callable[..., Repository]) -> Iterator[Repository]:
     """The default answers, set up and reproduced as a newcomer would. Tests must leave it as it is."""
     repository = bake()
     with uncompiled(repository):
@@ -143,7 +146,8 @@ def default(bake: Callable[..., Repository]) -> Repository:
     repository.commit("bake")
     repository.run("make", "cycle")
     repository.commit("reproduce")
-    return repository
+    with forks(repository):
+        yield repository
 
 
 @pytest.fixture
@@ -154,8 +158,38 @@ def copy(default: Repository, tmp_path: Path) -> Repository:
 
 def use_environment(path: Path, owner: Repository) -> None:
     """Let a repository run with the environment of another one, instead of installing its own."""
-    (path / ".venv").symlink_to(owner.path / ".venv")
+    shared = owner.path / ".venv/forks"
+    (path / ".venv").symlink_to(shared if shared.exists() else owner.path / ".venv")
     os.utime(owner.path / ".venv/ready")
+
+
+@contextmanager
+def forks(owner: Repository) -> Iterator[None]:
+    """Let the repositories that share an environment start its programs as forks; forks.py says how and why."""
+    if sys.platform != "linux":  # others lack this kind of socket, and fork is not safe on them
+        yield
+        return
+    environment = owner.path / ".venv"
+    shared = environment / "forks"
+    (shared / "bin").mkdir(parents=True)
+    for path in [*environment.iterdir(), *(environment / "bin").iterdir()]:
+        if path.name not in (".gitignore", "bin", "forks", *PROGRAMS):
+            (shared / path.relative_to(environment)).symlink_to(path)
+    code = Path(__file__).with_name("forks.py")
+    program = shared / "program"
+    program.write_text(f"#!{Path(environment / 'bin/python').resolve()} -IS\n{code.read_text('utf-8')}", "utf-8")
+    program.chmod(0o755)
+    for name in PROGRAMS:
+        (shared / "bin" / name).symlink_to(program)
+    command = [environment / "bin/python", code, shared / "server"]
+    server = subprocess.Popen(command, env=owner.environment() | {"MLFLOW_LOGGING_LEVEL": "WARNING"})
+    try:
+        while not (shared / "server").exists():
+            assert server.poll() is None
+            time.sleep(0.1)
+        yield
+    finally:
+        server.kill()
 
 
 @pytest.fixture(scope="session")

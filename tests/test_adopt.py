@@ -127,10 +127,10 @@ TABLES = {
 }
 
 
-# A yes or no with odd names, an amount over time, ten classes: there all tests, elsewhere those that use the data. Of
-# those that are like another table in kind and size, the cycle has just run the pipeline on the same rows.
-WHOLE = ("messy", "panel", "digits")
-ALIKE = ("wine", "cancer", "linnerud")
+# A yes or no with odd names and an amount over time: there all tests, elsewhere those that use the data. Of those that
+# are like another table in kind, or long, the cycle has just run the pipeline on the same rows.
+WHOLE = ("messy", "panel")
+ALIKE = ("iris", "wine", "cancer", "linnerud", "wide", "huge")
 TWICE = "--deselect tests/pipeline/test_pipeline.py::test_another_clone_gives_the_same_bytes"
 
 
@@ -187,10 +187,10 @@ def test_the_cycle_and_the_tests_pass_on_the_table(fresh, tmp_path, name):
     assert decision in released
     if name in WHOLE:
         assert 'all_broken": []' in fresh.run("flight-delays", "trace", "1", "--json")
-    fresh.commit("reproduce")
-    assert "Failed" not in fresh.run(
-        "make", "check", SKIP="" if name in WHOLE else "mypy"
-    )  # no line of code is changed
+    if name not in ALIKE:
+        fresh.commit("reproduce")
+        printed = fresh.run("make", "check", SKIP="" if name in WHOLE else "mypy")
+        assert "Failed" not in printed  # no line of code is changed
 
 
 def test_the_example_itself_is_understood(fresh, tmp_path):

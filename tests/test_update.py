@@ -232,12 +232,12 @@ def test_a_folder_of_a_larger_repository_is_updated_in_its_place(old, tmp_path):
     assert "v9.0.0 would change nothing" in update(part, "v9.0.0")
 
 
-def test_a_clone_without_history_is_updated_all_the_same(old, tmp_path):
+def test_a_clone_without_history_is_updated_all_the_same(old, default, tmp_path):
     edit(old)
     commit(old.path, "ours")
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{old.path}", "shallow")
     shallow = Repository(tmp_path / "shallow")
-    use_environment(shallow.path, Repository((old.path / ".venv").resolve().parent))
+    use_environment(shallow.path, default)
     for name in ("name", "email"):
         git(shallow.path, "config", f"user.{name}", "t@example.com")
     update(old)
@@ -469,7 +469,7 @@ def test_cruft_updates_by_the_same_record(template, old, default, tmp_path):
     assert is_current(old)
 
 
-def test_cruft_reads_what_is_recorded(template, old, tmp_path):
+def test_cruft_reads_what_is_recorded(template, old, default, tmp_path):
     old.run("cruft", "check", fails=True)
     update(old)
     old.run("cruft", "check")
@@ -477,7 +477,7 @@ def test_cruft_reads_what_is_recorded(template, old, tmp_path):
     made = tmp_path / "cruft"
     old.run("cruft", "create", "--no-input", "--checkout", "v0.9.0", "--output-dir", str(made), str(template))
     repository = Repository(made / "flight-delays")
-    use_environment(repository.path, Repository((old.path / ".venv").resolve().parent))
+    use_environment(repository.path, default)
     git(repository.path, "init", "--quiet", "--initial-branch=main")
     for name in ("name", "email"):
         git(repository.path, "config", f"user.{name}", "t@example.com")
