@@ -15,9 +15,9 @@ from pathlib import Path
 
 PROGRAMS = ("dvc", "flight-delays", "pytest", "python")
 MODULES = ("dvc", "flight_delays")
-LIBRARIES = """dvc.api dvc.cli dvc.commands.repro dvc.repo jinja2 matplotlib.figure mlflow
+LIBRARIES = """dvc.api dvc.cli dvc.commands.repro dvc.repo fastapi_offline jinja2 matplotlib.figure mlflow
 mlflow.store.model_registry.sqlalchemy_store mlflow.store.tracking.sqlalchemy_store pandas pandera.pandas pyarrow.csv
-pyarrow.parquet scipy.stats sklearn.ensemble sklearn.model_selection sklearn.pipeline skops.io typer"""
+pyarrow.parquet scipy.stats sklearn.ensemble sklearn.model_selection sklearn.pipeline skops.io typer uvicorn"""
 
 
 def ask(words: list[str], place: str) -> None:
@@ -105,7 +105,7 @@ def main() -> None:
         return serve(sys.argv[1])
     name, words, environment = Path(sys.argv[0]).name, sys.argv[1:], Path(__file__).resolve().parents[1]
     program = str(environment / "bin" / name)
-    if "TESTS_FORKS" in os.environ and (name != "python" or can_fork(words)):
+    if os.environ.get("TESTS_FORKS") and (name != "python" or can_fork(words)):
         ask(words if name == "python" else [program, *words], str(environment / "forks/server"))
     os.execv(program, [program, *words])
 

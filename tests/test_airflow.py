@@ -73,6 +73,7 @@ class Airflow:
     def __init__(self, repository: Repository, **environment: str):
         self.repository, self.port = repository, free_port()
         settings = {"AIRFLOW_PORT": str(self.port), "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5"}
+        settings |= {"TESTS_FORKS": "1"}
         self.printed = repository.path.parent / "airflow.log"
         with self.printed.open("w") as log:
             self.process = subprocess.Popen(

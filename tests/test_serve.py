@@ -66,7 +66,7 @@ class Service:
 
     def __init__(self, repository, **environment):
         self.port = free_port()
-        settings = {"SERVE_PORT": str(self.port), "SERVE_POLL_SECONDS": "1", "SERVE_OPEN": "true"}
+        settings = {"SERVE_PORT": str(self.port), "SERVE_POLL_SECONDS": "1", "SERVE_OPEN": "true", "TESTS_FORKS": "1"}
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  a pipe that nobody reads would fill up and stop the service
         self.process = subprocess.Popen(
             [TOOL, "serve"],
@@ -388,7 +388,8 @@ def test_nothing_is_answered_that_can_not_be_logged(repository, tmp_path):
 
 
 def test_a_full_disk_is_named_and_forgotten_once_there_is_space(repository, tmp_path):
-    with serving(repository, DATABASE_URL=f"sqlite:///{tmp_path}/log.db") as service:
+    real = {"TESTS_FORKS": ""}  # the limit is for this process
+    with serving(repository, DATABASE_URL=f"sqlite:///{tmp_path}/log.db", **real) as service:
         assert service.ask("/predict", [ROW])[0] == 200
         size = max(path.stat().st_size for path in tmp_path.iterdir())
         resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
-from conftest import Repository, commit_change, fork, small_disk, uncompiled
+from conftest import Repository, commit_change, fork, forks, small_disk, uncompiled
 from containers import free_port, wait
 from ruamel.yaml import YAML
 
@@ -151,7 +152,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
 
 
 @pytest.fixture(scope="module")
-def remote_project(released, tmp_path_factory) -> Repository:
+def remote_project(released, tmp_path_factory) -> Iterator[Repository]:
     """The released repository with what S3 and SSH need, installed as docs/scale.md says."""
     repository = fork(released, tmp_path_factory.mktemp("remote"))
     (repository.path / ".venv").unlink()
@@ -160,7 +161,8 @@ def remote_project(released, tmp_path_factory) -> Repository:
         repository.run("sh", "-euc", add)
     repository.run("git", "checkout", "--quiet", "uv.lock")
     (repository.path / ".venv/ready").touch()
-    return repository
+    with forks(repository):
+        yield repository
 
 
 @pytest.fixture(scope="module")
