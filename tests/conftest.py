@@ -104,8 +104,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def types_of_libraries(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let mypy read the libraries' types once, instead of once for each bake."""
-    os.environ["MYPY_CACHE_DIR"] = str(tmp_path_factory.getbasetemp() / "mypy")
+    """Let mypy read the libraries' types once, instead of once for each bake; all workers share them."""
+    folder = tmp_path_factory.getbasetemp()
+    os.environ["MYPY_CACHE_DIR"] = str((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "mypy")
 
 
 @pytest.fixture(scope="session")

@@ -103,11 +103,12 @@ def test_without_airflow_nothing_speaks_of_it(baked):
 
 
 def test_git_takes_every_file_and_the_checks_pass_and_change_nothing(baked):
-    repository, _ = baked
+    repository, answers = baked
     repository.commit()
     tracked = set(repository.run("git", "ls-files").split())
     assert tracked == {path.as_posix() for path in repository.files()}
-    printed = repository.run("pre-commit", "run", "--all-files")
+    passed_over = "" if answers == DEFAULT else "mypy"  # no answer changes the package's code
+    printed = repository.run("pre-commit", "run", "--all-files", SKIP=passed_over)
     assert "Failed" not in printed
     assert printed.count("Passed") >= 10
     assert repository.run("git", "status", "--porcelain") == ""

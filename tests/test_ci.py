@@ -139,7 +139,8 @@ def world(request, configurations, registry_host, tmp_path_factory) -> World:
         if not (folder / "venv").exists():
             default = request.getfixturevalue("default")
             make_world(folder, default, configurations)
-            (folder / "venv").symlink_to(default.path / ".venv")
+            shared = default.path / ".venv/forks"
+            (folder / "venv").symlink_to(shared if shared.exists() else shared.parent)
     return World(folder, (folder / "venv").resolve(), registry_host)
 
 
@@ -224,6 +225,7 @@ def base(world: World, folder: Path, kind: str, branch: str, real: bool) -> dict
         "CI_TEST_KIND": kind,
         "CI_TEST_VENV": str(world.venv),
         "CI_TEST_MAKE": str(shutil.which("make")),
+        "TESTS_FORKS": "" if os.environ.get("CI_TABLE") else "1",  # the seconds in the table are those of real jobs
         **({"CI_TEST_REAL": "1"} if real else {}),
         **({"CI_TEST_ONLY": RED[branch][0]} if branch in RED else {}),
     }

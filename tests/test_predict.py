@@ -74,7 +74,7 @@ def test_a_killed_run_leaves_no_output_and_goes_on_to_the_same_bytes(project, en
     project.run(*command)
     expected = output.read_bytes()
     output.unlink()
-    environment = project.environment()
+    environment = project.environment() | {"TESTS_FORKS": "1"}
     parts = project.path / f"data/.whole.{ending}.parts"
     seen = []
     for wanted in (3, 8, 15):
