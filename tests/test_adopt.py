@@ -182,9 +182,10 @@ def test_the_cycle_and_the_tests_pass_on_the_table(fresh, tmp_path, name):
     assert "passed" in fresh.run("make", "test", *([] if name == WHOLE else [folders, f"PYTEST_ADDOPTS={TWICE}"]))
 
     fresh.commit("reproduce")
-    released = fresh.run("flight-delays", "release", fails=not table.better_than_guessing)
-    decision = "is the champion, none was before" if table.better_than_guessing else "better than guessing: found"
-    assert decision in released
+    if name not in ALIKE or not table.better_than_guessing:
+        released = fresh.run("flight-delays", "release", fails=not table.better_than_guessing)
+        decision = "is the champion, none was before" if table.better_than_guessing else "better than guessing: found"
+        assert decision in released
     if name == WHOLE:
         assert 'all_broken": []' in fresh.run("flight-delays", "trace", "1", "--json")
     if name not in ALIKE:
