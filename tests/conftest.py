@@ -102,11 +102,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_year.py")
 
 
+def folder_of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of this run that all workers share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
 def types_of_libraries(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let mypy read the libraries' types once, instead of once for each bake; all workers share them."""
-    folder = tmp_path_factory.getbasetemp()
-    os.environ["MYPY_CACHE_DIR"] = str((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "mypy")
+    os.environ["MYPY_CACHE_DIR"] = str(folder_of_all_workers(tmp_path_factory) / "mypy")
 
 
 @pytest.fixture(scope="session")
@@ -157,10 +162,15 @@ def copy(default: Repository, tmp_path: Path) -> Repository:
     return fork(default, tmp_path)
 
 
+def environment_to_share(owner: Repository) -> Path:
+    """Give the environment that other repositories may use: where there is one, that whose programs start as forks."""
+    environment = owner.path / ".venv"
+    return environment / "forks" if (environment / "forks").exists() else environment
+
+
 def use_environment(path: Path, owner: Repository) -> None:
     """Let a repository run with the environment of another one, instead of installing its own."""
-    shared = owner.path / ".venv/forks"
-    (path / ".venv").symlink_to(shared if shared.exists() else owner.path / ".venv")
+    (path / ".venv").symlink_to(environment_to_share(owner))
     os.utime(owner.path / ".venv/ready")
 
 
@@ -183,14 +193,14 @@ def forks(owner: Repository) -> Iterator[None]:
     for name in PROGRAMS:
         (shared / "bin" / name).symlink_to(program)
     command = [environment / "bin/python", code, shared / "server"]
-    server = subprocess.Popen(command, env=owner.environment() | {"MLFLOW_LOGGING_LEVEL": "WARNING"})
-    try:
-        while not (shared / "server").exists():
-            assert server.poll() is None
-            time.sleep(0.1)
-        yield
-    finally:
-        server.kill()
+    with subprocess.Popen(command, env=owner.environment() | {"MLFLOW_LOGGING_LEVEL": "WARNING"}) as server:
+        try:
+            while not (shared / "server").exists():
+                assert server.poll() is None
+                time.sleep(0.1)
+            yield
+        finally:
+            server.kill()
 
 
 @pytest.fixture(scope="session")

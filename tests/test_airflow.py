@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import Repository, fork, uncompiled
+from conftest import Repository, fork, uncompiled, use_environment
 from containers import free_port
 from ruamel.yaml import YAML
 from test_deploy_kubernetes import VERSIONS, complaints, faults
@@ -72,8 +72,11 @@ class Airflow:
 
     def __init__(self, repository: Repository, **environment: str):
         self.repository, self.port = repository, free_port()
-        settings = {"AIRFLOW_PORT": str(self.port), "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5"}
-        settings |= {"TESTS_FORKS": "1"}
+        settings = {
+            "AIRFLOW_PORT": str(self.port),
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+            "TESTS_FORKS": "1",
+        }
         self.printed = repository.path.parent / "airflow.log"
         with self.printed.open("w") as log:
             self.process = subprocess.Popen(
@@ -244,7 +247,7 @@ stages:
 def test_the_dags_import_without_errors_and_are_what_dvc_says(bake, default, airflow_environment, tmp_path, image):
     repository = bake(deployment="kubernetes")
     repository.commit()
-    (repository.path / ".venv").symlink_to(default.path / ".venv")
+    use_environment(repository.path, default)
     errors, told = dags(repository, airflow_environment, PIPELINE_IMAGE=image)
     assert errors == {}
     assert told[PIPELINE] == edges_of_dvc(repository) | {"release": ["evaluate"]}

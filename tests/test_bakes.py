@@ -15,12 +15,13 @@ PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHO
 PAIRS += [least for least in [DEFAULT | {"airflow": False}] if least not in PAIRS]  # the fewest files
 
 
-LONGEST = "a" * 40  # a package's name shows in imports, which must not become too long for the formatter
+# A package's name shows in imports, which must not become too long for the formatter.
+NAMES = {"project_name": "Other Name", "package_name": "a" * 40}
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids=lambda answers: "-".join(map(str, answers.values())))
 def baked(request, bake, default):
-    repository = bake(**request.param, project_name="Other Name", package_name=LONGEST)
+    repository = bake(**request.param, **NAMES)
     use_environment(repository.path, default)
     return repository, request.param
 
@@ -28,7 +29,7 @@ def baked(request, bake, default):
 @pytest.fixture(scope="module")
 def plain(bake):
     """The files of the default answers."""
-    repository = bake(**DEFAULT, project_name="Other Name", package_name=LONGEST)
+    repository = bake(**DEFAULT, **NAMES)
     return {path: repository.read(path) for path in repository.files()}
 
 
@@ -83,7 +84,7 @@ def test_no_link_in_a_document_is_dead(baked):
 
 def test_a_second_bake_gives_the_same_bytes(baked, bake):
     repository, answers = baked
-    again = bake(**answers, project_name="Other Name", package_name=LONGEST)
+    again = bake(**answers, **NAMES)
     assert again.files() == repository.files()
     for path in repository.files():
         assert (again.path / path).read_bytes() == (repository.path / path).read_bytes(), path

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE, TREE, Repository, use_environment
+from conftest import TEMPLATE, TREE, Repository, environment_to_share, folder_of_all_workers, use_environment
 from containers import environment, registry
 
 CI = TEMPLATE / "tests/ci"
@@ -131,16 +131,14 @@ def configurations(bake: Callable[..., Repository]) -> dict[str, Repository]:
 @pytest.fixture(scope="session")
 def world(request, configurations, registry_host, tmp_path_factory) -> World:
     """Made once for all workers, but for the registry, to which only the worker that runs main's pipeline pushes."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "ci"
+    folder = folder_of_all_workers(tmp_path_factory) / "ci"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "venv").exists():
             default = request.getfixturevalue("default")
             make_world(folder, default, configurations)
-            shared = default.path / ".venv/forks"
-            (folder / "venv").symlink_to(shared if shared.exists() else shared.parent)
+            (folder / "venv").symlink_to(environment_to_share(default))
     return World(folder, (folder / "venv").resolve(), registry_host)
 
 

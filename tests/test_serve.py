@@ -388,8 +388,8 @@ def test_nothing_is_answered_that_can_not_be_logged(repository, tmp_path):
 
 
 def test_a_full_disk_is_named_and_forgotten_once_there_is_space(repository, tmp_path):
-    real = {"TESTS_FORKS": ""}  # the limit is for this process
-    with serving(repository, DATABASE_URL=f"sqlite:///{tmp_path}/log.db", **real) as service:
+    database = f"sqlite:///{tmp_path}/log.db"
+    with serving(repository, DATABASE_URL=database, TESTS_FORKS="") as service:  # the limit is for this process
         assert service.ask("/predict", [ROW])[0] == 200
         size = max(path.stat().st_size for path in tmp_path.iterdir())
         resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
-from conftest import Repository, commit_change, fork, forks, small_disk, uncompiled
+from conftest import Repository, commit_change, fork, forks, small_disk, uncompiled, use_environment
 from containers import free_port, wait
 from ruamel.yaml import YAML
 
@@ -222,7 +222,7 @@ def test_data_and_models_are_pushed_traced_and_pulled(remote_project, tmp_path, 
 )
 def test_dvc_takes_a_remotes_configuration_and_no_misspelt_one(bake, default, data_remote, option):
     repository = bake(data_remote=data_remote)
-    (repository.path / ".venv").symlink_to(default.path / ".venv")
+    use_environment(repository.path, default)
     repository.run("git", "init", "--quiet")
     assert f"{data_remote}://" in repository.run("dvc", "remote", "list")
     repository.run("dvc", "remote", "modify", "--local", "team", option, "value")

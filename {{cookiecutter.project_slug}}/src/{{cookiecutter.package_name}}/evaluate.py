@@ -98,8 +98,8 @@ def importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract:
         """Score the rows as each table has them, predicted all at once: a call takes longer than a few rows."""
         predicted = predict(model, make_features(pd.concat(tables, ignore_index=True), contract))
         parts = [predicted[start : start + len(truth)] for start in range(0, len(predicted), len(truth))]
-        found = [score(truth, part, np.ones((1, len(truth))))[metric][0] for part in parts]
-        return np.array([sign * np.nan_to_num(figure) for figure in found])
+        once = np.ones((1, len(truth)))
+        return np.array([sign * np.nan_to_num(score(truth, part, once)[metric][0]) for part in parts])
 
     whole_figure, worse = figures([some])[0], []
     for name in track(contract.inputs, description="importance", transient=True):
