@@ -1,5 +1,6 @@
 """Bake repositories and run what is in them."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -98,8 +99,12 @@ class Repository:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test, which would run alone at the end."""
+    """Begin with the longest test, and in the second half with those that go on while its repository is made."""
     items.sort(key=lambda item: item.path.name != "test_year.py")
+    own = [item for item in items if item.name.startswith("test_other_answers_set_up")]
+    others = [item for item in items if item not in own]
+    half = len(items) // 2
+    items[:] = others[:half] + own + others[half:]
 
 
 def folder_of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -144,16 +149,35 @@ def uncompiled(repository: Repository) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def default(bake: Callable[..., Repository]) -> Iterator[Repository]:
-    """The default answers, set up and reproduced as a newcomer would. Tests must leave it as it is."""
-    repository = bake()
-    with uncompiled(repository):
-        repository.run("make", "setup")
-    repository.commit("bake")
-    repository.run("make", "cycle")
-    repository.commit("reproduce")
-    with forks(repository):
-        yield repository
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Repository]], Repository]:
+    """Give a repository under a name: one worker makes it, the others wait. Tests must leave it as it is."""
+    folder = folder_of_all_workers(tmp_path_factory)
+
+    def give(name: str, make: Callable[[], Repository]) -> Repository:
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / name).exists():
+                (folder / name).symlink_to(make().path)
+        return Repository((folder / name).resolve())
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def default(bake: Callable[..., Repository], shared: Callable) -> Repository:
+    """The default answers, set up and reproduced as a newcomer would."""
+
+    def make() -> Repository:
+        repository = bake()
+        with uncompiled(repository):
+            repository.run("make", "setup")
+        repository.commit("bake")
+        repository.run("make", "cycle")
+        repository.commit("reproduce")
+        start_forks(repository)
+        return repository
+
+    return shared("default", make)
 
 
 @pytest.fixture
@@ -174,50 +198,54 @@ def use_environment(path: Path, owner: Repository) -> None:
     os.utime(owner.path / ".venv/ready")
 
 
-@contextmanager
-def forks(owner: Repository) -> Iterator[None]:
+def start_forks(owner: Repository) -> None:
     """Let the repositories that share an environment start its programs as forks; forks.py says how and why."""
     if sys.platform != "linux":  # others lack this kind of socket, and fork is not safe on them
-        yield
         return
     environment = owner.path / ".venv"
     shared = environment / "forks"
     (shared / "bin").mkdir(parents=True)
+    programs = (*PROGRAMS, owner.path.name)
     for path in [*environment.iterdir(), *(environment / "bin").iterdir()]:
-        if path.name not in (".gitignore", "bin", "forks", *PROGRAMS):
+        if path.name not in (".gitignore", "bin", "forks", *programs):
             (shared / path.relative_to(environment)).symlink_to(path)
     code = Path(__file__).with_name("forks.py")
     program = shared / "program"
     program.write_text(f"#!{Path(environment / 'bin/python').resolve()} -IS\n{code.read_text('utf-8')}", "utf-8")
     program.chmod(0o755)
-    for name in PROGRAMS:
+    for name in programs:
         (shared / "bin" / name).symlink_to(program)
-    command = [environment / "bin/python", code, shared / "server"]
-    with subprocess.Popen(command, env=owner.environment() | {"MLFLOW_LOGGING_LEVEL": "WARNING"}) as server:
-        try:
-            while not (shared / "server").exists():
-                assert server.poll() is None
-                time.sleep(0.1)
-            yield
-        finally:
-            server.kill()
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()  # all workers ask the same server
+    command = [environment / "bin/python", code, shared / "server", str(run)]
+    server = subprocess.Popen(command, env=owner.environment() | {"MLFLOW_LOGGING_LEVEL": "WARNING"})
+    while not (shared / "server").exists():
+        assert server.poll() is None
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
-def released(default: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The default repository after its first release. Tests must leave it as it is."""
-    repository = fork(default, tmp_path_factory.mktemp("released"))
-    repository.run(default.path.name, "release")
-    repository.run("git", "checkout", "--quiet", "docs")
-    return repository
+def released(default: Repository, tmp_path_factory: pytest.TempPathFactory, shared: Callable) -> Repository:
+    """The default repository after its first release."""
+
+    def make() -> Repository:
+        repository = fork(default, tmp_path_factory.mktemp("released"))
+        repository.run(default.path.name, "release")
+        repository.run("git", "checkout", "--quiet", "docs")
+        return repository
+
+    return shared("released", make)
 
 
 @pytest.fixture(scope="session")
-def retrained(released: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The released repository with another model in its last commit. Tests must leave it as it is."""
-    repository = fork(released, tmp_path_factory.mktemp("retrained"))
-    commit_change(repository, "seed: 0", "seed: 3")
-    return repository
+def retrained(released: Repository, tmp_path_factory: pytest.TempPathFactory, shared: Callable) -> Repository:
+    """The released repository with another model in its last commit."""
+
+    def make() -> Repository:
+        repository = fork(released, tmp_path_factory.mktemp("retrained"))
+        commit_change(repository, "seed: 0", "seed: 3")
+        return repository
+
+    return shared("retrained", make)
 
 
 def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml", **environment: str) -> None:

@@ -1,9 +1,11 @@
 """Start programs of a repository's environment as forks of one process that has imported the libraries already.
 
 To start Python and import pandas, scikit-learn and MLflow is five sixths of most commands, of which the tests run a
-thousand. In repositories that share another one's environment the programs below are this file. It hands its arguments,
-folder, variables and open files to a server, where a fork runs the real program with them; it passes signals on, and
-ends as that ends. Without TESTS_FORKS, and for all else that Python may do, the real program takes its place.
+thousand. In repositories that share another one's environment the programs below, and the repository's own, are this
+file. It hands its arguments, folder, variables and open files to a server, where a fork runs the real program with
+them; it passes signals on, and ends as that ends. Without TESTS_FORKS, and for all else that Python may do, the real
+program takes its place; so it has to where a library reads a variable when it is imported. The server ends with the run
+of the tests.
 """
 
 import json
@@ -11,13 +13,18 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-PROGRAMS = ("dvc", "flight-delays", "pytest", "python")
-MODULES = ("dvc", "flight_delays")
-LIBRARIES = """dvc.api dvc.cli dvc.commands.repro dvc.repo fastapi_offline jinja2 matplotlib.figure mlflow
-mlflow.store.model_registry.sqlalchemy_store mlflow.store.tracking.sqlalchemy_store pandas pandera.pandas pyarrow.csv
-pyarrow.parquet scipy.stats sklearn.ensemble sklearn.model_selection sklearn.pipeline skops.io typer uvicorn"""
+PROGRAMS = ("dvc", "mlflow", "pytest", "python")
+LIBRARIES = """alembic.command anyio.pytest_plugin dvc.api dvc.cli.parser dvc.commands.repro dvc.data_cloud dvc.repo
+dvc.repo.experiments fastapi_offline git hydra.extra.pytest_plugin ipykernel.kernelapp jinja2 markdown_it
+matplotlib.backends.backend_svg matplotlib.figure mlflow.cli mlflow.store.model_registry.sqlalchemy_store
+mlflow.store.tracking.sqlalchemy_store mlflow.tracing.processor.otel narwhals.stable.v2 networkx
+opentelemetry.sdk.metrics.export pandas pandera.backends.pandas.register pandera.pandas
+pandera.strategies.pandas_strategies pyarrow.csv pyarrow.dataset pyarrow.json pyarrow.parquet pydantic_settings pygit2
+ruamel.yaml scipy.stats sklearn.ensemble sklearn.model_selection sklearn.pipeline skops.io sqlalchemy.dialects.sqlite
+typer uvicorn"""
 
 
 def ask(words: list[str], place: str) -> None:
@@ -35,8 +42,8 @@ def ask(words: list[str], place: str) -> None:
     sys.exit(status)
 
 
-def serve(place: str) -> None:
-    """Import the libraries, then run what is asked for until the process is told to stop."""
+def serve(place: str, run: str) -> None:
+    """Import the libraries, then run what is asked for as long as a process, which has this number, is there."""
     import gc
     import importlib
     import multiprocessing
@@ -49,10 +56,12 @@ def serve(place: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(place)
         listener.listen(64)
-        while True:
-            client, _ = listener.accept()
-            multiprocessing.Process(target=watch, args=(client,)).start()
-            client.close()
+        listener.settimeout(1)
+        while Path(f"/proc/{run}").exists():
+            with suppress(TimeoutError):
+                client, _ = listener.accept()
+                multiprocessing.Process(target=watch, args=(client,)).start()
+                client.close()
             multiprocessing.active_children()  # buries those that have ended
 
 
@@ -102,7 +111,7 @@ def run(words: list[str], folder: str, variables: dict[str, str], files: list[in
 def main() -> None:
     """Be the server at an address, else the program that has been called."""
     if sys.argv[0].endswith(".py"):
-        return serve(sys.argv[1])
+        return serve(*sys.argv[1:])
     name, words, environment = Path(sys.argv[0]).name, sys.argv[1:], Path(__file__).resolve().parents[1]
     program = str(environment / "bin" / name)
     if os.environ.get("TESTS_FORKS") and (name != "python" or can_fork(words)):
@@ -111,8 +120,8 @@ def main() -> None:
 
 
 def can_fork(words: list[str]) -> bool:
-    """Say whether Python is to run a file, a line of code or one of the modules."""
-    return words[:1] == ["-c"] or (words[:1] == ["-m"] and words[1] in MODULES) or "".join(words[:1]).endswith(".py")
+    """Say whether Python is to run a file, a line of code or a module, and no option comes before."""
+    return words[:1] in (["-c"], ["-m"]) or "".join(words[:1]).endswith(".py")
 
 
 if __name__ == "__main__":

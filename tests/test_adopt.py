@@ -27,8 +27,8 @@ class Table:
     better_than_guessing: bool = True
 
 
-def bundled(load: Callable) -> Callable[[Path], None]:
-    return lambda path: load(as_frame=True).frame.to_csv(path, index=False)
+def bundled(load: Callable, rows: int | None = None) -> Callable[[Path], None]:
+    return lambda path: load(as_frame=True).frame[:rows].to_csv(path, index=False)
 
 
 def messy(path: Path) -> None:
@@ -107,7 +107,7 @@ TABLES = {
     "wine": Table(bundled(datasets.load_wine), "target", types={"target": "category"}),
     "cancer": Table(bundled(datasets.load_breast_cancer), "target", types={"target": "boolean"}),
     "digits": Table(
-        bundled(datasets.load_digits), "target", roles={"pixel_0_0": "ignored"}, types={"target": "category"}
+        bundled(datasets.load_digits, 500), "target", roles={"pixel_0_0": "ignored"}, types={"target": "category"}
     ),
     "diabetes": Table(bundled(datasets.load_diabetes), "target", types={"target": "integer"}),
     "linnerud": Table(bundled(datasets.load_linnerud), "Waist", better_than_guessing=False),

@@ -290,13 +290,10 @@ def test_a_stage_that_stands_for_several_is_refused_in_a_sentence(copy, airflow_
 # A scheduler runs it --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def scheduled(request, released, airflow_environment, tmp_path):
-    """Airflow on both kinds of database; on SQLite it is the one that other tests ask, too."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("airflow")
-        return
-    database = request.getfixturevalue("postgres")[0].replace("+psycopg", "+psycopg2")
+@pytest.fixture
+def scheduled(postgres, released, airflow_environment, tmp_path):
+    """Airflow on PostgreSQL; on SQLite is the one that other tests ask."""
+    database = postgres[0].replace("+psycopg", "+psycopg2")
     repository = with_airflow(fork(released, tmp_path), airflow_environment)
     with running(repository, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=database) as started:
         yield started

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Repository, fork, small_disk, uncompiled, use_environment
+from conftest import Repository, fork, small_disk, start_forks, uncompiled, use_environment
 from containers import free_port
 
 TOOL = "flight-delays"
 SEARCH = "search: {trials: 3, folds: 2, parameters: {learning_rate: [0.02, 0.05, 0.1], max_iter: [20, 40]}}"
-FAILS_SOON = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+FAILS_SOON = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s", "TESTS_FORKS": ""}  # Dask reads it when imported
 
 
 class Cluster:
@@ -59,10 +59,12 @@ def cluster_of(repository: Repository, folder: Path, workers: int = 2):
 @pytest.fixture(scope="module")
 def project(released, tmp_path_factory) -> Repository:
     """The released repository with Dask, and a folder of files whose predictions on one machine are known."""
-    repository = fork(released, tmp_path_factory.mktemp("dask"))
-    (repository.path / ".venv").unlink()
-    with uncompiled(repository):
-        repository.run("make", "setup", DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:9")
+    owner = fork(released, tmp_path_factory.mktemp("with-dask"))
+    (owner.path / ".venv").unlink()
+    with uncompiled(owner):
+        owner.run("make", "setup", DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:9")
+    start_forks(owner)
+    repository = fork(owner, tmp_path_factory.mktemp("dask"))
     test = pd.read_parquet(repository.path / "data/test.parquet").drop(columns="late")
     (repository.path / "data/days").mkdir()
     for day in range(6):

@@ -55,3 +55,18 @@ def test_a_signal_ends_it(copy, is_fork, number):
     while program.exists():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_the_server_ends_with_the_run_of_the_tests(default, tmp_path):
+    python, code = default.path / ".venv/bin/python", Path(__file__).with_name("forks.py")
+    with subprocess.Popen(["sleep", "60"]) as run:
+        command = [python, code, tmp_path / "at", str(run.pid)]
+        with subprocess.Popen(command, env=default.environment()) as server:
+            end = time.monotonic() + 60
+            while not (tmp_path / "at").exists():
+                assert server.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            run.kill()
+            run.wait()
+            assert server.wait(20) == 0

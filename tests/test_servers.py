@@ -7,14 +7,13 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
-from conftest import Repository, commit_change, fork, forks, small_disk, uncompiled, use_environment
+from conftest import Repository, commit_change, fork, small_disk, start_forks, uncompiled, use_environment
 from containers import free_port, wait
 from ruamel.yaml import YAML
 
@@ -152,7 +151,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
 
 
 @pytest.fixture(scope="module")
-def remote_project(released, tmp_path_factory) -> Iterator[Repository]:
+def remote_project(released, tmp_path_factory) -> Repository:
     """The released repository with what S3 and SSH need, installed as docs/scale.md says."""
     repository = fork(released, tmp_path_factory.mktemp("remote"))
     (repository.path / ".venv").unlink()
@@ -161,8 +160,8 @@ def remote_project(released, tmp_path_factory) -> Iterator[Repository]:
         repository.run("sh", "-euc", add)
     repository.run("git", "checkout", "--quiet", "uv.lock")
     (repository.path / ".venv/ready").touch()
-    with forks(repository):
-        yield repository
+    start_forks(repository)
+    return repository
 
 
 @pytest.fixture(scope="module")
