@@ -4,7 +4,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from {{ cookiecutter.package_name }}.cli import app
+from modelcycle.cli import app
 
 
 def command(*arguments: str, folder: object = None) -> subprocess.CompletedProcess:

@@ -18,7 +18,7 @@ export PYTHONPATH="$PWD/src" # the clone's code, with the libraries of the image
 
 [ "$1" != dask ] || exec "$@" # a scheduler or a worker: docs/scale.md
 if [ "$1" = monitor ]; then
-  python -m {{ cookiecutter.package_name }} "$@" || [ $? = 2 ] # an alert: the service shows it to Prometheus
+  python -m modelcycle "$@" || [ $? = 2 ] # an alert: the service shows it to Prometheus
 {%- if cookiecutter.airflow %}
 elif [ "$1" = stage ]; then # NAME [--force]: what the stages before have made is in DVC's remote, by its run cache
   python -m dvc pull --quiet --run-cache --allow-missing
@@ -34,11 +34,11 @@ elif [ "$1" = release ]; then # RUN: what the stages came to is committed and pu
     python -m dvc push --quiet
     git push --quiet origin HEAD
   fi
-  python -m {{ cookiecutter.package_name }} release
+  python -m modelcycle release
 {%- endif %}
 else
   python -m dvc pull --quiet --allow-missing
-  python -m {{ cookiecutter.package_name }} "$@"
+  python -m modelcycle "$@"
 {%- if cookiecutter.airflow %}
   [ "$(git rev-parse HEAD)" != "$(git rev-parse "@{upstream}")" ] || exit "${NOTHING_DONE:-0}"
 {%- endif %}

@@ -1,4 +1,4 @@
-"""What every test may ask for: a small contract with rows, and the project's own data made small."""
+"""What every test may ask for: the project's own data made small, a model trained on it, copies of the repository."""
 
 import os
 import shutil
@@ -10,52 +10,21 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from modelcycle.core.contract import read_contract, violations
+from modelcycle.core.errors import InputError
+from modelcycle.core.model_file import predict
+from modelcycle.core.params import read_params
+from modelcycle.core.table import read_source
+from modelcycle.core.team import make_features
+from modelcycle.pipeline.ingest import rows_until
+from modelcycle.pipeline.prepare import is_test
+from modelcycle.pipeline.train import fit
 from ruamel.yaml import YAML
-
-from {{ cookiecutter.package_name }}.contract import Contract, read_contract, violations
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.ingest import read_source, rows_until
-from {{ cookiecutter.package_name }}.params import read_params
-from {{ cookiecutter.package_name }}.prepare import is_test
+from sklearn.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
 ENVIRONMENT["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-
-
-@pytest.fixture
-def contract() -> Contract:
-    """A small contract with a column of each kind."""
-    return Contract.model_validate(
-        {
-            "description": "Orders",
-            "columns": {
-                "order": {"role": "key", "type": "integer"},
-                "at": {"role": "time", "type": "datetime", "format": "%d.%m.%Y"},
-                "price": {"role": "feature", "type": "number", "unit": "EUR", "min": 0, "max": 100, "nullable": True},
-                "shop": {"role": "feature", "type": "category", "values": ["Köln", "NO"]},
-                "gift": {"role": "feature", "type": "boolean"},
-                "note": {"role": "ignored", "type": "text"},
-                "returned": {"role": "target", "type": "boolean", "nullable": True},
-            },
-        }
-    )
-
-
-@pytest.fixture
-def rows() -> pd.DataFrame:
-    """60 orders as text, as a CSV file gives them, that keep the contract."""
-    return pd.DataFrame(
-        {
-            "order": [str(i) for i in range(60)],
-            "at": [f"{i % 28 + 1:02}.03.2024" for i in range(60)],
-            "price": [f"{i}.5" for i in range(60)],
-            "shop": ["Köln", "NO", "NO"] * 20,
-            "gift": "yes",
-            "note": "-",
-            "returned": ["no", "yes", "yes", "yes"] * 15,
-        }
-    )
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +47,21 @@ def real(sample: pd.DataFrame) -> SimpleNamespace:
     kept = typed.drop(index=broken["index"].unique()).dropna(subset=[contract.target])
     test_side = is_test(kept[contract.identity], 0.3)
     train = params.train.model_copy(update={"search": None})
-    return SimpleNamespace(contract=contract, params=train, train=kept[~test_side], test=kept[test_side])
+    return SimpleNamespace(
+        contract=contract, params=train, gate=params.gate, train=kept[~test_side], test=kept[test_side]
+    )
+
+
+@pytest.fixture(scope="session")
+def model(real: SimpleNamespace) -> Pipeline:
+    """The model that params.yaml describes, trained on the sample."""
+    return fit(real.params, real.train, real.contract)[0]
+
+
+@pytest.fixture
+def predictions(real: SimpleNamespace, model: Pipeline) -> pd.DataFrame:
+    """What the model predicts for the test rows."""
+    return predict(model, make_features(real.test, real.contract))
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,9 @@
 import pandas as pd
 import pytest
 
-from {{ cookiecutter.package_name }}.adopt import (
-    csv_format,
-    infer_column,
-    infer_contract,
-    missing_words,
-    number_format,
-)
-from {{ cookiecutter.package_name }}.contract import Column, Contract, violations
-from {{ cookiecutter.package_name }}.files import InputError
+from modelcycle.adopt.adopt import csv_format, infer_column, infer_contract, missing_words, number_format
+from modelcycle.core.contract import Column, Contract, violations
+from modelcycle.core.errors import InputError
 
 
 @pytest.mark.parametrize(

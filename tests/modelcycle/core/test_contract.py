@@ -2,15 +2,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from {{ cookiecutter.package_name }}.contract import (
-    Column,
-    Contract,
-    convert,
-    need_columns,
-    need_unique_keys,
-    violations,
-)
-from {{ cookiecutter.package_name }}.files import InputError
+from modelcycle.core.contract import Column, Contract, convert, require_columns, require_unique_keys, violations
+from modelcycle.core.errors import InputError
 
 
 def test_rows_that_keep_the_contract_have_no_violation(rows, contract):

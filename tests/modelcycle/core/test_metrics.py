@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from {{ cookiecutter.package_name }}.metrics import intervals, score
+from modelcycle.core.metrics import intervals, score
 
 random = np.random.default_rng(0)
 WEIGHTS = random.integers(0, 3, (5, 400)).astype(float)

@@ -1,14 +1,11 @@
 import pytest
 
-from {{ cookiecutter.package_name }}.contract import Contract
-from {{ cookiecutter.package_name }}.files import (
-    CONTRACT,
-    PARAMS,
-    InputError,
-    read_config,
-    whole,
-)
-from {{ cookiecutter.package_name }}.params import Params
+from modelcycle.core.contract import Contract
+from modelcycle.core.paths import CONTRACT, PARAMS
+from modelcycle.core.errors import InputError
+from modelcycle.core.config import read_config
+from modelcycle.core.output import write_atomically
+from modelcycle.core.params import Params
 
 
 def test_the_shipped_configuration_is_valid():

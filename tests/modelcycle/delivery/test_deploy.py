@@ -1,8 +1,8 @@
 import pytest
 
-from {{ cookiecutter.package_name }}.deploy import choose, find_script, running
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.registry import pushed, was_champion
+from modelcycle.delivery.deploy import choose, find_script, running
+from modelcycle.core.errors import InputError
+from modelcycle.tracking.registry import pushed, was_champion
 
 
 def ledger(text: str) -> list[dict[str, str]]:

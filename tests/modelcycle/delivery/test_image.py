@@ -1,7 +1,7 @@
 import pytest
 
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.image import bill_of_materials, find_builder, image_name, made_of
+from modelcycle.core.errors import InputError
+from modelcycle.delivery.image import bill_of_materials, find_builder, image_name, made_of
 
 LABELS = {"org.opencontainers.image.version": "3", "org.opencontainers.image.created": "2024-01-01T00:00:00+00:00"}
 

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from {{ cookiecutter.package_name }}.drift import compare, judge, tally
-from {{ cookiecutter.package_name }}.prepare import describe
+from modelcycle.monitoring.drift import compare, judge, tally
+from modelcycle.pipeline.prepare import describe
 
 LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
 random = np.random.default_rng(0)

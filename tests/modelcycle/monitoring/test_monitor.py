@@ -5,31 +5,15 @@ import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
-from {{ cookiecutter.package_name }}.bundle import Bundle
-from {{ cookiecutter.package_name }}.contract import Contract, violations
-from {{ cookiecutter.package_name }}.evaluate import expected
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.log import (
-    ANSWERS,
-    FEEDBACK,
-    check_log,
-    open_log,
-    read_outcomes,
-    read_volumes,
-    write_feedback,
-)
-from {{ cookiecutter.package_name }}.metrics import intervals
-from {{ cookiecutter.package_name }}.monitor import (
-    judge_differences,
-    judge_quality,
-    judge_speed,
-    period_starts,
-    read_seen,
-    read_time,
-    reasons,
-)
-from {{ cookiecutter.package_name }}.params import Monitor
-from {{ cookiecutter.package_name }}.prepare import profile
+from modelcycle.tracking.bundle import Bundle
+from modelcycle.core.contract import Contract, violations
+from modelcycle.pipeline.evaluate import expected
+from modelcycle.core.errors import InputError
+from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_outcomes, read_volumes, write_feedback
+from modelcycle.core.metrics import intervals
+from modelcycle.monitoring.monitor import judge_differences, judge_quality, judge_speed, period_starts, read_seen, read_time, reasons
+from modelcycle.core.params import Monitor
+from modelcycle.pipeline.prepare import profile
 
 START = datetime(2024, 3, 1)
 LIMITS = Monitor()

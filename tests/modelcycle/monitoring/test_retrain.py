@@ -1,10 +1,10 @@
 import pandas as pd
 import pytest
 
-from {{ cookiecutter.package_name }}.contract import Column, Contract
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.params import Ingest
-from {{ cookiecutter.package_name }}.retrain import append, labelled_rows, not_in
+from modelcycle.core.contract import Column, Contract
+from modelcycle.core.errors import InputError
+from modelcycle.core.params import Ingest
+from modelcycle.monitoring.retrain import append, labelled_rows, not_in
 
 COLUMNS = {
     "order": Column(role="key", type="integer"),

@@ -1,7 +1,7 @@
 import pytest
 
-from {{ cookiecutter.package_name }}.cluster import check_environment, environment
-from {{ cookiecutter.package_name }}.files import InputError
+from modelcycle.pipeline.cluster import check_environment, environment
+from modelcycle.core.errors import InputError
 
 HERE = {"Python": "3.11.7", "pandas": "3.0.1", "ruff": "0.14.2", "this package": "md5 1"}
 

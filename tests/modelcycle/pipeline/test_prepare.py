@@ -1,15 +1,9 @@
 import pandas as pd
 import pytest
 
-from {{ cookiecutter.package_name }}.contract import violations
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.prepare import (
-    describe,
-    is_test,
-    need_trainable,
-    profile,
-    reject_report,
-)
+from modelcycle.core.contract import violations
+from modelcycle.core.errors import InputError
+from modelcycle.pipeline.prepare import describe, is_test, require_trainable, profile, reject_report
 
 
 def test_a_row_keeps_its_side_when_data_grows(rows):

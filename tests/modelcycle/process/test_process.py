@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.params import read_params
-from {{ cookiecutter.package_name }}.process import judge_phases, judge_process, process
+from modelcycle.core.errors import InputError
+from modelcycle.core.params import read_params
+from modelcycle.process.process import judge_phases, judge_process, process
 
 MODELLING = "docs/crisp-dm/4_modelling.md"
 PAGE = """---

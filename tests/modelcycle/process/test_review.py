@@ -7,18 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from {{ cookiecutter.package_name }}.contract import Contract
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
-from {{ cookiecutter.package_name }}.review import (
-    commits,
-    difference,
-    errors,
-    figure_in,
-    reasons,
-    start_of,
-    weak_slices,
-)
+from modelcycle.core.contract import Contract
+from modelcycle.core.errors import InputError
+from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
+from modelcycle.process.review import commits, difference, errors, figure_in, reasons, start_of, weak_slices
 
 ROOT = Path(__file__).parents[2]
 DAY = datetime(2024, 3, 1)

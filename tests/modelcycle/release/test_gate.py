@@ -2,17 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from {{ cookiecutter.package_name }}.evaluate import calibration
-from {{ cookiecutter.package_name }}.files import InputError
-from {{ cookiecutter.package_name }}.gate import (
-    judge_behaviour,
-    judge_data,
-    judge_duel,
-    judge_figures,
-    judge_rows,
-)
-from {{ cookiecutter.package_name }}.params import Behaviour, Duel, Gate
-from {{ cookiecutter.package_name }}.train import fit
+from modelcycle.pipeline.evaluate import calibration
+from modelcycle.core.errors import InputError
+from modelcycle.release.gate import judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows
+from modelcycle.core.params import Behaviour, Duel, Gate
+from modelcycle.pipeline.train import fit
 
 GATE = Gate(
     bound=0.7,

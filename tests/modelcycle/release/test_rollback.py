@@ -1,6 +1,6 @@
 import pytest
 
-from {{ cookiecutter.package_name }}.rollback import earlier_champion
+from modelcycle.release.rollback import earlier_champion
 
 
 @pytest.mark.parametrize(

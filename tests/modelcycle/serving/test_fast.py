@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from {{ cookiecutter.package_name }}.fast import _binned, _every_code
+from modelcycle.serving.fast import _binned, _every_code
 
 
 @pytest.mark.parametrize("seen", [[0, 1, 2], [0, 2]], ids=["every code", "a gap"])

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from {{ cookiecutter.package_name }} import predict
-from {{ cookiecutter.package_name }}.bundle import Bundle
+from modelcycle.serving import predict
+from modelcycle.tracking.bundle import Bundle
 from {{ cookiecutter.package_name }}.features import make_features
-from {{ cookiecutter.package_name }}.files import InputError
+from modelcycle.core.errors import InputError
 
 
 @pytest.fixture

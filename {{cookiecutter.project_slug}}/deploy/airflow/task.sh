@@ -23,17 +23,17 @@ release)
     git commit --quiet --message "Reproduce: $1" -- dvc.lock
     ;;
   esac
-  {{ cookiecutter.project_slug }} release
+  modelcycle release
   ;;
 monitor)
   status=0
-  {{ cookiecutter.project_slug }} monitor "$@" || status=$?
+  modelcycle monitor "$@" || status=$?
   [ $status = 0 ] || [ $status = 2 ] || exit $status
   echo $status # the last line is what retrain is given
   ;;
 retrain)
   [ "$1" = 2 ] || exit 99
   shift
-  {{ cookiecutter.project_slug }} retrain "$@"
+  modelcycle retrain "$@"
   ;;
 esac

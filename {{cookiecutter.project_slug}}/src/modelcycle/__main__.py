@@ -1,5 +1,5 @@
 """Run the commands with `python -m`."""
 
-from .cli import main
+from modelcycle.cli import main
 
 main()

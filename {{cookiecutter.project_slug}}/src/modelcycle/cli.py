@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .files import Alert, Conflict, InputError, first_line
+from modelcycle.core.errors import Alert, Conflict, InputError, first_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +26,7 @@ def ingest() -> None:
     The source is a CSV or Parquet file, or a .sql file with a query for ingest.database. Rows from ingest.until on
     are left out.
     """
-    from .ingest import ingest
+    from modelcycle.pipeline.ingest import ingest
 
     ingest()
 
@@ -37,7 +37,7 @@ def prepare() -> None:
 
     Rows that break the contract go to data/rejects.csv with the reason. A row's side follows from its key, for ever.
     """
-    from .prepare import prepare
+    from modelcycle.pipeline.prepare import prepare
 
     prepare()
 
@@ -48,7 +48,7 @@ def train() -> None:
 
     What the model sees is made in features.py, the model itself in model.py.
     """
-    from .train import train
+    from modelcycle.pipeline.train import train
 
     train()
 
@@ -59,7 +59,7 @@ def evaluate() -> None:
 
     Figures with intervals, weak slices, calibration, what matters to the model, and what changed.
     """
-    from .evaluate import evaluate
+    from modelcycle.pipeline.evaluate import evaluate
 
     evaluate()
 
@@ -73,19 +73,23 @@ def release(
     The rules are in params.yaml under gate. A model that fails is registered as rejected, and the exit status is 1.
     """
     if history:
-        from .registry import history as print_history  # without what release needs: this takes half the time
+        from modelcycle.tracking.registry import (
+            history as print_history,  # without what release needs: this takes half the time
+        )
 
         return print_history()
-    from .release import release
+    from modelcycle.release.release import release
 
+    tell_gate_of_process()
     release()
 
 
 @app.command()
 def gate() -> None:
     """Put the model before the gate as release does, and release nothing: for changes under review."""
-    from .release import gate
+    from modelcycle.release.release import gate
 
+    tell_gate_of_process()
     gate()
 
 
@@ -96,7 +100,7 @@ def rollback(
     force: Annotated[bool, typer.Option("--force", help="Take a version that the gate rejected.")] = False,
 ) -> None:
     """Make an earlier version the champion again, in seconds."""
-    from .rollback import rollback
+    from modelcycle.release.rollback import rollback
 
     rollback(version or None, reason, force)
 
@@ -114,7 +118,7 @@ def trace(
 
     The exit status is 1 when a link is broken: something is missing, or differs from what was noted.
     """
-    from .trace import trace, versions_from
+    from modelcycle.release.trace import trace, versions_from
 
     versions_from(data) if data else trace(name, reproduce, as_json)
 
@@ -125,7 +129,7 @@ def export(
     version: Annotated[str, typer.Option(help="A version or an alias.")] = "champion",
 ) -> None:
     """Write a version into a folder, from which it is served without MLflow, DVC and git: SERVE_MODEL=FOLDER."""
-    from .bundle import export
+    from modelcycle.tracking.bundle import export
 
     export(version, folder)
 
@@ -139,7 +143,7 @@ def image(
 
     It is called $IMAGE:VERSION. The builder's own options go into BUILD_OPTIONS; BUILDER chooses one of them.
     """
-    from .image import image
+    from modelcycle.delivery.image import image
 
     image(version, "pipeline" if pipeline else "service")
 
@@ -153,7 +157,7 @@ def push(
 
     Log in with the builder's own command before. Its options go into PUSH_OPTIONS.
     """
-    from .image import push
+    from modelcycle.delivery.image import push
 
     push(version, "pipeline" if pipeline else "service")
 
@@ -168,7 +172,7 @@ def deploy(
     Only a version that was the champion goes into production. The way back is the digest that was replaced, which is
     printed. Example: deploy staging
     """
-    from .deploy import deploy
+    from modelcycle.delivery.deploy import deploy
 
     deploy(environment, digest)
 
@@ -176,7 +180,7 @@ def deploy(
 @app.command()
 def undeploy(environment: Annotated[str, typer.Argument(help="staging or production.")]) -> None:
     """Take what runs in an environment away: deploy/PLATFORM/remove.sh does it, the ledger notes it."""
-    from .deploy import undeploy
+    from modelcycle.delivery.deploy import undeploy
 
     undeploy(environment)
 
@@ -184,7 +188,7 @@ def undeploy(environment: Annotated[str, typer.Argument(help="staging or product
 @app.command()
 def serve() -> None:
     """Answer requests with the champion; settings are environment variables (SERVE_PORT, DATABASE_URL ...)."""
-    from .serve import serve
+    from modelcycle.serving.serve import serve
 
     serve()
 
@@ -205,7 +209,7 @@ def predict(
     Rows that break the contract go to OUTPUT.rejects.csv with the reason. OUTPUT.manifest.json says what OUTPUT was
     made from, for `trace OUTPUT`. Example: predict new.csv predictions.csv
     """
-    from .predict import predict
+    from modelcycle.serving.predict import predict
 
     predict(inputs, output, version, chunk_rows)
 
@@ -222,7 +226,7 @@ def monitor(
 
     Example: monitor --since 2024-05-01 --until 2024-06-01
     """
-    from .monitor import monitor
+    from modelcycle.monitoring.monitor import monitor
 
     monitor(since, until)
 
@@ -239,8 +243,9 @@ def retrain(
 
     Example: retrain --if-alert
     """
-    from .retrain import retrain
+    from modelcycle.monitoring.retrain import retrain
 
+    tell_gate_of_process()
     retrain(until, if_alert, propose)
 
 
@@ -251,7 +256,7 @@ def process() -> None:
     Compares docs/crisp-dm/ and docs/scrum/done.md with files, params.yaml and the last tests, and writes the table into
     docs/process.md. The exit status is 1 where something is not in order, as in a new repository: nobody owns it yet.
     """
-    from .process import process
+    from modelcycle.process.process import process
 
     process()
 
@@ -267,7 +272,7 @@ def review(
     Shows changes and trainings, quality, data, decisions of the ledger with their reasons, what users said, and open
     risks. Example: review --since 2024-05-01
     """
-    from .review import review
+    from modelcycle.process.review import review
 
     review(since)
 
@@ -284,7 +289,7 @@ def adopt(
 
     Example: adopt orders.csv --target returned --key order_id --time ordered_at
     """
-    from .adopt import adopt
+    from modelcycle.adopt.adopt import adopt
 
     adopt(file, target, [name.strip() for name in key.split(",") if name.strip()], time or None, force)
 
@@ -297,7 +302,7 @@ def update(
     check: Annotated[bool, typer.Option("--check", help="Only say whether there is one: exit status 1.")] = False,
 ) -> None:
     """Bring in a newer release of the template, merged with your changes, as a commit; exit status 3 on a conflict."""
-    from . import update
+    from modelcycle import update
 
     if not check:
         return update.update(to, answer or [], propose)
@@ -308,6 +313,19 @@ def update(
         raise typer.Exit(2) from None
     print(f"The template's {newest} is newer: make update" if newest else "This is the newest release of the template.")
     raise typer.Exit(1 if newest else 0)
+
+
+def tell_gate_of_process() -> None:
+    """Have reports/process.json written where params.yaml says that the gate reads it."""
+    from datetime import date
+
+    from modelcycle.core.params import read_params
+
+    params = read_params()
+    if params.gate.process:
+        from modelcycle.process.process import judge_phases, write_state
+
+        write_state(judge_phases(params, date.today()), params)
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .files import Conflict, InputError, say
-from .lineage import committed, git, run
+from modelcycle.core.errors import Conflict, InputError
+from modelcycle.core.output import report_line
+from modelcycle.tracking.git import committed, git, run
 
 RECORD = Path(".cruft.json")
 RELEASE = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")  # no preliminary ones, such as v1.0.0-rc1
@@ -138,8 +139,8 @@ def pick(commit: str) -> None:
     deleted = [path for path, found in stages.items() if found == "13"]
     if deleted:
         run("git", "rm", "-f", "--quiet", "--", *deleted)
-        say("update", "left out, as not here (deleted, or moved and much changed):", ", ".join(deleted))
-        say("", "what the template has changed there:", f"git show {commit[:10]} -- {' '.join(deleted)}")
+        report_line("update", "left out, as not here (deleted, or moved and much changed):", ", ".join(deleted))
+        report_line("", "what the template has changed there:", f"git show {commit[:10]} -- {' '.join(deleted)}")
     given_up = sorted(path for path, found in stages.items() if found == "12")
     both = sorted(set(stages) - {*deleted, *given_up})
     found = [f"The template and you have both changed {', '.join(both)}."] if both else []
@@ -181,7 +182,7 @@ def propose(commit: str, branch: str, title: str) -> None:
         except InputError:
             git("push", "--quiet", "origin", "--delete", branch)  # or it would count as proposed the next time
             raise
-    say("update", f"for review{': ' + conflict if conflict else ''}", branch)
+    report_line("update", f"for review{': ' + conflict if conflict else ''}", branch)
 
 
 def update(to: str, changed: list[str], proposed: bool = False) -> None:
@@ -201,7 +202,7 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
         template = clone(record, folder / "template")
         target = to or (record.commit if other else newer(template, record.commit))
         if not target:
-            return say("update", "this is the newest release of the template already")
+            return report_line("update", "this is the newest release of the template already")
         if not (found := commit_of(template, target)):
             raise InputError(f"The template has no {target}; its releases: {', '.join(releases(template)) or 'none'}.")
         asked = json.loads(git("-C", str(template), "show", f"{found}:cookiecutter.json"))
@@ -211,11 +212,13 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
         if "package_name" in other:
             raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
         if to and found != commit_of(template, record.commit) and contains(template, record.commit, found):
-            say("update", f"{to} is older than what you have, {record.commit}: what has come since is taken away")
+            report_line(
+                "update", f"{to} is older than what you have, {record.commit}: what has come since is taken away"
+            )
         branch = re.sub(r"[^\w.]+", "-", "-".join(["update", target, *changed]))
         if proposed and run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
-            return say("update", f"{target} is proposed already", branch)
-        say("update", f"rendering the template as it was and as {target} has it")
+            return report_line("update", f"{target} is proposed already", branch)
+        report_line("update", f"rendering the template as it was and as {target} has it")
         before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
         (before / RECORD).write_bytes(committed("HEAD", RECORD.as_posix()) or b"")
         after = render(template, found, record.answers | other, folder / "after")
@@ -233,14 +236,14 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
         commit = keep(after, skipped, message, base)
         theirs = [path for path in skipped if content(before / path) != content(after / path)]
     if not git("diff", "--name-only", base, commit):
-        return say("update", f"{target} would change nothing")
+        return report_line("update", f"{target} would change nothing")
     if theirs:
-        say("update", "yours, so not touched, but otherwise in the template now:", ", ".join(theirs))
+        report_line("update", "yours, so not touched, but otherwise in the template now:", ", ".join(theirs))
     if proposed:
         return propose(commit, branch, message)
     pick(commit)
-    say("update", f"{message}: {git('diff', '--shortstat', 'HEAD^', 'HEAD')}")
-    say("", "look at it with git show, then: make cycle test")
+    report_line("update", f"{message}: {git('diff', '--shortstat', 'HEAD^', 'HEAD')}")
+    report_line("", "look at it with git show, then: make cycle test")
 
 
 def content(path: Path) -> bytes:

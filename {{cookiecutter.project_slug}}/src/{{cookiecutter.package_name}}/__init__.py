@@ -1,1 +1,1 @@
-"""The package: one module for each verb, and the few nouns that they share."""
+"""Yours: how features are made, which model learns from them, and whatever you add beside these two."""

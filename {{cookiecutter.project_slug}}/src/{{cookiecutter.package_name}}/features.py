@@ -1,8 +1,7 @@
 """Make what the model sees from the contract's columns. Yours to edit: training, tests and service all call it."""
 
 import pandas as pd
-
-from .contract import Contract
+from modelcycle.core.contract import Contract
 
 
 def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:

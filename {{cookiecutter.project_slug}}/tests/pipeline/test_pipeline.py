@@ -5,10 +5,9 @@ import json
 import nbformat
 import pytest
 from conftest import ROOT, run
+from modelcycle.core.digest import md5
 from nbclient import NotebookClient
 from ruamel.yaml import YAML
-
-from {{ cookiecutter.package_name }}.lineage import md5
 
 
 def lock(folder):

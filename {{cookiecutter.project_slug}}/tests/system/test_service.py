@@ -12,13 +12,13 @@ import urllib.request
 
 import pytest
 from conftest import ENVIRONMENT
+from modelcycle.core import paths
+from modelcycle.core.contract import read_contract
+from modelcycle.core.digest import md5
+from modelcycle.core.project import read_project
+from modelcycle.serving.answer import typical
+from modelcycle.tracking.bundle import NOTE
 from pydantic_core import to_jsonable_python
-
-from {{ cookiecutter.package_name }} import files
-from {{ cookiecutter.package_name }}.answer import typical
-from {{ cookiecutter.package_name }}.bundle import NOTE
-from {{ cookiecutter.package_name }}.contract import read_contract
-from {{ cookiecutter.package_name }}.lineage import md5
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -29,11 +29,17 @@ def exported(reproduced, tmp_path_factory):
     """What the pipeline made, in the form that an image holds."""
     folder = tmp_path_factory.mktemp("system") / "model"
     folder.mkdir()
-    package = f"src/{files.__package__}"
-    for path in (files.MODEL, files.CONTRACT, files.PROFILE, files.EXPECTED, f"{package}/{files.FEATURES}"):
+    project = read_project()
+    features = f"src/{project.package}/{paths.FEATURES}"
+    for path in (paths.MODEL, paths.CONTRACT, paths.PROFILE, paths.EXPECTED, features):
         shutil.copy(reproduced / path, folder)
     digests = {path.name: md5(path) for path in folder.iterdir()}
-    note = {"version": "0", "facts": {"git_commit": "0" * 40, "figures": ""}, "files": digests}
+    note = {
+        "version": "0",
+        "project": project.model_dump(),
+        "facts": {"git_commit": "0" * 40, "figures": ""},
+        "files": digests,
+    }
     (folder / NOTE).write_text(json.dumps(note))
     return folder
 
@@ -52,7 +58,7 @@ def ask(exported):
     }
     log = (exported.parent / "log").open("w+")
     service = subprocess.Popen(
-        [sys.executable, "-m", files.__package__, "serve"], env=ENVIRONMENT | settings, stdout=log, stderr=log
+        [sys.executable, "-m", "modelcycle", "serve"], env=ENVIRONMENT | settings, stdout=log, stderr=log
     )
 
     def send(path, body=None):
@@ -84,7 +90,7 @@ def ask(exported):
 def row(exported, monkeypatch):
     """A usual case, as a request has it."""
     monkeypatch.chdir(exported)
-    contract, profile = read_contract(), json.loads((exported / files.PROFILE.name).read_text(encoding="utf-8"))
+    contract, profile = read_contract(), json.loads((exported / paths.PROFILE.name).read_text(encoding="utf-8"))
     columns = {name: contract.columns[name] for name in contract.inputs}
     usual = {name: typical(column, profile.get(name, {})) for name, column in columns.items()}
     return {name: to_jsonable_python(value) for name, value in usual.items() if value is not None}

@@ -7,8 +7,6 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,18 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from .contract import BOOLEANS, Column, Contract, convert, need_unique_keys
-from .files import CONTRACT, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, explain, say, whole
-from .ingest import read_source
-from .lineage import git, md5, run
-from .params import Ingest, read_params
+from modelcycle.core.config import _yaml, edit_params, explain
+from modelcycle.core.contract import BOOLEANS, Column, Contract, convert, require_unique_keys
+from modelcycle.core.digest import md5
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.params import Ingest, read_params
+from modelcycle.core.paths import CONTRACT, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
+from modelcycle.core.table import read_source
+from modelcycle.tracking.git import git, run
 
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
@@ -194,47 +195,19 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
     return Contract(description=description, columns=columns)
 
 
-def _yaml() -> YAML:
-    """Write YAML as people do: a short list on one line, nothing wrapped, `null` spelled out."""
-
-    def text(representer: Any, value: str) -> Any:
-        style = '"' if re.search(r"^\? |[\x85\u2028\u2029]", value) else None  # which would not be read back
-        return representer.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    yaml = YAML()
-    yaml.default_flow_style = None
-    yaml.width = 10_000
-    yaml.indent(mapping=2, sequence=4, offset=2)  # as params.yaml is written
-    yaml.representer.add_representer(str, text)
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    return yaml
-
-
 def write_contract(contract: Contract) -> None:
     """Write contract.yaml, each column with the facts that differ from the defaults."""
     columns = {name: column.model_dump(exclude_defaults=True) for name, column in contract.columns.items()}
-    with whole(CONTRACT) as draft, draft.open("w", encoding="utf-8") as text:
+    with write_atomically(CONTRACT) as draft, draft.open("w", encoding="utf-8") as text:
         text.write("# Inferred from a sample: correct what is wrong, add `unit` and `description`.\n")
         text.write("# Roles: key, time, feature, target, ignored.\n")
         text.write("# Types: number, integer, boolean, category, datetime, text.\n")
         _yaml().dump({"description": contract.description, "columns": columns}, text)
 
 
-@contextmanager
-def edited_params() -> Iterator[Any]:
-    """Give the values of params.yaml to be changed, and write them back; comments and everything else in it stay."""
-    yaml = _yaml()
-    params = yaml.load(PARAMS.read_text(encoding="utf-8"))
-    yield params
-    with whole(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
-        yaml.dump(params, text)
-
-
 def write_params(source: Path, options: dict[str, Any], contract: Contract) -> None:
     """Point params.yaml at the new source."""
-    with edited_params() as params:
+    with edit_params() as params:
         params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
         groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
         params["evaluate"]["slices"] = groups[:2]
@@ -274,11 +247,11 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     except ValidationError as error:
         raise InputError(f"{file}: {explain(error)}") from None
     distinct = rows.drop_duplicates([name for name in rows if contract.columns[str(name)].role != "ignored"])
-    need_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
+    require_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
 
     data.parent.mkdir(exist_ok=True)
     if file.resolve() != data.resolve():
-        with whole(data) as draft:
+        with write_atomically(data) as draft:
             shutil.copyfile(file, draft)
     run("dvc", "add", "--quiet", str(data))
     write_contract(contract)
@@ -287,10 +260,10 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     Path("dvc.lock").unlink(missing_ok=True)  # of the earlier data, with which nothing is to be compared
 
     kind = "classes" if contract.is_classification else "an amount"
-    say("adopt", f"{len(rows):,} rows, {len(rows.columns)} columns", data)
-    say("", f"{target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
+    report_line("adopt", f"{len(rows):,} rows, {len(rows.columns)} columns", data)
+    report_line("", f"{target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
     if key and len(distinct) < len(rows):
-        say("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
+        report_line("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
     for name in contract.names("ignored"):
-        say("", f"ignored: {name} {contract.columns[name].reason}")
+        report_line("", f"ignored: {name} {contract.columns[name].reason}")
     print("Read contract.yaml and commit, then `make cycle`.")

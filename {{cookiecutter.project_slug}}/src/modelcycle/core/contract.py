@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .files import CONTRACT, InputError, first_line, need, read_config
+from modelcycle.core.config import read_config
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.output import require_output
+from modelcycle.core.paths import CONTRACT
 
 BOOLEANS = [  # how yes and no are written
     *[("true", "false"), ("t", "f"), ("yes", "no"), ("y", "n"), ("1", "0"), ("1.0", "0.0")],
@@ -210,7 +213,7 @@ def _checks(column: Column) -> list[Any]:
     return checks
 
 
-def need_columns(names: "pd.Index[str]", contract: Contract, source: str) -> None:
+def require_columns(names: "pd.Index[str]", contract: Contract, source: str) -> None:
     """Raise InputError when a table lacks a column that the contract uses."""
     for name, column in contract.columns.items():
         if name not in names and column.role != "ignored":
@@ -226,15 +229,15 @@ def read_table(path: Path, verb: str, contract: Contract, columns: list[str] | N
     Raises InputError when it is missing or damaged, or lacks a column that the contract uses.
     """
     try:
-        rows = pd.read_parquet(need(path, verb), columns=columns)
+        rows = pd.read_parquet(require_output(path, verb), columns=columns)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read: {first_line(error)}; delete it and type `make reproduce`.") from None
     if columns is None:
-        need_columns(rows.columns, contract, str(path))
+        require_columns(rows.columns, contract, str(path))
     return rows
 
 
-def need_unique_keys(rows: pd.DataFrame, contract: Contract) -> None:
+def require_unique_keys(rows: pd.DataFrame, contract: Contract) -> None:
     """Raise InputError when rows share a key; where there is a time, a key may occur once at each."""
     key = contract.names("key", "time")
     if contract.names("key") and (same := rows.duplicated(key)).any():
@@ -243,3 +246,9 @@ def need_unique_keys(rows: pd.DataFrame, contract: Contract) -> None:
             f"contract.yaml: {', '.join(key)} should identify a row, but {same.sum():,} rows repeat another row's, "
             f"e.g. {example}; give one more column the role key, or mend the data."
         )
+
+
+def target_values(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
+    """Give the target of (n, m) rows as (n,) booleans, texts or floats."""
+    kind = {"boolean": bool, "category": object}.get(contract.columns[contract.target].type, float)
+    return rows[contract.target].to_numpy(kind)

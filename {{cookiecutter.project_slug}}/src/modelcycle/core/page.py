@@ -1,9 +1,10 @@
-"""The pages that people look at, filled in from templates/."""
+"""Fill in the HTML pages that people look at. A page lies beside the module that fills it in."""
 
 import re
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
@@ -19,10 +20,14 @@ def as_html(markdown: str) -> Markup:
     return Markup(MarkdownIt("js-default").render(text))  # noqa: S704  escaped by js-default
 
 
-PAGES = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
-PAGES.filters |= {"short": short, "as_html": as_html}
+def fill(page: Path, project: str, **facts: Any) -> str:
+    """Fill a page in; it can include style.css and name the project."""
+    return environment(page.parent).get_template(page.name).render(project=project, **facts)
 
 
-def fill(template: str, **facts: Any) -> str:
-    """Fill a page in; a template can also name the project."""
-    return PAGES.get_template(template).render(project=str(__package__).replace("_", " "), **facts)
+def environment(folder: Path) -> Environment:
+    """Give Jinja's environment for the pages of a folder."""
+    loader = FileSystemLoader([folder, Path(__file__).parent])
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    pages.filters |= {"short": short, "as_html": as_html}
+    return pages

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from .files import PARAMS, read_config
+from modelcycle.core.config import read_config
+from modelcycle.core.paths import PARAMS
 
 
 class Section(BaseModel):

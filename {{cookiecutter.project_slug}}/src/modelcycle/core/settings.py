@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .files import InputError, explain
+from modelcycle.core.config import explain
+from modelcycle.core.errors import InputError
 
 LOCAL_LOG = Path(".mlflow/predictions.db")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -94,7 +95,7 @@ def read_settings() -> Settings:
     return settings
 
 
-def need_keys(settings: Settings) -> None:
+def require_keys(settings: Settings) -> None:
     """Raise InputError when anybody could ask, unless that is wanted and nobody else can reach the service."""
     if not settings.digests() and not settings.is_open:
         raise InputError(

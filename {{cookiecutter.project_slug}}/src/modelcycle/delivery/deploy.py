@@ -7,8 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from . import registry
-from .files import InputError, say
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import report_line
+from modelcycle.tracking import registry
 
 ENVIRONMENTS = ("staging", "production")
 PLATFORMS = ("openshift", "server", "kubernetes")  # the first one here counts: OpenShift's builds upon kubernetes
@@ -64,11 +65,11 @@ def deploy(environment: str, digest: str) -> None:
         replaced = before["image"] if before else "none"
         call(script, environment, image, PIPELINE_IMAGE=registry.pushed(entries, version).get("pipeline", ""))
         noted = {"commit": chosen["commit"], "environment": environment, "image": image, "replaced": replaced}
-        registry.enter(client, "deployed", version, **noted)
-    say("deploy", f"version {version} runs in {environment}", image)
+        registry.append_to_ledger(client, "deployed", version, **noted)
+    report_line("deploy", f"version {version} runs in {environment}", image)
     if before and replaced != image:
-        say("", f"version {before['version']} did before", replaced)
-        say("", f"back to it: make deploy ENV={environment} DIGEST={replaced.rpartition('@')[2]}")
+        report_line("", f"version {before['version']} did before", replaced)
+        report_line("", f"back to it: make deploy ENV={environment} DIGEST={replaced.rpartition('@')[2]}")
 
 
 def undeploy(environment: str) -> None:
@@ -79,5 +80,5 @@ def undeploy(environment: str) -> None:
         call(script, environment)
         if before:
             noted = {name: before[name] for name in ("commit", "environment", "image")}
-            registry.enter(client, "undeployed", before["version"], **noted)
-    say("undeploy", f"version {before['version'] if before else 'unknown'} ran in {environment}")
+            registry.append_to_ledger(client, "undeployed", before["version"], **noted)
+    report_line("undeploy", f"version {before['version'] if before else 'unknown'} ran in {environment}")

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from . import registry
-from .bundle import features_source, write_version
-from .files import REPORT, InputError, say, whole
-from .lineage import git
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.paths import REPORT
+from modelcycle.core.project import read_project
+from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import features_source, write_version
+from modelcycle.tracking.git import git
 
 BUILDERS = ("docker", "podman", "buildah")
 # HEALTHCHECK is of Docker's format only; buildah keeps layers only if told; older Dockers know no secrets otherwise.
@@ -59,7 +62,7 @@ def run(*command: str) -> str:
 def fill_context(client: Any, version: Any, context: Path) -> None:
     """Put into a folder what an image is built from: the files of the version's commit, and the version in model/."""
     revision = version.tags["git_commit"]
-    features_source(version)  # says so where the commit is not here
+    features_source(version, read_project())  # says so where the commit is not here
     archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True).stdout
     subprocess.run(["tar", "-xf", "-", "-C", str(context)], input=archive, check=True)
     for name in ("Dockerfile", "uv.lock"):
@@ -107,7 +110,7 @@ def made_of(measured: str) -> tuple[int, str]:
 
 def keep(name: str, text: str) -> None:
     """Leave a file in reports/, where CI takes it from: as an artefact, and for the deployment."""
-    with whole(REPORT.parent / name) as draft:
+    with write_atomically(REPORT.parent / name) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
 
 
@@ -130,8 +133,8 @@ def image(name: str, target: str) -> None:
     bill, listed = f"images/version-{version.version}-{target}.cdx.json", bill_of_materials(packages, place, noted)
     client.log_dict(version.run_id, listed, bill)
     keep(f"{target}.cdx.json", json.dumps(listed, indent=1))
-    say("image", f"version {version.version}, {megabytes} MB", tag)
-    say("", f"{len(packages)} packages, listed among the version's artifacts", bill)
+    report_line("image", f"version {version.version}, {megabytes} MB", tag)
+    report_line("", f"{len(packages)} packages, listed among the version's artifacts", bill)
     print(f"          MB: {in_words}")
 
 
@@ -166,7 +169,7 @@ def push(name: str, target: str) -> None:
     reference = f"{place}@{push_image(builder, tag)}"
     with registry.one_at_a_time():
         if registry.pushed(registry.ledger(client), str(version.version)).get(target) != reference:
-            registry.enter(client, "pushed", version.version, commit=commit, image=reference, target=target)
-        client.set_model_version_tag(registry.EXPERIMENT, version.version, f"image.{target}", reference)
+            registry.append_to_ledger(client, "pushed", version.version, commit=commit, image=reference, target=target)
+        client.set_model_version_tag(read_project().registered_name, version.version, f"image.{target}", reference)
     keep(f"{target}.digest", reference)
-    say("push", f"version {version.version}", reference)
+    report_line("push", f"version {version.version}", reference)

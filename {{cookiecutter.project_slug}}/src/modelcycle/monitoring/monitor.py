@@ -18,17 +18,27 @@ import pyarrow.json as arrow_json
 from scipy.stats import binomtest
 from sqlalchemy import Engine
 
-from . import registry
-from .bundle import Bundle, load_champion
-from .contract import Contract, convert
-from .drift import Profile, compare, judge, tally
-from .files import MONITORING, MONITORING_REPORT, Alert, InputError, say, whole
-from .log import in_utc, keep_monitoring, now, open_log, read_lines, read_outcomes, read_volumes, reading
-from .metrics import HIGHER_IS_BETTER, LEADING, intervals, six_digits
-from .monitor_report import write_monitoring
-from .params import Monitor, read_params
-from .settings import read_settings
-from .train import target_values
+from modelcycle.core.contract import Contract, convert, target_values
+from modelcycle.core.errors import Alert, InputError
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, intervals, six_digits
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.params import Monitor, read_params
+from modelcycle.core.paths import MONITORING, MONITORING_REPORT
+from modelcycle.core.settings import read_settings
+from modelcycle.monitoring.drift import Profile, compare, judge, tally
+from modelcycle.monitoring.monitor_report import write_monitoring
+from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import Bundle, load_champion
+from modelcycle.tracking.log import (
+    in_utc,
+    keep_monitoring,
+    now,
+    open_log,
+    read_lines,
+    read_outcomes,
+    read_volumes,
+    reading,
+)
 
 DAYS = 30  # that are looked at where nothing else is said
 MOST_PERIODS = 60  # that are plotted
@@ -267,17 +277,17 @@ def monitor(since: str, until: str) -> None:
     log, served = open_log(read_settings().database_url), load_champion(registry.connect())
     result, seen = watch(log, served, start, end, params.monitor, params.evaluate.bootstrap)
     text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
-    with whole(MONITORING) as draft:
+    with write_atomically(MONITORING) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
     with reading():
         keep_monitoring(log, end, json.loads(text))
-    with whole(MONITORING_REPORT) as draft:
+    with write_atomically(MONITORING_REPORT) as draft:
         write_monitoring(draft, result, seen, served.expected["figures"], params.monitor)
     quality, found = result["quality"], result["alerts"]
     span = f"from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    say("monitor", f"{result['answers']:,} answers of version {served.version} {span}", MONITORING_REPORT)
+    report_line("monitor", f"{result['answers']:,} answers of version {served.version} {span}", MONITORING_REPORT)
     lacking = "" if "now" in quality else f": not enough labels yet, {params.monitor.labels} are needed"
-    say("", f"{seen.rows:,} looked at, {quality['labels']:,} outcomes known{lacking}")
+    report_line("", f"{seen.rows:,} looked at, {quality['labels']:,} outcomes known{lacking}")
     if found:
         raise Alert("\n".join(f"alert: {reason}." for reason in found))
-    say("", f"no alert in {len(result['differences'])} comparisons")
+    report_line("", f"no alert in {len(result['differences'])} comparisons")

@@ -11,10 +11,11 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .drift import BELOW, MISSING, Profile
-from .page import fill
-from .params import Monitor
-from .report import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.page import fill
+from modelcycle.core.params import Monitor
+from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.project import read_project
+from modelcycle.monitoring.drift import BELOW, MISSING, Profile
 
 PANELS = 6
 
@@ -125,7 +126,8 @@ def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: di
     # The prediction comes first, then what alerts, then all others; each by its size.
     ranked = sorted(rows, key=lambda x: (x["what"] != "prediction", not x["alert"], -x["effect"] / x["limit"]))
     content = fill(
-        "monitoring.html",
+        Path(__file__).with_name("monitoring.html"),
+        read_project().title,
         result=result,
         quality=quality,
         expected=expected,

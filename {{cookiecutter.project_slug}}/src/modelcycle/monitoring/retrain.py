@@ -14,17 +14,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from . import registry
-from .adopt import edited_params
-from .contract import Contract, convert, need_columns, read_contract, request_table, violations
-from .files import DATA_CARD, MODEL_CARD, PARAMS, Alert, InputError, first_line, say, whole
-from .ingest import csv_options, read_source
-from .lineage import content_md5, git, outputs, provenance, run
-from .log import open_log, read_labelled, reading
-from .monitor import monitor, read_time
-from .params import Ingest, read_params
-from .release import need_clean_tree, release
-from .settings import read_settings
+from modelcycle.core.config import edit_params
+from modelcycle.core.contract import Contract, convert, read_contract, request_table, require_columns, violations
+from modelcycle.core.digest import content_md5
+from modelcycle.core.errors import Alert, InputError, first_line
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.params import Ingest, read_params
+from modelcycle.core.paths import DATA_CARD, MODEL_CARD, PARAMS
+from modelcycle.core.settings import read_settings
+from modelcycle.core.table import csv_options, read_source
+from modelcycle.monitoring.monitor import monitor, read_time
+from modelcycle.release.release import release, require_clean_tree
+from modelcycle.tracking import registry
+from modelcycle.tracking.git import git, run
+from modelcycle.tracking.lineage import outputs, provenance
+from modelcycle.tracking.log import open_log, read_labelled, reading
 
 TITLE = "Retrain: "  # of the commits
 
@@ -53,7 +57,7 @@ def not_in(rows: pd.DataFrame, ingest: Ingest, contract: Contract) -> pd.DataFra
         shutil.copy(path, trial)
         append(rows, trial, ingest.csv, contract)
         table = read_source(ingest.model_copy(update={"source": str(trial)}), contract)
-    need_columns(table.columns, contract, ingest.source)
+    require_columns(table.columns, contract, ingest.source)
     identities = pd.DataFrame({name: convert(table[name], contract.columns[name]) for name in contract.identity})
     is_known = identities.duplicated().tail(len(rows))
     _, broken = violations(table.tail(len(rows)), contract)
@@ -62,7 +66,7 @@ def not_in(rows: pd.DataFrame, ingest: Ingest, contract: Contract) -> pd.DataFra
 
 def append(rows: pd.DataFrame, path: Path, options: dict[str, Any], contract: Contract) -> None:
     """Add (n, k) typed rows to a CSV or Parquet file, in its columns and its way of writing."""
-    with whole(path) as draft:
+    with write_atomically(path) as draft:
         if path.suffix.lower() == ".parquet":
             old = pq.read_table(path)
             new = rows.reindex(columns=old.column_names).convert_dtypes(dtype_backend="pyarrow")
@@ -146,7 +150,7 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     if_alert: only where `monitor` has something to say.
     propose: push the commit as a branch and its data to the DVC remote, for review, instead of releasing.
     """
-    need_clean_tree()
+    require_clean_tree()
     if not propose and not git("symbolic-ref", "--quiet", "HEAD"):
         raise InputError("No branch is checked out, so that the retraining would be on none: `git checkout main`.")
     source = read_params().ingest.source
@@ -155,13 +159,13 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     if if_alert:
         try:
             monitor("", "")
-            return say("retrain", "monitor is quiet, so nothing is done")
+            return report_line("retrain", "monitor is quiet, so nothing is done")
         except Alert as alert:
             print(alert)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a schedule's way to stop it: like Ctrl-C
     try:
         if until:
-            with edited_params() as params:
+            with edit_params() as params:
                 params["ingest"]["until"] = DoubleQuotedScalarString(until)
         added = add_feedback(read_params().ingest, read_contract())
         run("dvc", "repro", show=True)
@@ -175,16 +179,16 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
             run("dvc", "checkout", "--quiet")
         raise
     if is_new:
-        say("retrain", what, PARAMS if until else source)
+        report_line("retrain", what, PARAMS if until else source)
     elif (not is_unpushed()) if propose else was_judged():  # else an earlier run was stopped after its commit
-        return say("retrain", "nothing new: the last commit holds all that is known")
+        return report_line("retrain", "nothing new: the last commit holds all that is known")
     if propose:
         branch = f"retrain-{content_md5(Path('dvc.lock').read_bytes())[:7]}"
         if run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
-            return say("retrain", "the same is proposed already", branch)
+            return report_line("retrain", "the same is proposed already", branch)
         run("dvc", "push")
         run("git", "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
-        return say("", "for review: merging it releases it", branch)
+        return report_line("", "for review: merging it releases it", branch)
     release()
     cards = [str(path) for path in (MODEL_CARD, DATA_CARD) if path.exists()]
     if cards and git("status", "--porcelain", "--", *cards):

@@ -3,6 +3,7 @@
 Its workers need this package with the same libraries; to predict files, they have to see the same folder.
 """
 
+import importlib
 import logging
 import os
 import platform
@@ -14,9 +15,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from .files import InputError, first_line
-from .lineage import content_md5
-from .settings import read_settings
+from modelcycle.core.digest import content_md5
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.project import read_project
+from modelcycle.core.settings import read_settings
 
 NEEDED = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -37,6 +39,7 @@ def connected() -> Iterator[Any]:
         import distributed  # imported late: it is an extra
     except ImportError:
         raise InputError("DASK_SCHEDULER_ADDRESS is set, but Dask is missing; type `uv sync --extra dask`.") from None
+    package = read_project().package
     named = f"The Dask cluster {address} (DASK_SCHEDULER_ADDRESS)"
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings(action="ignore"))  # what goes wrong is said once, below
@@ -45,10 +48,10 @@ def connected() -> Iterator[Any]:
         try:
             client = stack.enter_context(distributed.Client(address))
             client.wait_for_workers(1, dask.config.get("distributed.comm.timeouts.connect"))
-            found = client.run(environment)
+            found = client.run(environment, package)
         except Exception as error:  # no such scheduler, none of its workers, none with this package
             raise InputError(f"{named} can't be used: {first_line(error)}") from None
-        here = environment()
+        here = environment(package)
         for worker, there in found.items():
             check_environment(here, there, worker)
         try:
@@ -63,11 +66,18 @@ def connected() -> Iterator[Any]:
             ) from None
 
 
-def environment() -> dict[str, str]:
-    """Say what a result depends on beside data and parameters: the versions of Python and libraries, and the code."""
+def environment(package: str) -> dict[str, str]:
+    """Say what a result depends on beside data and parameters: the versions of Python and libraries, and the code.
+
+    package: the team's, which a worker can't know: it has no pyproject.toml.
+    """
     libraries = {one.name: one.version for one in reversed(list(distributions()))}  # the first is what is imported
-    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return libraries | {"Python": platform.python_version(), "this package": f"md5 {content_md5(code)}"}
+    versions = libraries | {"Python": platform.python_version()}
+    for name in (package, "modelcycle"):
+        folder = Path(importlib.import_module(name).__path__[0])
+        code = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))
+        versions[f"the code in src/{name}"] = f"md5 {content_md5(code)}"
+    return versions
 
 
 def check_environment(here: dict[str, str], there: dict[str, str], worker: str) -> None:

@@ -11,18 +11,19 @@ from scipy import stats
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from . import files
-from .contract import Contract, read_contract, read_table
-from .features import make_features
-from .files import InputError, need, say, whole
-from .lineage import earlier_version
-from .metrics import HIGHER_IS_BETTER, LEADING, intervals, score, six_digits
-from .model import load_model, predict
-from .params import Evaluate, read_params
-from .prepare import describe
-from .registry import log_evaluation
-from .report import write_report
-from .train import target_values
+from modelcycle.core import paths
+from modelcycle.core.contract import Contract, read_contract, read_table, target_values
+from modelcycle.core.errors import InputError
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, intervals, score, six_digits
+from modelcycle.core.model_file import load_model, predict
+from modelcycle.core.output import report_line, require_output, write_atomically
+from modelcycle.core.params import Evaluate, read_params
+from modelcycle.core.project import read_project
+from modelcycle.core.team import make_features
+from modelcycle.pipeline.prepare import describe
+from modelcycle.pipeline.report import write_report
+from modelcycle.tracking.lineage import earlier_version
+from modelcycle.tracking.registry import log_evaluation
 
 
 def guess(train: np.ndarray, rows: int, classification: bool) -> pd.DataFrame:
@@ -126,9 +127,9 @@ def judge(
     guesses = guess(train, len(rows), contract.is_classification)
     figures["baseline"] = [six_digits(x[0]) for x in score(truth, guesses, np.ones((1, len(rows)))).values()]
     return {
-        files.INTERVALS: figures.rename_axis("metric").reset_index(),
-        files.SLICES: slices(rows[params.slices], truth, predictions, params.bootstrap),
-        files.CALIBRATION: calibration(truth, predictions),
+        paths.INTERVALS: figures.rename_axis("metric").reset_index(),
+        paths.SLICES: slices(rows[params.slices], truth, predictions, params.bootstrap),
+        paths.CALIBRATION: calibration(truth, predictions),
     }
 
 
@@ -152,26 +153,26 @@ def evaluate() -> None:
             raise InputError(
                 f"params.yaml: evaluate.slices names {name}; expected features of contract.yaml that are no dates."
             )
-    model = load_model(need(files.MODEL, "train"))
-    test = read_table(files.TEST, "prepare", contract)
-    train = read_table(files.TRAIN, "prepare", contract, [contract.target])
+    model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
+    test = read_table(paths.TEST, "prepare", contract)
+    train = read_table(paths.TRAIN, "prepare", contract, [contract.target])
     predictions = predict(model, make_features(test, contract))
     tables = judge(test, predictions, target_values(train, contract), contract, params)
-    tables[files.IMPORTANCE] = importance(model, test, target_values(test, contract), contract)
-    figures = tables[files.INTERVALS].set_index("metric")
+    tables[paths.IMPORTANCE] = importance(model, test, target_values(test, contract), contract)
+    figures = tables[paths.INTERVALS].set_index("metric")
     metrics = {"rows": len(test)} | {str(name): float(x) for name, x in figures["value"].dropna().items()}
     for path, table in tables.items():
-        with whole(path) as draft:
+        with write_atomically(path) as draft:
             table.to_csv(draft, index=False, lineterminator="\n")
-    with whole(files.PREDICTIONS) as draft:
+    with write_atomically(paths.PREDICTIONS) as draft:
         pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
-    with whole(files.EXPECTED) as draft:
+    with write_atomically(paths.EXPECTED) as draft:
         draft.write_text(json.dumps(expected(predictions, figures), indent=1) + "\n", encoding="utf-8")
-    with whole(files.METRICS) as draft:
+    with write_atomically(paths.METRICS) as draft:
         draft.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    with whole(files.REPORT) as draft:
-        write_report(draft, contract, len(test), list(tables.values()), earlier_version(files.METRICS))
-    log_evaluation(metrics, files.REPORT)
+    with write_atomically(paths.REPORT) as draft:
+        write_report(draft, contract, len(test), list(tables.values()), earlier_version(paths.METRICS))
+    log_evaluation(metrics, paths.REPORT)
     leading = LEADING[contract.is_classification]
     value, low, high, baseline = (f"{figure:.3f}" for figure in figures.loc[leading])
-    say("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", files.REPORT)
+    report_line("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", paths.REPORT)

@@ -4,104 +4,16 @@ The values stay as they were found, so that `prepare` can say what is wrong with
 or a thousands separator become what every later step reads.
 """
 
-import os
-import re
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from .contract import Contract, convert, need_columns, read_contract
-from .files import RAW, InputError, first_line, say, whole
-from .params import Ingest, read_params
-
-
-def read_source(ingest: Ingest, contract: Contract | None = None) -> pd.DataFrame:
-    """Read the table that params.yaml names, (n, m), all columns of a CSV file as text.
-
-    contract: says which columns hold numbers; without it any may. See `plain_numbers`.
-    Raises InputError when there is no such source, when it can't be read, or when it holds no row.
-    """
-    path = Path(ingest.source)
-    if not path.exists():
-        hint = " If DVC tracks it, run `uv run dvc pull`." if Path(f"{path}.dvc").exists() else ""
-        raise InputError(f"params.yaml: ingest.source is {path}, which does not exist; expected a file.{hint}")
-    try:
-        match path.suffix.lower():
-            case ".sql":
-                rows = read_database(ingest.database, path.read_text(encoding="utf-8"))
-            case ".parquet":
-                rows = pd.read_parquet(path)
-                rows = rows if rows.index.names == [None] else rows.reset_index()
-            case _:
-                rows = plain_numbers(pd.read_csv(path, **csv_options(ingest.csv)), ingest.csv, contract)
-    except InputError:
-        raise
-    except Exception as error:  # each reader, codec and database driver has exceptions of its own
-        raise InputError(f"{path} can't be read: {first_line(error)}") from None
-    if rows.empty:
-        raise InputError(f"{path} holds no row; expected a table with at least one.")
-    return tidy(rows, path)
-
-
-def tidy(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Give (n, m) rows plain types and names without blanks. Raises InputError when a name is there twice."""
-    rows.columns = rows.columns.map(str).str.strip()
-    if not rows.columns.is_unique:
-        twice = rows.columns[rows.columns.duplicated()][0]
-        raise InputError(f"{path} has more than one column '{twice}'; expected a name for each.")
-    return rows.apply(plain).reset_index(drop=True)
-
-
-def plain(values: pd.Series) -> pd.Series:
-    """Give (n,) values a type that every file format has: durations in seconds; lists, bytes and mixtures as text."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype("object").infer_objects()
-    if pd.api.types.is_timedelta64_dtype(values):
-        return pd.Series(values.dt.total_seconds())
-    if pd.api.types.infer_dtype(values, skipna=True) in ("mixed", "mixed-integer", "bytes"):
-        return values.map(str, na_action="ignore").astype("str")
-    return values
-
-
-def csv_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Say how pandas.read_csv gives every value as text: the options without those about numbers, and what is usual."""
-    as_text = {name: value for name, value in options.items() if name not in ("decimal", "thousands")}
-    return {"dtype": str, "skipinitialspace": True, "index_col": False, **as_text}
-
-
-def plain_numbers(rows: pd.DataFrame, options: dict[str, Any], contract: Contract | None) -> pd.DataFrame:
-    """Write the numbers in (n, m) columns of text with a decimal point and without a thousands separator.
-
-    A column whose numbers are not all written with that separator and that comma stays as it is: 01.02.2024 and 1.2 are
-    no 1022024 and 12. So does one that is no number by the contract, such as a key.
-    """
-    thousands, decimal = options.get("thousands", ""), options.get("decimal", ".")
-    if not thousands and decimal == ".":
-        return rows
-    group, point = re.escape(thousands), re.escape(decimal)
-    form = rf"[+-]?(\d{{1,3}}({group}\d{{3}})+|\d*)({point}\d*)?([eE][+-]?\d+)?"
-    for name in rows:
-        column = contract.columns.get(str(name).strip()) if contract else None
-        if contract and (column is None or column.type not in ("number", "integer")):
-            continue
-        number = rows[name].str.replace(thousands, "", regex=False).str.replace(decimal, ".", regex=False)
-        is_number = pd.to_numeric(number, errors="coerce").notna() & number.str.contains(r"\d", na=False)
-        if rows[name][is_number].str.strip().str.fullmatch(form).all():
-            rows[name] = number.where(is_number, rows[name])
-    return rows
-
-
-def read_database(url: str | None, query: str) -> pd.DataFrame:
-    """Run a query in the database that a SQLAlchemy URL names; $VARIABLES in the URL come from the environment."""
-    import sqlalchemy
-
-    if not url:
-        raise InputError("params.yaml: ingest.database is empty; expected a SQLAlchemy URL for the query to run in.")
-    engine = sqlalchemy.create_engine(os.path.expandvars(url))
-    with engine.connect() as connection:
-        return pd.DataFrame(pd.read_sql_query(sqlalchemy.text(query), connection))
+from modelcycle.core.contract import Contract, convert, read_contract, require_columns
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.params import read_params
+from modelcycle.core.paths import RAW
+from modelcycle.core.table import read_source
 
 
 def rows_until(rows: pd.DataFrame, contract: Contract, until: date | None) -> pd.DataFrame:
@@ -121,8 +33,8 @@ def ingest() -> None:
     """Read the source that params.yaml names and write data/raw.parquet."""
     contract, params = read_contract(), read_params().ingest
     rows = read_source(params, contract)
-    need_columns(rows.columns, contract, params.source)
+    require_columns(rows.columns, contract, params.source)
     taken = rows_until(rows[[name for name in contract.columns if name in rows]], contract, params.until)
-    with whole(RAW) as draft:
+    with write_atomically(RAW) as draft:
         taken.to_parquet(draft, index=False)
-    say("ingest", f"{len(taken):,} rows of {len(rows):,}, {len(taken.columns)} columns", RAW)
+    report_line("ingest", f"{len(taken):,} rows of {len(rows):,}, {len(taken.columns)} columns", RAW)

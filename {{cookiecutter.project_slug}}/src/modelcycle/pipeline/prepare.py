@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .contract import Contract, need_unique_keys, read_contract, read_table, rejected, violations
-from .files import PROFILE, RAW, REJECTS, TEST, TRAIN, InputError, say, whole
-from .params import read_params
+from modelcycle.core.contract import Contract, read_contract, read_table, rejected, require_unique_keys, violations
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.params import read_params
+from modelcycle.core.paths import PROFILE, RAW, REJECTS, TEST, TRAIN
 
 QUANTILES = np.r_[0:1:101j, 0.001, 0.002, 0.005, 0.995, 0.998, 0.999]  # closer at the ends, where values are far apart
 
@@ -37,7 +39,7 @@ def reject_report(broken: pd.DataFrame, rows: int) -> str:
     return "; ".join(lines[:3]) + (f"; {len(lines) - 3} more" if len(lines) > 3 else "")
 
 
-def need_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> None:
+def require_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> None:
     """Raise InputError when there is nothing to learn from or nothing to test on."""
     target = contract.target
     for name, part in [("training", train), ("test", test)]:
@@ -86,7 +88,7 @@ def prepare() -> None:
     raw = read_table(RAW, "ingest", contract)
     typed, broken = violations(raw, contract)
     rejects = rejected(raw, broken)
-    with whole(REJECTS) as draft:
+    with write_atomically(REJECTS) as draft:
         rejects.to_csv(draft, index_label="row")
     if len(rejects) > params.max_rejected * len(raw):
         raise InputError(
@@ -95,17 +97,17 @@ def prepare() -> None:
             f"{reject_report(broken, len(raw))}. All of them: {REJECTS}."
         )
     kept = typed.drop(index=rejects.index)
-    need_unique_keys(kept, contract)
+    require_unique_keys(kept, contract)
     labelled = kept[kept[contract.target].notna()]
     test_side = is_test(labelled[contract.identity], params.test_share)
     train, test = labelled[~test_side], labelled[test_side]
-    need_trainable(train, test, contract)
+    require_trainable(train, test, contract)
     for path, part in [(TRAIN, train), (TEST, test)]:
-        with whole(path) as draft:
+        with write_atomically(path) as draft:
             part.to_parquet(draft, index=False)
-    with whole(PROFILE) as draft:
+    with write_atomically(PROFILE) as draft:
         described = json.dumps(profile(train, contract), indent=1, ensure_ascii=False)
         draft.write_text(described + "\n", encoding="utf-8")
     unlabelled = len(kept) - len(labelled)
-    say("prepare", f"{len(raw):,} rows, {len(rejects):,} rejected, {unlabelled:,} without a target", REJECTS)
-    say("", f"{len(train):,} train, {len(test):,} test", TRAIN.parent)
+    report_line("prepare", f"{len(raw):,} rows, {len(rejects):,} rejected, {unlabelled:,} without a target", REJECTS)
+    report_line("", f"{len(train):,} train, {len(test):,} test", TRAIN.parent)

@@ -1,40 +1,18 @@
 """The report for domain experts: one HTML page that needs nothing else, with its plots inside."""
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from .contract import Contract
-from .gate import Duel, Verdict
-from .metrics import HIGHER_IS_BETTER, LEADING, MEANING
-from .page import fill
-
-matplotlib.rcParams["text.parse_math"] = False  # a column may have a $ in its name
-BLUE, ORANGE, GREY = "#1f5fa8", "#d9721f", "#8a929c"
-
-
-def picture(figure: Figure, description: str) -> Markup:
-    """Draw a figure as SVG to put into a page, with a description for those who can't see it."""
-    with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        target = io.StringIO()
-        figure.savefig(target, format="svg", bbox_inches="tight", metadata={"Date": None})
-    svg = target.getvalue()[target.getvalue().index("<svg") :]
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(description)}"', 1))  # noqa: S704
-
-
-def axes(height: float, left_open: bool = False) -> tuple[Figure, Axes]:
-    """Give an empty plot, 7 inches wide, without the frame that nobody reads."""
-    figure = Figure(figsize=(7, height))
-    plot = figure.subplots()
-    plot.spines[["top", "right"] + (["left"] if left_open else [])].set_visible(False)
-    return figure, plot
+from modelcycle.core.contract import Contract
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, MEANING
+from modelcycle.core.page import fill
+from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.project import read_project
+from modelcycle.core.verdict import Duel, Verdict
 
 
 def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
@@ -111,7 +89,8 @@ def write_report(
     slices = slices.assign(weak=edge).sort_values("value", ascending=better == 1)
     before = json.loads(earlier[1]) if earlier else {}
     content = fill(
-        "report.html",
+        Path(__file__).with_name("report.html"),
+        read_project().title,
         contract=contract,
         target=answer,
         target_is=f"{contract.target} is {classes[1] if len(classes) == 2 else 'a certain class'}",

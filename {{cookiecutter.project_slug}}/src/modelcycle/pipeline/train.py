@@ -10,19 +10,17 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
 
-from .cluster import connected, spread
-from .contract import Contract, read_contract, read_table
-from .features import make_features
-from .files import MODEL, TRAIN, InputError, first_line, say, whole
-from .model import make_estimator, make_model, save_model
-from .params import Search, Train, read_params
-from .registry import connect, log_training
-
-
-def target_values(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
-    """Give the target of (n, m) rows as (n,) booleans, texts or floats."""
-    kind = {"boolean": bool, "category": object}.get(contract.columns[contract.target].type, float)
-    return rows[contract.target].to_numpy(kind)
+from modelcycle.core.contract import Contract, read_contract, read_table, target_values
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.estimator import make_estimator
+from modelcycle.core.model_file import save_model
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.params import Search, Train, read_params
+from modelcycle.core.paths import MODEL, TRAIN
+from modelcycle.core.project import read_project
+from modelcycle.core.team import make_features, make_model
+from modelcycle.pipeline.cluster import connected, spread
+from modelcycle.tracking.registry import connect, log_training
 
 
 def search_parameters(
@@ -53,7 +51,9 @@ def search_parameters(
         raise InputError(
             f"params.yaml: train.search.folds is {search.folds}, more than a class of the target has rows."
         )
-    say("search", f"best {scoring.removeprefix('neg_')} {abs(scores[best]):.4f} of {len(trials)} trials", trials[best])
+    report_line(
+        "search", f"best {scoring.removeprefix('neg_')} {abs(scores[best]):.4f} of {len(trials)} trials", trials[best]
+    )
     return trials[best]
 
 
@@ -85,9 +85,9 @@ def train() -> None:
     started = time.perf_counter()
     model, parameters = fit(params, rows, contract)
     seconds = time.perf_counter() - started
-    with whole(MODEL) as draft:
-        save_model(model, draft)
+    with write_atomically(MODEL) as draft:
+        save_model(model, draft, read_project().trusted_types)
     name = type(model[-1]).__name__
     used = {"estimator": name, "seed": params.seed} | parameters
     log_training(used, {"train_rows": len(rows), "train_seconds": seconds})
-    say("train", f"{name}, {model.n_features_in_} features, {seconds:.1f} s", MODEL)
+    report_line("train", f"{name}, {model.n_features_in_} features, {seconds:.1f} s", MODEL)

@@ -19,13 +19,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .cards import write_generated
-from .files import PARAMS, InputError, parse_config, read_text, say
-from .gate import Verdict
-from .lineage import git, outputs
-from .params import Params, Section, read_params
+from modelcycle.core.config import parse_config
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import read_text, report_line
+from modelcycle.core.params import Params, Section, read_params
+from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES
+from modelcycle.release.cards import write_generated
+from modelcycle.release.process_state import write_process_state
+from modelcycle.tracking.lineage import outputs
 
-PAGES, DONE, ROLES = Path("docs/crisp-dm"), Path("docs/scrum/done.md"), Path("docs/roles.md")
+ROLES = Path("docs/roles.md")
 OVERVIEW, TESTS = Path("docs/process.md"), Path("reports/tests.xml")
 BEFORE_RELEASE = ("business understanding", "data understanding", "data preparation", "modelling", "evaluation")
 PHASES = (*BEFORE_RELEASE, "deployment", "operation")
@@ -140,7 +143,7 @@ def check_fault(check: str, failed: list[str]) -> str | None:
 def judge_phases(params: Params, today: date) -> list[Phase]:
     """Judge every phase, kept or not, and the team's own pages beside them."""
     pages: dict[str, Path] = {}
-    for path in sorted(PAGES.glob("*.md")):
+    for path in sorted(PHASE_PAGES.glob("*.md")):
         name = path.stem.lstrip("0123456789_").replace("_", " ")
         if pages.setdefault(name, path) != path:
             raise InputError(f"{path} and {pages[name].name} are both of the phase {name}; delete or rename one.")
@@ -151,33 +154,28 @@ def judge_phases(params: Params, today: date) -> list[Phase]:
         if name == PHASES[0] and not CRITERION.search(text):
             phases[name].faults.append(f"no acceptance criterion, a row such as `gate.bound`, as in {PARAMS}")
     failed = failed_tests()
-    for name, check in DONE_LINE.findall(read_text(DONE))[2:]:  # below the table's head
+    for name, check in DONE_LINE.findall(read_text(DEFINITION_OF_DONE))[2:]:  # below the table's head
         if name not in phases:
-            raise InputError(f"{DONE}: {name} is no phase; expected one of {', '.join(phases)}.")
+            raise InputError(f"{DEFINITION_OF_DONE}: {name} is no phase; expected one of {', '.join(phases)}.")
         phases[name].faults += filter(None, [check_fault(check, failed)])
     return list(phases.values())
 
 
-def judge_process(params: Params) -> Verdict:
-    """Judge for the gate the phases before a release; what the release itself writes can't be asked for."""
-    phases = [phase for phase in judge_phases(params, date.today()) if phase.name in BEFORE_RELEASE]
-    faults = [f"{phase.name}: {fault}" for phase in phases for fault in phase.faults]
-    if not any(phase.page for phase in phases):
-        faults = [f"no page in {PAGES}"]
-    if git("status", "--porcelain", "--", str(PAGES), str(DONE)):
-        faults.append("pages are not committed")  # a version names one commit, and what was agreed is in it
-    return Verdict(
-        "process",
-        not faults,
-        "; ".join(faults) or "in order",
-        "every phase up to evaluation in order",
-        "Nobody has agreed what the model is for, or how good it has to be. `make process` says more.",
-    )
+def write_state(phases: list[Phase], params: Params) -> None:
+    """Tell the gate, by reports/process.json, what is not in order before a release.
+
+    What the release itself writes can't be asked for.
+    """
+    before = [phase for phase in phases if phase.name in BEFORE_RELEASE]
+    faults = [f"{phase.name}: {fault}" for phase in before for fault in phase.faults]
+    write_process_state(faults if any(phase.page for phase in before) else [f"no page in {PHASE_PAGES}"], params)
 
 
 def process() -> None:
     """Print the table and write it into docs/process.md. Raises InputError where something is not in order."""
-    phases = judge_phases(read_params(), date.today())
+    params = read_params()
+    phases = judge_phases(params, date.today())
+    write_state(phases, params)
     table, lines = Table("phase", "owner", "last review", "state", box=None, pad_edge=False), [HEAD]
     for phase in phases:
         table.add_row(*map(Text, phase.cells()))
@@ -187,4 +185,4 @@ def process() -> None:
         write_generated(OVERVIEW, "\n".join(lines))
     if wrong := [phase.name for phase in phases if phase.faults]:
         raise InputError(f"{len(wrong)} of {len(phases)} phases are not in order: {', '.join(wrong)}.")
-    say("process", f"{sum(phase.page is not None for phase in phases)} phases in order", OVERVIEW)
+    report_line("process", f"{sum(phase.page is not None for phase in phases)} phases in order", OVERVIEW)

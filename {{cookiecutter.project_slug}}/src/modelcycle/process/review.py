@@ -16,18 +16,22 @@ import pandas as pd
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from . import registry
-from .contract import Contract, convert, read_contract
-from .files import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN, InputError, say, whole
-from .lineage import git, locked
-from .log import in_utc, latest_monitoring, now, open_log, read_feedback, reading
-from .metrics import HIGHER_IS_BETTER, LEADING, MEANING
-from .monitor import MOST_OUTCOMES, read_time
-from .page import fill
-from .params import read_params
-from .process import judge_phases
-from .report import BLUE, GREY, ORANGE, axes, picture
-from .settings import read_settings
+from modelcycle.core.contract import Contract, convert, read_contract
+from modelcycle.core.errors import InputError
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, MEANING
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.page import fill
+from modelcycle.core.params import read_params
+from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
+from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.project import read_project
+from modelcycle.core.settings import read_settings
+from modelcycle.monitoring.monitor import MOST_OUTCOMES, read_time
+from modelcycle.process.process import judge_phases
+from modelcycle.tracking import registry
+from modelcycle.tracking.git import git
+from modelcycle.tracking.lineage import locked
+from modelcycle.tracking.log import in_utc, latest_monitoring, now, open_log, read_feedback, reading
 
 DAYS = 14  # the length of a sprint, where nothing else is said
 MOST = 25  # lines of a table, points of the plot
@@ -149,7 +153,7 @@ def difference(run: Any, before: Any) -> str:
 
 def trainings(client: Any, start: datetime) -> list[dict[str, Any]]:
     """List the training runs since then, the latest first: at, what was different, figures."""
-    experiment = client.get_experiment_by_name(registry.EXPERIMENT).experiment_id
+    experiment = client.get_experiment_by_name(read_project().registered_name).experiment_id
     runs = client.search_runs([experiment], "metrics.train_rows > 0", order_by=["attributes.start_time DESC"])
     found = []
     for run, before in zip_longest(runs, runs[1:]):
@@ -211,7 +215,8 @@ def review(since: str) -> None:
     champion = registry.champion_number(decisions)
     found = points(versions, commits(f"--max-count={MOST}", "--", "dvc.lock"), metric)
     content = fill(
-        "review.html",
+        Path(__file__).with_name("review.html"),
+        read_project().title,
         contract=contract,
         metric=metric,
         meaning=MEANING[metric],
@@ -235,6 +240,6 @@ def review(since: str) -> None:
         watched=watched,
         phases=judge_phases(params, date.today()),
     )
-    with whole(REVIEW) as draft:
+    with write_atomically(REVIEW) as draft:
         draft.write_text(content, encoding="utf-8")
-    say("review", f"{len(decisions) - len(earlier)} decisions since {start:%Y-%m-%d %H:%M} UTC", REVIEW)
+    report_line("review", f"{len(decisions) - len(earlier)} decisions since {start:%Y-%m-%d %H:%M} UTC", REVIEW)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .contract import Contract
-from .files import DATA_CARD, MODEL_CARD, PROFILE, RELEASE_REPORT, InputError, read_text, whole
-from .gate import Verdict
+from modelcycle.core.contract import Contract
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import read_text, write_atomically
+from modelcycle.core.paths import DATA_CARD, MODEL_CARD, PROFILE, RELEASE_REPORT
+from modelcycle.core.verdict import Verdict
 
 GENERATED = re.compile(r"(<!-- generated[^>]*-->\n).*?(<!-- end of generated -->)", re.DOTALL)
 UNMARKED = (
@@ -18,7 +20,7 @@ UNMARKED = (
 )
 
 
-def need_marks() -> None:
+def require_marks() -> None:
     """Raise InputError where a card has no place for what is generated."""
     for path in (MODEL_CARD, DATA_CARD):
         if path.exists() and not GENERATED.search(read_text(path)):
@@ -31,7 +33,8 @@ def write_cards(version: Any, verdicts: list[Verdict], contract: Contract, table
     tables: intervals, slices, calibration and importance, as in reports/.
     """
     intervals, slices, _, importance = tables
-    page = Environment(loader=PackageLoader(__package__), undefined=StrictUndefined, trim_blocks=True)  # noqa: S701  Markdown
+    here = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=here, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701  Markdown
     facts = {
         "version": version,
         "verdicts": verdicts,
@@ -56,5 +59,5 @@ def write_generated(path: Path, text: str) -> None:
     old = read_text(path)
     if not GENERATED.search(old):
         raise InputError(UNMARKED.format(path))
-    with whole(path) as draft:
+    with write_atomically(path) as draft:
         draft.write_text(GENERATED.sub(lambda marks: f"{marks[1]}{text}\n{marks[2]}", old, count=1), encoding="utf-8")

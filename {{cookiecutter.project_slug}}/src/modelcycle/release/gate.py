@@ -1,40 +1,19 @@
 """The gate: what a model has to show before it becomes the champion, each rule with what it found and what it means."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from . import params
-from .contract import Contract, convert
-from .features import make_features
-from .files import InputError
-from .metrics import HIGHER_IS_BETTER, LEADING, resamples, score
-from .model import predict
-from .params import Behaviour, Gate
-
-
-@dataclass
-class Verdict:
-    """What one rule says of a model."""
-
-    rule: str
-    passed: bool
-    found: str
-    expected: str
-    meaning: str
-
-
-@dataclass
-class Duel:
-    """How a model compares with the champion: the differences of the metric in each resample, above 0 where better."""
-
-    version: str
-    metric: str
-    margin: float
-    differences: np.ndarray
+from modelcycle.core import params
+from modelcycle.core.contract import Contract, convert
+from modelcycle.core.errors import InputError
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, resamples, score
+from modelcycle.core.model_file import predict
+from modelcycle.core.params import Behaviour, Gate
+from modelcycle.core.team import make_features
+from modelcycle.core.verdict import Duel, Verdict
 
 
 def judge_figures(

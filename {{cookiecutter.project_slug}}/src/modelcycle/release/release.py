@@ -11,27 +11,31 @@ from typing import Any
 
 import pandas as pd
 
-from . import files, registry
-from .bundle import Bundle, load_version
-from .cards import need_marks, write_cards
-from .contract import Contract, read_contract, read_table
-from .evaluate import judge
-from .features import make_features
-from .files import InputError, first_line, need, say
-from .gate import Duel, Verdict, judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows, not_held
-from .lineage import earlier_version, git, is_on_a_branch, provenance
-from .model import load_model, predict
-from .params import Params, read_params
-from .prepare import is_test
-from .process import judge_process
-from .report import write_report
-from .train import target_values
+from modelcycle.core import paths
+from modelcycle.core.contract import Contract, read_contract, read_table, target_values
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.model_file import load_model, predict
+from modelcycle.core.output import report_line, require_output, write_atomically
+from modelcycle.core.params import Params, read_params
+from modelcycle.core.project import read_project
+from modelcycle.core.team import make_features
+from modelcycle.core.verdict import Duel, Verdict
+from modelcycle.pipeline.evaluate import judge
+from modelcycle.pipeline.prepare import is_test
+from modelcycle.pipeline.report import write_report
+from modelcycle.release.cards import require_marks, write_cards
+from modelcycle.release.gate import judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows, not_held
+from modelcycle.release.process_state import judge_process
+from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import Bundle, load_version
+from modelcycle.tracking.git import git, is_on_a_branch
+from modelcycle.tracking.lineage import earlier_version, provenance
 
 
-def need_clean_tree() -> None:
+def require_clean_tree() -> None:
     """Raise InputError when the work tree holds anything that a branch does not; documents don't count."""
-    if not files.PARAMS.exists():
-        raise InputError(f"{files.PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
+    if not paths.PARAMS.exists():
+        raise InputError(f"{paths.PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
     if not git("rev-parse", "--verify", "HEAD"):
         raise InputError("Nothing is committed yet; commit the project, then release again.")
     # --no-renames keeps one path to a line; the cards that a release writes lie in docs/.
@@ -48,7 +52,7 @@ def need_clean_tree() -> None:
         )
 
 
-def need_reproduced() -> None:
+def require_reproduced() -> None:
     """Raise InputError when a step of the pipeline is not up to date, or its results are not in dvc.lock."""
     from dvc.exceptions import DvcException  # imported late: few commands need it
     from dvc.repo import Repo
@@ -88,7 +92,7 @@ def duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract:
     return test[is_test(test[contract.identity], test_share)]
 
 
-def fight(
+def compare_with_champion(
     champion: Bundle, test_share: float, test: pd.DataFrame, ours: pd.DataFrame, contract: Contract, params: Params
 ) -> tuple[Verdict, Duel | None]:
     """Compare a model with the champion, which is scored anew on today's (n, m) test rows. ours: (n, 1 + c)."""
@@ -114,7 +118,7 @@ def judge_all(
     train, test: (t, m) and (n, m). Nothing in reports/ is believed: all figures are computed again from model and data.
     Returns the verdicts, the duel, and the tables intervals, slices and calibration.
     """
-    model = load_model(need(files.MODEL, "train"))
+    model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
     ours = predict(model, make_features(test, contract))
     tables = list(judge(test, ours, target_values(train, contract), contract, params.evaluate).values())
     verdicts = list(judge_figures(params.gate, contract.is_classification, *tables))
@@ -126,7 +130,7 @@ def judge_all(
         return verdicts, None, tables
     verdicts.append(judge_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))
     test_share = float(champion.tags["test_share"])
-    verdict, duel = fight(load_version(client, champion), test_share, test, ours, contract, params)
+    verdict, duel = compare_with_champion(load_version(client, champion), test_share, test, ours, contract, params)
     return [*verdicts, verdict], duel, tables
 
 
@@ -136,26 +140,28 @@ def register(client: Any, facts: dict[str, str], params: Params) -> Any:
     for version in registry.versions(client, f"tags.git_commit = '{facts['git_commit']}'"):
         if str(version.version) not in decided:
             for name, value in facts.items():
-                client.set_model_version_tag(registry.EXPERIMENT, version.version, name, value)
-            return client.get_model_version(registry.EXPERIMENT, version.version)
+                client.set_model_version_tag(read_project().registered_name, version.version, name, value)
+            return client.get_model_version(read_project().registered_name, version.version)
     used_by_run = ("raw", "train", "test", "contract", "model")
     run = registry.find_run(client, {f"md5.{name}": facts[f"md5.{name}"] for name in used_by_run})
     if run is None:  # trained with another store: what the commit says is recorded here
         used = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
         run = registry.log_training(used, {})
-    if not client.search_registered_models(f"name = '{registry.EXPERIMENT}'"):
-        client.create_registered_model(registry.EXPERIMENT)
+    if not client.search_registered_models(f"name = '{read_project().registered_name}'"):
+        client.create_registered_model(read_project().registered_name)
     folder = f"release-{facts['git_commit']}"  # params.yaml may have changed since the training
     for path in registry.RELEASED:
         client.log_artifact(run, str(path), folder)
     source = f"{client.get_run(run).info.artifact_uri}/{folder}"
-    return client.create_model_version(registry.EXPERIMENT, source, run, tags=facts)
+    return client.create_model_version(read_project().registered_name, source, run, tags=facts)
 
 
 def announce(verdicts: list[Verdict], what: str) -> None:
     """Print every verdict. Raises InputError with the rules that failed."""
     for verdict in verdicts:
-        say("" if verdict.passed else "FAILED", f"{verdict.rule}: {verdict.found}", f"expected {verdict.expected}")
+        report_line(
+            "" if verdict.passed else "FAILED", f"{verdict.rule}: {verdict.found}", f"expected {verdict.expected}"
+        )
     if failed := [verdict for verdict in verdicts if not verdict.passed]:
         reasons = "\n".join(f"  {v.rule}: found {v.found}, expected {v.expected}. {v.meaning}" for v in failed)
         raise InputError(f"The gate rejects {what}:\n{reasons}")
@@ -164,13 +170,13 @@ def announce(verdicts: list[Verdict], what: str) -> None:
 def gate() -> None:
     """Put the model of the work tree before the gate and write nothing; says no by raising InputError."""
     contract, params = read_contract(), read_params()
-    need_reproduced()
+    require_reproduced()
     client = registry.connect()
     champion = registry.champion(client)
-    train, test = (read_table(path, "prepare", contract) for path in (files.TRAIN, files.TEST))
+    train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
     verdicts, _, _ = judge_all(client, champion, train, test, contract, params)
     announce(verdicts, "this model")
-    say("gate", f"passed, beside {f'version {champion.version}' if champion else 'no champion'}")
+    report_line("gate", f"passed, beside {f'version {champion.version}' if champion else 'no champion'}")
 
 
 def release() -> None:
@@ -180,17 +186,17 @@ def release() -> None:
             "MLFLOW_TRACKING_URI is not set, and what CI would release into goes away with the job: give this job the "
             "address of the team's tracking server."
         )
-    need_clean_tree()
-    need_marks()
+    require_clean_tree()
+    require_marks()
     contract, params = read_contract(), read_params()
-    need_reproduced()
+    require_reproduced()
     client = registry.connect()
     with registry.one_at_a_time():
         facts, champion = provenance("HEAD"), registry.champion(client)
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
-            say("release", f"version {champion.version} of this commit is the champion already")
+            report_line("release", f"version {champion.version} of this commit is the champion already")
             return
-        train, test = (read_table(path, "prepare", contract) for path in (files.TRAIN, files.TEST))
+        train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
         verdicts, duel, tables = judge_all(client, champion, train, test, contract, params)
         failed = [verdict for verdict in verdicts if not verdict.passed]
         figures = tables[0].set_index("metric")["value"]
@@ -203,15 +209,15 @@ def release() -> None:
         }
         version = register(client, facts, params)
         before = str(champion.version) if champion else "none"
-        registry.need_champion(client, before)
+        registry.require_champion(client, before)
         document(client, version, verdicts, duel, contract, len(test), tables)
         event = "rejected" if failed else "promoted"
         noted = {"commit": facts["git_commit"], "replaced": before, "figures": facts["figures"]}
-        registry.enter(client, event, version.version, **noted, facts=registry.facts_md5(facts))
+        registry.append_to_ledger(client, event, version.version, **noted, facts=registry.facts_md5(facts))
         if not failed:
-            registry.need_champion(client, version.version)
+            registry.require_champion(client, version.version)
     announce(verdicts, f"version {version.version}")
-    say("release", f"version {version.version} is the champion, {before} was before", files.RELEASE_REPORT)
+    report_line("release", f"version {version.version} is the champion, {before} was before", paths.RELEASE_REPORT)
 
 
 def document(
@@ -225,10 +231,10 @@ def document(
 ) -> None:
     """Write the report with the gate's verdict and keep it with the version; a version that passes gets its cards."""
     # A column may be called NA.
-    tables = [*judged, pd.read_csv(files.IMPORTANCE, keep_default_na=False, na_values=[""])]
-    with files.whole(files.RELEASE_REPORT) as draft:
-        write_report(draft, contract, rows, tables, earlier_version(files.METRICS), verdicts, duel)
-    client.log_artifact(version.run_id, str(files.RELEASE_REPORT))
+    tables = [*judged, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
+    with write_atomically(paths.RELEASE_REPORT) as draft:
+        write_report(draft, contract, rows, tables, earlier_version(paths.METRICS), verdicts, duel)
+    client.log_artifact(version.run_id, str(paths.RELEASE_REPORT))
     if all(verdict.passed for verdict in verdicts):
         for path in write_cards(version, verdicts, contract, tables):
             client.log_artifact(version.run_id, str(path), version.source.rpartition("/")[2])  # beside the model

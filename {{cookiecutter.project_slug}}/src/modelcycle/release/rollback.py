@@ -1,7 +1,8 @@
 """Make an earlier version the champion again."""
 
-from . import registry
-from .files import InputError, say
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import report_line
+from modelcycle.tracking import registry
 
 
 def earlier_champion(entries: list[dict[str, str]]) -> str | None:
@@ -36,6 +37,6 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
             raise InputError(f"The gate has not promoted version {number}; add --force if it has to be all the same.")
         registry.model_folder(client, target)  # refuses files that were changed
         commit = target.tags["git_commit"]
-        registry.enter(client, "rolled back", number, commit=commit, replaced=current, reason=reason)
-        registry.need_champion(client, number)
-    say("rollback", f"version {number} is the champion, {current} was before")
+        registry.append_to_ledger(client, "rolled back", number, commit=commit, replaced=current, reason=reason)
+        registry.require_champion(client, number)
+    report_line("rollback", f"version {number} is the champion, {current} was before")

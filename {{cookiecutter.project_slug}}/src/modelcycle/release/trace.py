@@ -25,20 +25,13 @@ from rich.markup import escape
 from rich.tree import Tree
 from ruamel.yaml import YAML
 
-from . import registry
-from .files import CONTRACT, MODEL, PARAMS, PREDICTIONS, REPORT, InputError, first_line
-from .lineage import (
-    MADE_BY,
-    committed,
-    content_md5,
-    git,
-    is_on_a_branch,
-    lock_files,
-    locked,
-    md5,
-    provenance,
-    read_manifest,
-)
+from modelcycle.core.digest import content_md5, md5
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.paths import CONTRACT, MODEL, PARAMS, PREDICTIONS, REPORT
+from modelcycle.tracking import registry
+from modelcycle.tracking.git import committed, git, is_on_a_branch
+from modelcycle.tracking.lineage import lock_files, locked, provenance
+from modelcycle.tracking.manifest import MADE_BY, read_manifest
 
 # A model's bytes depend on the number of cores; its predictions, which are compared, do not. The report quotes git.
 UNSTABLE = (MODEL.as_posix(), REPORT.as_posix())
@@ -233,8 +226,8 @@ def find(client: Any, name: str) -> Any:
             raise InputError(f"The ledger knows no image with {digest}: it was not pushed by `make push`.")
         return registry.find_version(client, versions[0])
     if re.fullmatch("[0-9a-f]{32}", name):
-        from .log import open_log, read_answer, reading
-        from .settings import read_settings
+        from modelcycle.core.settings import read_settings
+        from modelcycle.tracking.log import open_log, read_answer, reading
 
         with reading():
             found = read_answer(open_log(read_settings().database_url), name)

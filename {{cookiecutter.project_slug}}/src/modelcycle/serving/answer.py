@@ -21,10 +21,10 @@ from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import Connection, Engine
 from typing_extensions import TypedDict
 
-from .bundle import Bundle
-from .contract import Column, Contract, request_table
-from .fast import FEW, FastPredict, Row
-from .log import Line, connect_writer, in_utc, now, write_lines
+from modelcycle.core.contract import Column, Contract, request_table
+from modelcycle.serving.fast import FEW, FastPredict, Row
+from modelcycle.tracking.bundle import Bundle
+from modelcycle.tracking.log import Line, connect_writer, in_utc, now, write_lines
 
 
 def usual_time(time: datetime) -> datetime:

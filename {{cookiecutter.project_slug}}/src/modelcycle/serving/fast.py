@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .bundle import Bundle
-from .contract import Column, request_table
+from modelcycle.core.contract import Column, request_table
+from modelcycle.tracking.bundle import Bundle
 
 Row = dict[str, Any]
 FastPredict = Callable[[list[Row]], np.ndarray]

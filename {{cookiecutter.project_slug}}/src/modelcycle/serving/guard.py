@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .files import InputError
-from .settings import Settings, key_owner
-from .telemetry import Telemetry
+from modelcycle.core.errors import InputError
+from modelcycle.core.settings import Settings, key_owner
+from modelcycle.serving.telemetry import Telemetry
 
 # What needs no key. It tells of no case, but which columns there are, and which values are usual.
 OPEN = {"/", "/health", "/ready", "/docs", "/openapi.json"}

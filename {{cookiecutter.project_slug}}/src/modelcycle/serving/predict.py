@@ -22,14 +22,16 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import track
 
-from . import registry
-from .bundle import Bundle, load_champion, load_version
-from .cluster import check_folder, connected, spread
-from .contract import Contract, need_columns, rejected, violations
-from .files import InputError, first_line, say, whole
-from .ingest import csv_options, plain_numbers, tidy
-from .lineage import MADE_BY, content_md5, manifest_path, md5, read_manifest
-from .params import read_params
+from modelcycle.core.contract import Contract, rejected, require_columns, violations
+from modelcycle.core.digest import content_md5, md5
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.params import read_params
+from modelcycle.core.table import csv_options, plain_numbers, tidy
+from modelcycle.pipeline.cluster import check_folder, connected, spread
+from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import Bundle, load_champion, load_version
+from modelcycle.tracking.manifest import MADE_BY, manifest_path, read_manifest
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
 INTEGERS = {kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())}
@@ -105,7 +107,7 @@ def check(rows: pd.DataFrame, contract: Contract, path: Path) -> tuple[pd.DataFr
     Raises InputError when a column is missing.
     """
     wanted = input_contract(contract, rows.columns)
-    need_columns(rows.columns, wanted, str(path))
+    require_columns(rows.columns, wanted, str(path))
     typed, broken = violations(rows, wanted)
     rejects = rejected(rows, broken)
     return typed.drop(index=rejects.index), rejects
@@ -114,14 +116,14 @@ def check(rows: pd.DataFrame, contract: Contract, path: Path) -> tuple[pd.DataFr
 def write_part(rows: pd.DataFrame, rejects: pd.DataFrame, bundle: Bundle, part: Path) -> None:
     """Predict (n, m) rows and write keys and answers; before that their rejects, so that a part is there with both."""
     if len(rejects):
-        with whole(part.with_suffix(".csv")) as draft:
+        with write_atomically(part.with_suffix(".csv")) as draft:
             rejects.to_csv(draft, index_label="row")
     keys = [name for name in bundle.contract.names("key") if name in rows]
     table = output_schema(bundle, keys).empty_table()
     if len(rows):
         answers = pd.concat([rows[keys], bundle.predict(rows)], axis=1)
         table = pa.Table.from_pandas(answers, table.schema, preserve_index=False).replace_schema_metadata()
-    with whole(part) as draft:
+    with write_atomically(part) as draft:
         pq.write_table(table, draft)
 
 
@@ -150,7 +152,7 @@ def join_parts(folder: Path, draft: Path, output: Path) -> dict[str, Any]:
     _, rejects_path, _ = beside(output)
     rejects_path.unlink(missing_ok=True)
     if lists:
-        with whole(rejects_path) as list_draft, list_draft.open("w", encoding="utf-8", newline="") as text:
+        with write_atomically(rejects_path) as list_draft, list_draft.open("w", encoding="utf-8", newline="") as text:
             for part in lists:
                 rejects = pd.read_csv(part, dtype="str", keep_default_na=False)
                 rejects.to_csv(text, index=False, header=part == lists[0], lineterminator="\n")
@@ -192,11 +194,11 @@ def predict_file(
             except InputError:  # there is nothing to go on with
                 shutil.rmtree(parts)
                 raise
-        with whole(output) as draft:
+        with write_atomically(output) as draft:
             counts = join_parts(folder, draft, output)
             now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
             facts = made_from | {"input": named, "when": now, "output_md5": md5(draft)} | counts
-            with whole(manifest) as manifest_draft:
+            with write_atomically(manifest) as manifest_draft:
                 manifest_draft.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shutil.rmtree(parts)
     return facts, True
@@ -205,12 +207,14 @@ def predict_file(
 def say_result(output: Path, facts: dict[str, Any], is_new: bool) -> None:
     """Print what became of a file, by its manifest."""
     if not is_new:
-        return say("predict", f"version {facts['version']} has predicted this input already", output)
+        return report_line("predict", f"version {facts['version']} has predicted this input already", output)
     refused = facts["rows"] - facts["predicted"]
-    say("predict", f"{facts['rows']:,} rows, {refused:,} rejected, version {facts['version']}", output)
+    report_line("predict", f"{facts['rows']:,} rows, {refused:,} rejected, version {facts['version']}", output)
     if refused:
         worst, times = next(iter(facts["rejected"].items()))
-        say("", f"{worst} in {times:,} rows" + (", ..." if len(facts["rejected"]) > 1 else ""), beside(output)[1])
+        report_line(
+            "", f"{worst} in {times:,} rows" + (", ..." if len(facts["rejected"]) > 1 else ""), beside(output)[1]
+        )
 
 
 def predict_on(

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -22,17 +23,28 @@ from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import registry
-from .answer import Job, answer_waiting, drivers, feedback_model, log_answered, row_type, settle, typical
-from .bundle import Bundle, load_champion, load_folder
-from .fast import FastPredict, fast_predict
-from .files import first_line, say
-from .guard import Guard, JsonLines, impatient
-from .log import check_log, latest_monitoring, open_log, read_answer, write_feedback
-from .page import fill
-from .settings import Settings, need_keys, read_settings
-from .telemetry import Telemetry
+from modelcycle.core.errors import first_line
+from modelcycle.core.output import report_line
+from modelcycle.core.page import fill
+from modelcycle.core.settings import Settings, read_settings, require_keys
+from modelcycle.serving.answer import (
+    Job,
+    answer_waiting,
+    drivers,
+    feedback_model,
+    log_answered,
+    row_type,
+    settle,
+    typical,
+)
+from modelcycle.serving.fast import FastPredict, fast_predict
+from modelcycle.serving.guard import Guard, JsonLines, impatient
+from modelcycle.serving.telemetry import Telemetry
+from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import Bundle, load_champion, load_folder
+from modelcycle.tracking.log import check_log, latest_monitoring, open_log, read_answer, write_feedback
 
+PAGE = Path(__file__).with_name("serve.html")
 LATE = "The answer took too long; try again."
 
 
@@ -92,7 +104,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         answered.put(None)
         await asyncio.to_thread(writer.join)
 
-    app = FastAPIOffline(title=f"{registry.EXPERIMENT}: predictions", lifespan=lifespan, redoc_url=None)
+    app = FastAPIOffline(title=f"{current.bundle.project.title}: predictions", lifespan=lifespan, redoc_url=None)
 
     def describe() -> dict[str, Any]:
         """Describe the interface with the columns of the contract in use."""
@@ -203,7 +215,7 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         start = {name: typical(bundle.contract.columns[name], known) for name, known in shown.items()}
         classes = sorted(shown[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
         keys = [name for name, column in bundle.contract.columns.items() if column.role == "key"]
-        return fill("serve.html", bundle=bundle, start=start, classes=classes, keys=keys)
+        return fill(PAGE, bundle.project.title, bundle=bundle, start=start, classes=classes, keys=keys)
 
     described = next(route for route in app.routes if getattr(route, "path", "") == "/predict")
 
@@ -241,7 +253,7 @@ def serve() -> None:
     import uvicorn
 
     settings = read_settings()
-    need_keys(settings)
+    require_keys(settings)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -252,7 +264,7 @@ def serve() -> None:
         client = registry.connect()
         app = create_app(settings, lambda: load_champion(client), lambda: str(registry.champion(client).version))
     gc.freeze()  # what is loaded by now stays: looking through it again and again would stop all answers for 0.1 s
-    say("serve", f"http://{settings.host}:{settings.port}")
+    report_line("serve", f"http://{settings.host}:{settings.port}")
     uvicorn.run(
         app,
         host=settings.host,

@@ -15,11 +15,16 @@ from typing import Any
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from . import registry
-from .contract import Contract, convert
-from .files import CONTRACT, EXPECTED, FEATURES, MODEL, MODEL_CARD, PROFILE, InputError, first_line, read_config, say
-from .lineage import committed, md5
-from .model import load_model, predict
+from modelcycle.core.config import read_config
+from modelcycle.core.contract import Contract, convert
+from modelcycle.core.digest import md5
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.model_file import load_model, predict
+from modelcycle.core.output import report_line
+from modelcycle.core.paths import CONTRACT, EXPECTED, FEATURES, MODEL, MODEL_CARD, PROFILE
+from modelcycle.core.project import Project, read_project
+from modelcycle.tracking import registry
+from modelcycle.tracking.git import committed
 
 NOTE = "version.json"  # of an exported version: its number, facts, and the md5 of each file
 MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
@@ -31,6 +36,7 @@ class Bundle:
 
     facts: its commit, the md5 of what it comes from, and its figures. profile: the training data, column by column.
     expected: what it did on the test data, see `evaluate.expected`. card: the model card, empty where there is none.
+    project: the names that it was made under; they travel with it to where there is no pyproject.toml.
     """
 
     version: str
@@ -38,6 +44,7 @@ class Bundle:
     contract: Contract
     model: Pipeline
     make_features: MakeFeatures
+    project: Project
     profile: dict[str, Any]
     expected: dict[str, Any]
     card: str = ""
@@ -48,29 +55,31 @@ class Bundle:
         return predict(self.model, self.make_features(pd.DataFrame(inputs, index=rows.index), self.contract))
 
 
-def run_features(source: bytes, name: str) -> MakeFeatures:
-    """Give make_features of a features.py. Raises InputError when it does not run with today's package."""
-    module = ModuleType(f"{__package__}.{name.replace('.', '_')}")
+def run_features(source: bytes, name: str, package: str) -> MakeFeatures:
+    """Give make_features of the team's features.py. Raises InputError when it does not run with today's code."""
+    module = ModuleType(f"{package}.{name.replace('.', '_')}")
     try:
         exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102  the team's own code
         make: MakeFeatures = module.__dict__["make_features"]
     except (ImportError, KeyError, SyntaxError) as error:
-        raise InputError(f"{name} does not run with today's package: {first_line(error)}.") from None
+        raise InputError(f"{name} does not run with today's code: {first_line(error)}.") from None
     return make
 
 
 def load_version(client: Any, version: Any) -> Bundle:
     """Load a version from the registry. Raises InputError when a file was changed or its commit is not here."""
     folder = registry.model_folder(client, version)
-    make = run_features(features_source(version), f"{FEATURES} at {version.tags['git_commit'][:7]}")
+    project = read_project()
+    name = f"{FEATURES} at {version.tags['git_commit'][:7]}"
+    make = run_features(features_source(version, project), name, project.package)
     facts = {name: value for name, value in version.tags.items() if name in ("git_commit", "figures") or "md5" in name}
-    return _load(folder, make, str(version.version), facts)
+    return _load(folder, make, project, str(version.version), facts)
 
 
-def features_source(version: Any) -> bytes:
+def features_source(version: Any, project: Project) -> bytes:
     """Give features.py as it was at a version's commit. Raises InputError when that is not in this repository."""
     revision = version.tags["git_commit"]
-    source = committed(revision, f"src/{__package__}/{FEATURES}")
+    source = committed(revision, f"src/{project.package}/{FEATURES}")
     if source is None:
         raise InputError(
             f"Commit {revision[:7]} of version {version.version} is not in this repository: `git fetch --unshallow`, "
@@ -83,13 +92,14 @@ def load_folder(folder: Path) -> Bundle:
     """Load an exported version. Raises InputError when a file is missing or was changed since the export."""
     try:
         noted = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        facts = noted["facts"]
+        facts, project = noted["facts"], Project.model_validate(noted["project"])
         changed = [name for name, digest in noted["files"].items() if md5(folder / name) != digest]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} holds no exported version, as `export` writes it: {first_line(error)}") from None
     if changed:
         raise InputError(f"{folder / changed[0]} has been changed since it was exported.")
-    return _load(folder, run_features((folder / FEATURES).read_bytes(), FEATURES), noted["version"], facts)
+    make = run_features((folder / FEATURES).read_bytes(), FEATURES, project.package)
+    return _load(folder, make, project, noted["version"], facts)
 
 
 def export(name: str, folder: Path) -> None:
@@ -102,7 +112,7 @@ def export(name: str, folder: Path) -> None:
     client = registry.connect()
     version = registry.find_version(client, name)
     write_version(client, version, folder)
-    say("export", f"version {version.version}", folder)
+    report_line("export", f"version {version.version}", folder)
 
 
 def write_version(client: Any, version: Any, folder: Path) -> None:
@@ -111,19 +121,20 @@ def write_version(client: Any, version: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in (MODEL, CONTRACT, PROFILE, EXPECTED):
         shutil.copyfile(source / path.name, folder / path.name)
-    (folder / FEATURES).write_bytes(features_source(version))
+    (folder / FEATURES).write_bytes(features_source(version, bundle.project))
     (folder / MODEL_CARD.name).write_text(bundle.card, encoding="utf-8")
     files = {path.name: md5(path) for path in sorted(folder.iterdir())}
-    note = {"version": bundle.version, "facts": bundle.facts, "files": files}
+    note = {"version": bundle.version, "project": bundle.project.model_dump(), "facts": bundle.facts, "files": files}
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
-def _load(folder: Path, make_features: MakeFeatures, version: str, facts: dict[str, str]) -> Bundle:
-    contract, model = read_config(Contract, folder / CONTRACT.name), load_model(folder / MODEL.name)
+def _load(folder: Path, make_features: MakeFeatures, project: Project, version: str, facts: dict[str, str]) -> Bundle:
+    contract = read_config(Contract, folder / CONTRACT.name)
+    model = load_model(folder / MODEL.name, project.trusted_types)
     profile, expected = (json.loads((folder / path.name).read_text(encoding="utf-8")) for path in (PROFILE, EXPECTED))
     card = folder / MODEL_CARD.name  # a rejected version has none
     said = card.read_text(encoding="utf-8") if card.exists() else ""
-    return Bundle(version, facts, contract, model, make_features, profile, expected, said)
+    return Bundle(version, facts, contract, model, make_features, project, profile, expected, said)
 
 
 def load_champion(client: Any) -> Bundle:

@@ -33,8 +33,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from .files import InputError, first_line
-from .settings import LOCAL_LOG
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.settings import LOCAL_LOG
 
 TABLES = MetaData()
 ANSWERS = Table(

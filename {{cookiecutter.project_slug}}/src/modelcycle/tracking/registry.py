@@ -16,11 +16,13 @@ from typing import Any
 from filelock import FileLock
 from sqlalchemy import NullPool, create_engine
 
-from .files import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN, InputError, first_line
-from .lineage import commit, content_md5, git, md5
+from modelcycle.core.digest import content_md5, md5
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN
+from modelcycle.core.project import read_project
+from modelcycle.tracking.git import commit, git
 
 LOCAL_STORE = Path(".mlflow")
-EXPERIMENT = str(__package__)
 ORDER = "attributes.start_time ASC"
 RELEASED = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED)  # the files that a version consists of
 FACTS = ("git_commit", "verdict", "train_rows", "test_share", "figures", "gate")
@@ -51,9 +53,9 @@ def connect() -> Any:
             create_engine(mlflow.get_tracking_uri(), poolclass=NullPool).connect().close()
         with alone:
             client = mlflow.MlflowClient()
-            if client.get_experiment_by_name(EXPERIMENT) is None:
-                client.create_experiment(EXPERIMENT, _artifacts())
-            mlflow.set_experiment(EXPERIMENT)
+            if client.get_experiment_by_name(read_project().registered_name) is None:
+                client.create_experiment(read_project().registered_name, _artifacts())
+            mlflow.set_experiment(read_project().registered_name)
     except Exception as error:  # a server, a database and a file store each raise their own
         raise InputError(
             f"The tracking store {mlflow.get_tracking_uri()} does not answer: {first_line(error)}"
@@ -83,7 +85,7 @@ def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:
 
 def find_run(client: Any, digests: dict[str, str]) -> str | None:
     """Find the latest training with these md5 tags; None where it was done elsewhere, with another store."""
-    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    experiment = client.get_experiment_by_name(read_project().registered_name).experiment_id
     wanted = "".join(f"tags.`{name}` = '{digest}' and " for name, digest in digests.items())
     runs = client.search_runs([experiment], f"{wanted}params.seed != ''", max_results=1)
     return runs[0].info.run_id if runs else None
@@ -102,7 +104,9 @@ def log_evaluation(metrics: dict[str, float], report: Path) -> None:
 
 def versions(client: Any, condition: str = "") -> list[Any]:
     """List the registered versions, the newest first; `condition` is one of MLflow's, such as tags.verdict = 'x'."""
-    found = client.search_model_versions(f"name = '{EXPERIMENT}'" + (f" and {condition}" if condition else ""))
+    found = client.search_model_versions(
+        f"name = '{read_project().registered_name}'" + (f" and {condition}" if condition else "")
+    )
     return sorted(found, key=lambda version: -int(version.version))
 
 
@@ -116,7 +120,7 @@ def champion(client: Any) -> Any:
     except InputError as error:
         raise InputError(f"{error} It is the champion by the ledger: `rollback VERSION` to another one.") from None
     if "champion" not in current.aliases:
-        client.set_registered_model_alias(EXPERIMENT, "champion", current.version)
+        client.set_registered_model_alias(read_project().registered_name, "champion", current.version)
     return current
 
 
@@ -142,8 +146,10 @@ def find_version(client: Any, name: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:
-        number = name if name.isdigit() else client.get_model_version_by_alias(EXPERIMENT, name).version
-        return client.get_model_version(EXPERIMENT, number)
+        number = (
+            name if name.isdigit() else client.get_model_version_by_alias(read_project().registered_name, name).version
+        )
+        return client.get_model_version(read_project().registered_name, number)
     except MlflowException:
         there = ", ".join(str(version.version) for version in versions(client)) or "none yet: `make release` makes one"
         raise InputError(f"There is no version '{name}'. Versions: {there}.") from None
@@ -158,7 +164,7 @@ def model_folder(client: Any, version: Any) -> Path:
 
     if "git_commit" not in version.tags:
         raise InputError(f"Version {version.version} was not made by `make release`: it names no commit.")
-    source = client.get_model_version_download_uri(EXPERIMENT, version.version)
+    source = client.get_model_version_download_uri(read_project().registered_name, version.version)
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=source))
     except Exception as error:  # every kind of store has its own
@@ -176,10 +182,10 @@ def facts_md5(tags: dict[str, str]) -> str:
     return content_md5(json.dumps(own))
 
 
-def enter(client: Any, event: str, version: str, **facts: str) -> None:
+def append_to_ledger(client: Any, event: str, version: str, **facts: str) -> None:
     """Add a decision to the ledger; then the alias follows."""
     by = git("config", "user.name") or os.environ.get("GIT_AUTHOR_NAME") or os.environ.get("USER") or "unknown"
-    name = f"{EXPERIMENT} ledger"
+    name = f"{read_project().registered_name} ledger"
     book = client.get_experiment_by_name(name)
     book_id = book.experiment_id if book else client.create_experiment(name, _artifacts())
     tags = {"event": event, "version": str(version), "by": by, **facts}
@@ -196,7 +202,7 @@ def entry_md5(tags: dict[str, str], at: int) -> str:
     return content_md5(json.dumps([at, sorted(tags.items())]))
 
 
-def need_champion(client: Any, version: str) -> None:
+def require_champion(client: Any, version: str) -> None:
     """Raise InputError when the champion is not `version` (none: there is none): another machine has decided."""
     present = champion_number(ledger(client)) or "none"
     if present != str(version):
@@ -211,7 +217,7 @@ def ledger(client: Any) -> list[dict[str, str]]:
     """
     from mlflow.entities import ViewType  # ALL: a run that somebody deletes stays in the ledger
 
-    book = client.get_experiment_by_name(f"{EXPERIMENT} ledger")
+    book = client.get_experiment_by_name(f"{read_project().registered_name} ledger")
     runs = client.search_runs([book.experiment_id], "", ViewType.ALL, 50_000, [ORDER]) if book else []
     entries, replaced = [], ""
     for run in runs:

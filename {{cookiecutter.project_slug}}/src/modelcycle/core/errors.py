@@ -1,0 +1,18 @@
+"""What can go wrong and a person can correct: the command line turns each into a sentence and an exit status."""
+
+
+class InputError(Exception):
+    """Something that a person can correct; the text says what, where, found, expected and what to type."""
+
+
+class Alert(Exception):
+    """Something that a person should look at; the text gives the reasons. The exit status is 2."""
+
+
+class Conflict(Exception):
+    """Something that only a person can decide; the text says what and how. The exit status is 3."""
+
+
+def first_line(error: Exception) -> str:
+    """Give the first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

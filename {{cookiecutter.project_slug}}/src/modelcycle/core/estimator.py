@@ -1,0 +1,43 @@
+"""Find the estimator that params.yaml names."""
+
+import importlib
+from typing import Any
+
+from sklearn.base import is_classifier, is_regressor
+
+from modelcycle.core.errors import InputError
+
+
+def make_estimator(name: str, parameters: dict[str, Any], seed: int, classification: bool) -> Any:
+    """Create the scikit-learn compatible estimator that params.yaml names.
+
+    name: a class with its module; the ending Classifier or Regressor may be left to the target's type.
+    Raises InputError for a class or parameter that does not exist, or that does not fit the target.
+    """
+    module, _, class_name = name.rpartition(".")
+    wanted = "Classifier" if classification else "Regressor"
+    try:
+        found = importlib.import_module(module or "builtins")
+        estimator = (getattr(found, class_name, None) or getattr(found, class_name + wanted))()
+        estimator.get_params()
+    except (ImportError, AttributeError, TypeError):
+        raise InputError(
+            f"params.yaml: train.estimator is {name}; expected a scikit-learn compatible class with its module, "
+            "such as sklearn.linear_model.LogisticRegression."
+        ) from None
+    if not (is_classifier(estimator) if classification else is_regressor(estimator)):
+        kind = "classes" if classification else "amounts"
+        raise InputError(f"params.yaml: train.estimator is {name}, but the target of contract.yaml holds {kind}.")
+    known = estimator.get_params()
+    for parameter in parameters:
+        if parameter not in known:
+            raise InputError(
+                f"params.yaml: train.parameters.{parameter} is no parameter of {type(estimator).__name__}; "
+                f"expected one of {', '.join(known)}."
+            )
+    estimator.set_params(**({"random_state": seed} if "random_state" in known else {}) | parameters)
+    if classification and not hasattr(estimator, "predict_proba"):
+        raise InputError(
+            f"params.yaml: train.estimator is {name}, which gives no probabilities; expected one that does."
+        )
+    return estimator

@@ -1,0 +1,84 @@
+"""Predict with a model, store it, and load it without running code that its file may carry."""
+
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from modelcycle.core.errors import InputError
+
+# Types that a model file may hold beside scikit-learn's own. Loading refuses all others, so that no file runs code.
+TRUSTED = [
+    "functools.partial",
+    "numpy.dtype",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils.validation.check_array",
+]
+
+
+def predict(model: Pipeline, features: pd.DataFrame) -> pd.DataFrame:
+    """Predict each row: (n, 1) with `prediction`, for classes (n, 1 + c) with a `probability_<class>` for each.
+
+    The prediction is the most probable class.
+    """
+    if not hasattr(model, "predict_proba"):
+        return pd.DataFrame({"prediction": model.predict(features)}, index=features.index)
+    probabilities = model.predict_proba(features)
+    names = [f"probability_{name}" for name in model.classes_]
+    predictions = pd.DataFrame(probabilities, columns=names, index=features.index)
+    predictions.insert(0, "prediction", model.classes_[probabilities.argmax(axis=1)])
+    return predictions
+
+
+def save_model(model: Pipeline, path: Path, trusted_types: Sequence[str] = ()) -> None:
+    """Write a model with skops. Raises InputError when it holds a type that loading would refuse.
+
+    trusted_types: the team's own, from [tool.modelcycle] in pyproject.toml.
+    """
+    import skops.io
+
+    content = skops.io.dumps(model)
+    if unknown := sorted(set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED, *trusted_types}):
+        raise InputError(
+            f"The model holds types that are not trusted: {', '.join(unknown)}. "
+            "If you know where they come from, add them to trusted_types under [tool.modelcycle] in pyproject.toml."
+        )
+    path.write_bytes(_same_bytes(content))
+
+
+def _same_bytes(content: bytes) -> bytes:
+    """Make equal models equal files: skops names the parts of its archive by memory address and stamps the time."""
+    numbers: dict[str, str] = {}
+    name_of_part = re.compile(r'(?<="__id__": )\d+|(?<="file": ")[^."]+')
+    stable = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as parts, zipfile.ZipFile(stable, "w", zipfile.ZIP_DEFLATED) as target:
+        schema = parts.read("schema.json").decode()
+        schema = name_of_part.sub(lambda found: numbers.setdefault(found[0], str(len(numbers))), schema)
+        target.writestr(zipfile.ZipInfo("schema.json"), schema, zipfile.ZIP_DEFLATED)
+        for name in sorted(set(parts.namelist()) - {"schema.json"}, key=lambda name: int(numbers[Path(name).stem])):
+            new_name = numbers[Path(name).stem] + Path(name).suffix
+            target.writestr(zipfile.ZipInfo(new_name), parts.read(name), zipfile.ZIP_DEFLATED)
+    return stable.getvalue()
+
+
+def load_model(path: Path, trusted_types: Sequence[str] = ()) -> Pipeline:
+    """Read a model without running any code that the file may carry. Raises InputError when it is not one."""
+    import skops.io
+
+    try:
+        return skops.io.load(path, trusted=[*TRUSTED, *trusted_types])
+    except Exception as error:  # skops raises what zipfile, json and numpy raise
+        raise InputError(f"{path} is no model that can be loaded: {error}") from None

@@ -1,0 +1,30 @@
+"""Where the pipeline's files lie, from the repository's top folder."""
+
+from pathlib import Path
+
+CONTRACT = Path("contract.yaml")
+PARAMS = Path("params.yaml")
+RAW = Path("data/raw.parquet")
+TRAIN = Path("data/train.parquet")
+TEST = Path("data/test.parquet")
+REJECTS = Path("data/rejects.csv")
+PROFILE = Path("data/profile.json")
+MODEL = Path("models/model.skops")
+METRICS = Path("reports/metrics.json")
+PREDICTIONS = Path("reports/predictions.parquet")
+EXPECTED = Path("reports/expected.json")
+INTERVALS = Path("reports/intervals.csv")
+SLICES = Path("reports/slices.csv")
+CALIBRATION = Path("reports/calibration.csv")
+IMPORTANCE = Path("reports/importance.csv")
+REPORT = Path("reports/report.html")
+RELEASE_REPORT = Path("reports/release.html")
+MONITORING = Path("reports/monitoring.json")
+MONITORING_REPORT = Path("reports/monitoring.html")
+REVIEW = Path("reports/review.html")
+MODEL_CARD = Path("docs/model_card.md")
+DATA_CARD = Path("docs/data_card.md")
+FEATURES = "features.py"
+PHASE_PAGES = Path("docs/crisp-dm")
+DEFINITION_OF_DONE = Path("docs/scrum/done.md")
+PROCESS_STATE = Path("reports/process.json")
