@@ -73,11 +73,11 @@ def release(
     The rules are in params.yaml under gate. A model that fails is registered as rejected, and the exit status is 1.
     """
     if history:
-        from modelcycle.tracking.registry import (
-            history as print_history,  # without what release needs: this takes half the time
-        )
+        # Without what a release needs: this takes half the time.
+        from modelcycle.tracking.ledger import print_ledger, read_ledger
+        from modelcycle.tracking.registry import connect
 
-        return print_history()
+        return print_ledger(read_ledger(connect()))
     from modelcycle.release.release import release
 
     tell_gate_of_process()

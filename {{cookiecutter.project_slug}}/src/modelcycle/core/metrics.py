@@ -99,6 +99,11 @@ def intervals(truth: np.ndarray, predictions: pd.DataFrame, draws: int) -> pd.Da
     return table.map(six_digits)
 
 
+def format_metrics(metrics: dict[str, float]) -> str:
+    """Write metrics as people read them."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
 def six_digits(figure: float) -> float:
     """Round to six significant digits, of which no more are ever meant."""
     return float(f"{figure:.6g}")

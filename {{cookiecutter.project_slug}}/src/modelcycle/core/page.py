@@ -8,6 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from modelcycle.core.metrics import format_metrics
+
 
 def short(figure: float) -> str:
     """Write a figure as people read it: three decimals, more only where it is very small, fewer where it is large."""
@@ -29,5 +31,5 @@ def environment(folder: Path) -> Environment:
     """Give Jinja's environment for the pages of a folder."""
     loader = FileSystemLoader([folder, Path(__file__).parent])
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    pages.filters |= {"short": short, "as_html": as_html}
+    pages.filters |= {"short": short, "metrics": format_metrics, "as_html": as_html}
     return pages

@@ -1,19 +1,23 @@
 """What a rule of the gate says of a model, as release, report and cards show it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 
 @dataclass
 class Verdict:
-    """What one rule says of a model."""
+    """What one rule says of a model, in words.
+
+    interval: value, low and high of the metric, where the rule is about it.
+    """
 
     rule: str
     passed: bool
     found: str
     expected: str
     meaning: str
+    interval: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

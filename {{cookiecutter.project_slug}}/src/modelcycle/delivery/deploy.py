@@ -10,6 +10,7 @@ from pathlib import Path
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
 from modelcycle.tracking import registry
+from modelcycle.tracking.ledger import LedgerEntry, champion_number, pushed_images, read_ledger, was_champion
 
 ENVIRONMENTS = ("staging", "production")
 PLATFORMS = ("openshift", "server", "kubernetes")  # the first one here counts: OpenShift's builds upon kubernetes
@@ -32,21 +33,21 @@ def call(script: Path, *arguments: str, **variables: str) -> None:
         raise InputError(f"{script} ended with exit status {done.returncode}; it says above why.")
 
 
-def running(entries: list[dict[str, str]], environment: str) -> dict[str, str] | None:
+def running(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
     """Give the ledger's entry of what runs in an environment; None where nothing does."""
-    moves = [entry for entry in entries if entry.get("environment") == environment]
-    return moves[-1] if moves and moves[-1]["event"] == "deployed" else None
+    moves = [entry for entry in entries if entry.environment == environment]
+    return moves[-1] if moves and moves[-1].event == "deployed" else None
 
 
-def choose(entries: list[dict[str, str]], digest: str) -> dict[str, str]:
+def choose(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
     """Give the entry of the image to deploy: by its digest, or the champion's last. Raises InputError without one."""
-    services = [entry for entry in entries if entry["event"] == "pushed" and entry["target"] == "service"]
-    champion = registry.champion_number(entries) or "none"
+    services = [entry for entry in entries if entry.event == "pushed" and entry.target == "service"]
+    champion = champion_number(entries) or "none"
     if digest:
-        wanted = [entry for entry in services if entry["image"].endswith("@" + digest.rpartition("@")[2])]
+        wanted = [entry for entry in services if entry.image.endswith("@" + digest.rpartition("@")[2])]
         missing = f"The ledger knows no image with digest {digest}; `release --history` shows what was pushed."
     else:
-        wanted = [entry for entry in services if entry["version"] == champion]
+        wanted = [entry for entry in services if entry.version == champion]
         missing = f"No image of the champion, version {champion}, was pushed; `make image push`, then deploy again."
     if not wanted:
         raise InputError(missing)
@@ -57,18 +58,18 @@ def deploy(environment: str, digest: str) -> None:
     """Deploy an image to an environment; to production only what the gate, or who overruled it, made the champion."""
     script, client = find_script("apply.sh", environment), registry.connect()
     with registry.one_at_a_time():
-        entries = registry.ledger(client)
+        entries = read_ledger(client)
         chosen, before = choose(entries, digest), running(entries, environment)
-        version, image = chosen["version"], chosen["image"]
-        if environment == "production" and not registry.was_champion(entries, version):
+        version, image = chosen.version, chosen.image
+        if environment == "production" and not was_champion(entries, version):
             raise InputError(f"Version {version} was never the champion: it can't go into production.")
-        replaced = before["image"] if before else "none"
-        call(script, environment, image, PIPELINE_IMAGE=registry.pushed(entries, version).get("pipeline", ""))
-        noted = {"commit": chosen["commit"], "environment": environment, "image": image, "replaced": replaced}
-        registry.append_to_ledger(client, "deployed", version, **noted)
+        replaced = before.image if before else "none"
+        call(script, environment, image, PIPELINE_IMAGE=pushed_images(entries, version).get("pipeline", ""))
+        noted = {"commit": chosen.commit, "environment": environment, "image": image, "replaced": replaced}
+        registry.record_decision(client, "deployed", version, **noted)
     report_line("deploy", f"version {version} runs in {environment}", image)
     if before and replaced != image:
-        report_line("", f"version {before['version']} did before", replaced)
+        report_line("", f"version {before.version} did before", replaced)
         report_line("", f"back to it: make deploy ENV={environment} DIGEST={replaced.rpartition('@')[2]}")
 
 
@@ -76,9 +77,9 @@ def undeploy(environment: str) -> None:
     """Take away what runs in an environment, also what the ledger does not know: a deployment may have failed."""
     script, client = find_script("remove.sh", environment), registry.connect()
     with registry.one_at_a_time():
-        before = running(registry.ledger(client), environment)
+        before = running(read_ledger(client), environment)
         call(script, environment)
         if before:
-            noted = {name: before[name] for name in ("commit", "environment", "image")}
-            registry.append_to_ledger(client, "undeployed", before["version"], **noted)
-    report_line("undeploy", f"version {before['version'] if before else 'unknown'} ran in {environment}")
+            noted = {"commit": before.commit, "environment": environment, "image": before.image}
+            registry.record_decision(client, "undeployed", before.version, **noted)
+    report_line("undeploy", f"version {before.version if before else 'unknown'} ran in {environment}")

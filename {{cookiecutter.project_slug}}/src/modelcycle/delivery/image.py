@@ -22,6 +22,8 @@ from modelcycle.core.project import read_project
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import features_source, write_version
 from modelcycle.tracking.git import git
+from modelcycle.tracking.ledger import pushed_images, read_ledger
+from modelcycle.tracking.registry import Version
 
 BUILDERS = ("docker", "podman", "buildah")
 # HEALTHCHECK is of Docker's format only; buildah keeps layers only if told; older Dockers know no secrets otherwise.
@@ -59,24 +61,24 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def fill_context(client: Any, version: Any, context: Path) -> None:
+def fill_context(client: Any, version: Version, context: Path) -> None:
     """Put into a folder what an image is built from: the files of the version's commit, and the version in model/."""
-    revision = version.tags["git_commit"]
+    revision = version.commit
     features_source(version, read_project())  # says so where the commit is not here
     archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True).stdout
     subprocess.run(["tar", "-xf", "-", "-C", str(context)], input=archive, check=True)
     for name in ("Dockerfile", "uv.lock"):
         if not (context / name).exists():
-            raise InputError(f"Version {version.version} has no {name} in its commit: commit it, then release again.")
+            raise InputError(f"Version {version.number} has no {name} in its commit: commit it, then release again.")
     write_version(client, version, context / "model")
 
 
-def labels(version: Any) -> dict[str, str]:
+def labels(version: Version) -> dict[str, str]:
     """Say where an image comes from. The same version has the same labels."""
     return {
-        f"{OCI}.version": str(version.version),
-        f"{OCI}.revision": version.tags["git_commit"],
-        f"{OCI}.created": git("show", "--no-patch", "--format=%cI", version.tags["git_commit"]),
+        f"{OCI}.version": version.number,
+        f"{OCI}.revision": version.commit,
+        f"{OCI}.created": git("show", "--no-patch", "--format=%cI", version.commit),
         **{name: version.tags[name] for name in ("md5.raw", "md5.train", "md5.test", "md5.model")},
     }
 
@@ -118,9 +120,7 @@ def image(name: str, target: str) -> None:
     """Build the image of a version, given by number or alias, and keep the list of what it holds with the version."""
     place, builder, client = image_name(target), find_builder(), registry.connect()
     version = registry.find_version(client, name)
-    if "git_commit" not in version.tags:
-        raise InputError(f"Version {version.version} was not made by `make release`: it names no commit.")
-    noted, tag = labels(version), f"{place}:{version.version}"
+    noted, tag = labels(version), f"{place}:{version.number}"
     build = [builder, "build", *os.environ.get("BUILD_OPTIONS", "").split()]
     marks = [word for label, value in noted.items() for word in ("--label", f"{label}={value}")]
     with tempfile.TemporaryDirectory() as context, tempfile.TemporaryDirectory() as parts:
@@ -130,10 +130,10 @@ def image(name: str, target: str) -> None:
         run(*build, "--target", "parts", "--build-arg", f"TARGET={target}", *output, context)
         packages = (Path(parts) / "packages").read_text(encoding="utf-8").splitlines()
         megabytes, in_words = made_of((Path(parts) / "sizes").read_text(encoding="utf-8"))
-    bill, listed = f"images/version-{version.version}-{target}.cdx.json", bill_of_materials(packages, place, noted)
+    bill, listed = f"images/version-{version.number}-{target}.cdx.json", bill_of_materials(packages, place, noted)
     client.log_dict(version.run_id, listed, bill)
     keep(f"{target}.cdx.json", json.dumps(listed, indent=1))
-    report_line("image", f"version {version.version}, {megabytes} MB", tag)
+    report_line("image", f"version {version.number}, {megabytes} MB", tag)
     report_line("", f"{len(packages)} packages, listed among the version's artifacts", bill)
     print(f"          MB: {in_words}")
 
@@ -162,14 +162,14 @@ def push(name: str, target: str) -> None:
     """Push the image of a version and enter its digest into the ledger; the version's tag follows."""
     place, builder, client = image_name(target), find_builder(), registry.connect()
     version = registry.find_version(client, name)
-    tag, commit = f"{place}:{version.version}", version.tags.get("git_commit", "none")
+    tag, commit = f"{place}:{version.number}", version.commit
     if (found := revision_of(builder, tag)) != commit:
         state = f"is of commit {found[:7]}" if found else f"is not among the images of {builder}"
-        raise InputError(f"{tag} {state}; expected version {version.version} of {commit[:7]}: `make image` builds it.")
+        raise InputError(f"{tag} {state}; expected version {version.number} of {commit[:7]}: `make image` builds it.")
     reference = f"{place}@{push_image(builder, tag)}"
     with registry.one_at_a_time():
-        if registry.pushed(registry.ledger(client), str(version.version)).get(target) != reference:
-            registry.append_to_ledger(client, "pushed", version.version, commit=commit, image=reference, target=target)
-        client.set_model_version_tag(read_project().registered_name, version.version, f"image.{target}", reference)
+        if pushed_images(read_ledger(client), version.number).get(target) != reference:
+            registry.record_decision(client, "pushed", version.number, commit=commit, image=reference, target=target)
+        client.set_model_version_tag(read_project().registered_name, version.number, f"image.{target}", reference)
     keep(f"{target}.digest", reference)
-    report_line("push", f"version {version.version}", reference)
+    report_line("push", f"version {version.number}", reference)

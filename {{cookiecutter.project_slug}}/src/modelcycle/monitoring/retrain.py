@@ -27,6 +27,7 @@ from modelcycle.monitoring.monitor import monitor, read_time
 from modelcycle.release.release import release, require_clean_tree
 from modelcycle.tracking import registry
 from modelcycle.tracking.git import git, run
+from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import outputs, provenance
 from modelcycle.tracking.log import open_log, read_labelled, reading
 
@@ -139,8 +140,8 @@ def is_unpushed() -> bool:
 def was_judged() -> bool:
     """Say whether the gate has decided about the results of the present commit."""
     client, lock = registry.connect(), provenance("HEAD")["md5.lock"]
-    judged = {entry["version"] for entry in registry.ledger(client)}
-    return any(v.tags.get("md5.lock") == lock and str(v.version) in judged for v in registry.versions(client))
+    judged = {entry.version for entry in read_ledger(client)}
+    return any(v.tags.get("md5.lock") == lock and v.number in judged for v in registry.list_versions(client))
 
 
 def retrain(until: str, if_alert: bool, propose: bool = False) -> None:

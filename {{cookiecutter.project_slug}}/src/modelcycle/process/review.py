@@ -4,7 +4,6 @@ Nothing is noted for it: all is read from git, DVC, the store with its ledger, a
 """
 
 import json
-import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import zip_longest
@@ -26,12 +25,15 @@ from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, 
 from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
 from modelcycle.core.project import read_project
 from modelcycle.core.settings import read_settings
+from modelcycle.core.verdict import Verdict
 from modelcycle.monitoring.monitor import MOST_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases
 from modelcycle.tracking import registry
 from modelcycle.tracking.git import git
+from modelcycle.tracking.ledger import LedgerEntry, champion_number, read_ledger
 from modelcycle.tracking.lineage import locked
 from modelcycle.tracking.log import in_utc, latest_monitoring, now, open_log, read_feedback, reading
+from modelcycle.tracking.registry import Version
 
 DAYS = 14  # the length of a sprint, where nothing else is said
 MOST = 25  # lines of a table, points of the plot
@@ -91,27 +93,15 @@ def rows_at(revision: str) -> list[int | None]:
     ]
 
 
-def time_of(milliseconds: int) -> datetime:
-    """Give a time of MLflow's in UTC without a zone."""
-    return in_utc(datetime.fromtimestamp(milliseconds / 1000, UTC))
-
-
-def figure_in(found: str, metric: str) -> dict[str, float]:
-    """Read value, low and high from what a rule of the gate found; empty where it found something else."""
-    match = re.match(rf"{metric} (\S+) \((\S+) to (\S+)\)", found)
-    return dict(zip(("value", "low", "high"), map(float, match.groups()), strict=True)) if match else {}
-
-
-def points(versions: list[Any], changes: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
+def points(versions: list[Version], changes: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
     """List the leading figure over time, the latest last: of versions as the gate found it, of other commits by DVC.
 
     changes: the commits that changed dvc.lock, the newest first; of those with the same figures the oldest counts.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for version in versions[:MOST]:
-        facts = {"id": version.tags["git_commit"], "name": f"version {version.version}", "how": version.tags["verdict"]}
-        first = json.loads(version.tags["gate"])[0]  # which is about the leading figure
-        found.append(facts | {"at": time_of(version.creation_timestamp)} | figure_in(first["found"], metric))
+        facts = {"id": version.commit, "name": f"version {version.number}", "how": version.tags["verdict"]}
+        found.append({**facts, "at": version.created, **version.verdicts[0].interval})  # about the leading metric
     known = {locked(point["id"]).get(EXPECTED.as_posix()) for point in found}
     for change in changes[::-1]:
         digest = locked(change["id"]).get(EXPECTED.as_posix())
@@ -151,33 +141,39 @@ def difference(run: Any, before: Any) -> str:
     return ", ".join(found) or "the same settings and as many rows"
 
 
+def start_time(run: Any) -> datetime:
+    """Give the time at which a run of MLflow began, UTC without a zone."""
+    return in_utc(datetime.fromtimestamp(run.info.start_time / 1000, UTC))
+
+
 def trainings(client: Any, start: datetime) -> list[dict[str, Any]]:
     """List the training runs since then, the latest first: at, what was different, figures."""
     experiment = client.get_experiment_by_name(read_project().registered_name).experiment_id
     runs = client.search_runs([experiment], "metrics.train_rows > 0", order_by=["attributes.start_time DESC"])
     found = []
     for run, before in zip_longest(runs, runs[1:]):
-        found.append(run.data.metrics | {"at": time_of(run.info.start_time), "what": difference(run, before)})
+        found.append(run.data.metrics | {"at": start_time(run), "what": difference(run, before)})
     return [run for run in found if run["at"] >= start]
 
 
-def reasons(entry: dict[str, str], verdicts: list[dict[str, Any]]) -> list[str]:
+def reasons(entry: LedgerEntry, verdicts: list[Verdict]) -> list[str]:
     """Say in plain words why a decision of the ledger was taken. verdicts: what the gate says of the version."""
-    if entry["event"] == "rejected":
-        failed = [verdict for verdict in verdicts if not verdict["passed"]]
-        return ["{meaning} ({rule}: {found}; expected {expected})".format(**verdict) for verdict in failed]
-    if entry["event"] == "promoted":
-        duels = [verdict["found"] for verdict in verdicts if verdict["rule"] == "duel with the champion"]
+    if entry.event == "rejected":
+        failed = [verdict for verdict in verdicts if not verdict.passed]
+        return [f"{v.meaning} ({v.rule}: {v.found}; expected {v.expected})" for v in failed]
+    if entry.event == "promoted":
+        duels = [verdict.found for verdict in verdicts if verdict.rule == "duel with the champion"]
         return [f"It passed all {len(verdicts)} rules of the gate.", *(f"On the same cases: {duel}." for duel in duels)]
-    return [entry[name] for name in ("reason", "environment", "image") if name in entry][:1]
+    return [*filter(None, (entry.reason, entry.environment, entry.image))][:1]
 
 
-def weak_slices(verdicts: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """List the groups of cases for which a version is clearly worse than for all together, the worst first."""
+def weak_slices(verdicts: list[Verdict], metric: str) -> list[dict[str, Any]]:
+    """List the slices for which a version is clearly worse than for all rows together, the worst first."""
     sign, best = (1, "high") if metric in HIGHER_IS_BETTER else (-1, "low")
-    found = [{"name": x["rule"].removeprefix("slice "), **figure_in(x["found"], metric)} for x in verdicts]
-    groups = [x for x in found[1:] if best in x and sign * x[best] < sign * found[0]["value"]]
-    return sorted(groups, key=lambda group: sign * group["value"])
+    overall = verdicts[0].interval["value"]
+    slices = [x for x in verdicts if x.rule.startswith("slice ") and sign * x.interval[best] < sign * overall]
+    found = [{"name": x.rule.removeprefix("slice "), **x.interval} for x in slices]
+    return sorted(found, key=lambda part: sign * part["value"])
 
 
 def errors(said: list[dict[str, Any]], contract: Contract) -> pd.DataFrame:
@@ -205,14 +201,11 @@ def review(since: str) -> None:
         said = read_feedback(log, start, MOST_OUTCOMES)
         comments = read_feedback(log, start, MOST, commented=True)
         watched = latest_monitoring(log)
-    versions = [version for version in registry.versions(client) if "gate" in version.tags]
-    verdicts = {str(version.version): json.loads(version.tags["gate"]) for version in versions}
-    decisions: list[dict[str, Any]] = [
-        entry | {"at": datetime.fromisoformat(entry["when"]), "why": reasons(entry, verdicts.get(entry["version"], []))}
-        for entry in registry.ledger(client)
-    ]
-    earlier = [entry for entry in decisions if entry["at"] < start]
-    champion = registry.champion_number(decisions)
+    versions = [version for version in registry.list_versions(client) if version.verdicts]
+    verdicts = {version.number: version.verdicts for version in versions}
+    ledger = read_ledger(client)
+    earlier = [entry for entry in ledger if entry.time < start]
+    champion = champion_number(ledger)
     found = points(versions, commits(f"--max-count={MOST}", "--", "dvc.lock"), metric)
     content = fill(
         Path(__file__).with_name("review.html"),
@@ -229,9 +222,9 @@ def review(since: str) -> None:
         points={point[name]: point for point in found for name in ("name", "id")},
         plot=plot_points(found, start, metric) if found else None,
         rows=list(zip(("all data", "to learn from", "to test with"), rows_at(then), rows_at("HEAD"), strict=True)),
-        decisions=decisions[len(earlier) :][::-1],
+        decisions=[(entry, reasons(entry, verdicts.get(entry.version, []))) for entry in ledger[len(earlier) :][::-1]],
         champion=champion,
-        champion_then=registry.champion_number(earlier),
+        champion_then=champion_number(earlier),
         said=len(said),
         most_said=MOST_OUTCOMES,
         errors=errors(said, contract).dropna(),
@@ -242,4 +235,4 @@ def review(since: str) -> None:
     )
     with write_atomically(REVIEW) as draft:
         draft.write_text(content, encoding="utf-8")
-    report_line("review", f"{len(decisions) - len(earlier)} decisions since {start:%Y-%m-%d %H:%M} UTC", REVIEW)
+    report_line("review", f"{len(ledger) - len(earlier)} decisions since {start:%Y-%m-%d %H:%M} UTC", REVIEW)

@@ -26,23 +26,26 @@ def judge_figures(
     """
     metric, figures = LEADING[classification], figures.set_index("metric")
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    value, low, high, baseline = figures.loc[[metric], ["value", "low", "high", "baseline"]].to_numpy(float)[0]
+    value, low, high, baseline = map(float, figures.loc[metric, ["value", "low", "high", "baseline"]])
     worst, best_guess = (low, baseline) if sign > 0 else (-high, -baseline)
     scale = 1 if classification else value
+    interval = {"value": value, "low": low, "high": high}
     yield Verdict(
         "better than guessing",
         bool(worst > best_guess),
-        f"{metric} {value:.4g} ({low:.4g} to {high:.4g})",
+        format_interval(metric, interval),
         f"{'above' if sign > 0 else 'below'} {baseline:.4g} for certain",
         "A model that may be no better than guessing is of no use.",
+        interval,
     )
     if gate.bound is not None:
         yield Verdict(
             "minimum",
             bool(worst >= sign * gate.bound),
-            f"{metric} {value:.4g} ({low:.4g} to {high:.4g})",
+            format_interval(metric, interval),
             f"at {'least' if sign > 0 else 'most'} {gate.bound:g} for certain",
             "The model is not as good as was agreed.",
+            interval,
         )
     if gate.too_good is not None:
         yield Verdict(
@@ -53,13 +56,15 @@ def judge_figures(
             "A column probably holds the answer, or what is known only later.",
         )
     for _, part in slices.iterrows():
+        own = {name: float(part[name]) for name in interval}
         limit = value - gate.slice_gap if classification else part["baseline"] * (1 + gate.slice_gap)
         yield Verdict(
             f"slice {part['slice']}",
             bool(part["high"] >= limit if sign > 0 else part["low"] <= limit),
-            f"{metric} {part['value']:.4g} ({part['low']:.4g} to {part['high']:.4g})",
+            format_interval(metric, own),
             f"an interval that reaches {limit:.4g}",
             "The model is much worse for these cases than it should be.",
+            own,
         )
     gaps = ((calibration["predicted"] - calibration["observed"]).abs() - calibration["margin"]).clip(lower=0)
     gap = np.average(gaps, weights=calibration["rows"]) / scale
@@ -70,6 +75,11 @@ def judge_figures(
         f"at most {gate.calibration_gap:g}",
         "The predictions can't be taken at their word: they are too high or too low.",
     )
+
+
+def format_interval(metric: str, interval: dict[str, float]) -> str:
+    """Write a metric with its confidence interval."""
+    return f"{metric} {{value:.4g}} ({{low:.4g}} to {{high:.4g}})".format(**interval)
 
 
 def judge_data(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> Verdict:

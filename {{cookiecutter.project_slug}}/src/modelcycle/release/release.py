@@ -29,7 +29,9 @@ from modelcycle.release.process_state import judge_process
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import Bundle, load_version
 from modelcycle.tracking.git import git, is_on_a_branch
+from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import earlier_version, provenance
+from modelcycle.tracking.registry import Version
 
 
 def require_clean_tree() -> None:
@@ -111,7 +113,7 @@ def compare_with_champion(
 
 
 def judge_all(
-    client: Any, champion: Any, train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
+    client: Any, champion: Version | None, train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
 ) -> tuple[list[Verdict], Duel | None, list[pd.DataFrame]]:
     """Put the model in models/ before every rule of the gate.
 
@@ -134,26 +136,26 @@ def judge_all(
     return [*verdicts, verdict], duel, tables
 
 
-def register(client: Any, facts: dict[str, str], params: Params) -> Any:
+def register(client: Any, facts: dict[str, str], params: Params) -> Version:
     """Register the committed model as a version, or take the one of an interrupted release, not yet in the ledger."""
-    decided = {entry["version"] for entry in registry.ledger(client)}
-    for version in registry.versions(client, f"tags.git_commit = '{facts['git_commit']}'"):
-        if str(version.version) not in decided:
+    model, decided = read_project().registered_name, {entry.version for entry in read_ledger(client)}
+    for version in registry.list_versions(client, f"tags.git_commit = '{facts['git_commit']}'"):
+        if version.number not in decided:
             for name, value in facts.items():
-                client.set_model_version_tag(read_project().registered_name, version.version, name, value)
-            return client.get_model_version(read_project().registered_name, version.version)
+                client.set_model_version_tag(model, version.number, name, value)
+            return registry.find_version(client, version.number)
     used_by_run = ("raw", "train", "test", "contract", "model")
     run = registry.find_run(client, {f"md5.{name}": facts[f"md5.{name}"] for name in used_by_run})
     if run is None:  # trained with another store: what the commit says is recorded here
         used = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
         run = registry.log_training(used, {})
-    if not client.search_registered_models(f"name = '{read_project().registered_name}'"):
-        client.create_registered_model(read_project().registered_name)
+    if not client.search_registered_models(f"name = '{model}'"):
+        client.create_registered_model(model)
     folder = f"release-{facts['git_commit']}"  # params.yaml may have changed since the training
     for path in registry.RELEASED:
         client.log_artifact(run, str(path), folder)
     source = f"{client.get_run(run).info.artifact_uri}/{folder}"
-    return client.create_model_version(read_project().registered_name, source, run, tags=facts)
+    return Version.of(client.create_model_version(model, source, run, tags=facts))
 
 
 def announce(verdicts: list[Verdict], what: str) -> None:
@@ -172,11 +174,11 @@ def gate() -> None:
     contract, params = read_contract(), read_params()
     require_reproduced()
     client = registry.connect()
-    champion = registry.champion(client)
+    champion = registry.find_champion(client)
     train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
     verdicts, _, _ = judge_all(client, champion, train, test, contract, params)
     announce(verdicts, "this model")
-    report_line("gate", f"passed, beside {f'version {champion.version}' if champion else 'no champion'}")
+    report_line("gate", f"passed, beside {f'version {champion.number}' if champion else 'no champion'}")
 
 
 def release() -> None:
@@ -192,37 +194,37 @@ def release() -> None:
     require_reproduced()
     client = registry.connect()
     with registry.one_at_a_time():
-        facts, champion = provenance("HEAD"), registry.champion(client)
+        facts, champion = provenance("HEAD"), registry.find_champion(client)
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
-            report_line("release", f"version {champion.version} of this commit is the champion already")
+            report_line("release", f"version {champion.number} of this commit is the champion already")
             return
         train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
         verdicts, duel, tables = judge_all(client, champion, train, test, contract, params)
         failed = [verdict for verdict in verdicts if not verdict.passed]
-        figures = tables[0].set_index("metric")["value"]
+        metrics = tables[0].set_index("metric")["value"].dropna()
         facts |= {
             "verdict": "rejected" if failed else "passed",
             "train_rows": str(len(train)),
             "test_share": str(params.prepare.test_share),
-            "figures": ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items()),
+            "metrics": json.dumps({str(name): float(value) for name, value in metrics.items()}),
             "gate": json.dumps([vars(verdict) for verdict in verdicts]),
         }
         version = register(client, facts, params)
-        before = str(champion.version) if champion else "none"
+        before = champion.number if champion else "none"
         registry.require_champion(client, before)
         document(client, version, verdicts, duel, contract, len(test), tables)
         event = "rejected" if failed else "promoted"
-        noted = {"commit": facts["git_commit"], "replaced": before, "figures": facts["figures"]}
-        registry.append_to_ledger(client, event, version.version, **noted, facts=registry.facts_md5(facts))
+        noted = {"commit": facts["git_commit"], "replaced": before, "metrics": facts["metrics"]}
+        registry.record_decision(client, event, version.number, **noted, facts=registry.facts_md5(facts))
         if not failed:
-            registry.require_champion(client, version.version)
-    announce(verdicts, f"version {version.version}")
-    report_line("release", f"version {version.version} is the champion, {before} was before", paths.RELEASE_REPORT)
+            registry.require_champion(client, version.number)
+    announce(verdicts, f"version {version.number}")
+    report_line("release", f"version {version.number} is the champion, {before} was before", paths.RELEASE_REPORT)
 
 
 def document(
     client: Any,
-    version: Any,
+    version: Version,
     verdicts: list[Verdict],
     duel: Duel | None,
     contract: Contract,

@@ -3,16 +3,17 @@
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
 from modelcycle.tracking import registry
+from modelcycle.tracking.ledger import MOVES, LedgerEntry, champion_number, read_ledger
 
 
-def earlier_champion(entries: list[dict[str, str]]) -> str | None:
+def previous_champion(entries: list[LedgerEntry]) -> str | None:
     """Find by the ledger which version was champion before the present one came, going back past rollbacks."""
     line: list[str] = []
     for entry in entries:
-        if entry["event"] == "rolled back" and entry["version"] in line:
-            line = line[: line.index(entry["version"]) + 1]
-        elif entry["event"] in registry.MOVES:
-            line.append(entry["version"])
+        if entry.event == "rolled back" and entry.version in line:
+            line = line[: line.index(entry.version) + 1]
+        elif entry.event in MOVES:
+            line.append(entry.version)
     return line[-2] if len(line) > 1 else None
 
 
@@ -24,19 +25,18 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
     """
     client = registry.connect()
     with registry.one_at_a_time():
-        entries = registry.ledger(client)
-        current = registry.champion_number(entries)
-        wanted = version or earlier_champion(entries)
+        entries = read_ledger(client)
+        current = champion_number(entries)
+        wanted = version or previous_champion(entries)
         if current is None or wanted is None:
             raise InputError("There is no earlier champion to go back to; `release --history` shows what there was.")
         target = registry.find_version(client, wanted)
-        number = str(target.version)
+        number = target.number
         if number == current:
             raise InputError(f"Version {number} is the champion already.")
-        if not force and not any((entry["version"], entry["event"]) == (number, "promoted") for entry in entries):
+        if not force and not any((entry.version, entry.event) == (number, "promoted") for entry in entries):
             raise InputError(f"The gate has not promoted version {number}; add --force if it has to be all the same.")
         registry.model_folder(client, target)  # refuses files that were changed
-        commit = target.tags["git_commit"]
-        registry.append_to_ledger(client, "rolled back", number, commit=commit, replaced=current, reason=reason)
+        registry.record_decision(client, "rolled back", number, commit=target.commit, replaced=current, reason=reason)
         registry.require_champion(client, number)
     report_line("rollback", f"version {number} is the champion, {current} was before")

@@ -42,6 +42,7 @@ from modelcycle.serving.guard import Guard, JsonLines, impatient
 from modelcycle.serving.telemetry import Telemetry
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import Bundle, load_champion, load_folder
+from modelcycle.tracking.ledger import champion_number, read_ledger
 from modelcycle.tracking.log import check_log, latest_monitoring, open_log, read_answer, write_feedback
 
 PAGE = Path(__file__).with_name("serve.html")
@@ -194,9 +195,9 @@ def create_app(settings: Settings, load: Callable[[], Bundle], newest: Callable[
         return {"version": current.bundle.version}
 
     @app.get("/model")
-    def show_model() -> dict[str, str]:
+    def show_model() -> dict[str, Any]:
         """Say which version answers, where it comes from and how good it was on the test data."""
-        return {"version": current.bundle.version, **current.bundle.facts}
+        return {"version": current.bundle.version, **current.bundle.facts, "metrics": current.bundle.metrics}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
@@ -262,7 +263,7 @@ def serve() -> None:
         app = create_app(settings, lambda: load_folder(folder), None)
     else:
         client = registry.connect()
-        app = create_app(settings, lambda: load_champion(client), lambda: str(registry.champion(client).version))
+        app = create_app(settings, lambda: load_champion(client), lambda: champion_number(read_ledger(client)) or "")
     gc.freeze()  # what is loaded by now stays: looking through it again and again would stop all answers for 0.1 s
     report_line("serve", f"http://{settings.host}:{settings.port}")
     uvicorn.run(

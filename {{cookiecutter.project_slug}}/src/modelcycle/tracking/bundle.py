@@ -25,6 +25,7 @@ from modelcycle.core.paths import CONTRACT, EXPECTED, FEATURES, MODEL, MODEL_CAR
 from modelcycle.core.project import Project, read_project
 from modelcycle.tracking import registry
 from modelcycle.tracking.git import committed
+from modelcycle.tracking.registry import Version
 
 NOTE = "version.json"  # of an exported version: its number, facts, and the md5 of each file
 MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
@@ -34,7 +35,7 @@ MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
 class Bundle:
     """A version in memory.
 
-    facts: its commit, the md5 of what it comes from, and its figures. profile: the training data, column by column.
+    facts: its commit, the md5 of what it comes from, and its metrics. profile: the training data, column by column.
     expected: what it did on the test data, see `evaluate.expected`. card: the model card, empty where there is none.
     project: the names that it was made under; they travel with it to where there is no pyproject.toml.
     """
@@ -48,6 +49,11 @@ class Bundle:
     profile: dict[str, Any]
     expected: dict[str, Any]
     card: str = ""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its metrics on the test data."""
+        return dict(json.loads(self.facts.get("metrics") or "{}"))
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model.predict` does."""
@@ -66,23 +72,23 @@ def run_features(source: bytes, name: str, package: str) -> MakeFeatures:
     return make
 
 
-def load_version(client: Any, version: Any) -> Bundle:
+def load_version(client: Any, version: Version) -> Bundle:
     """Load a version from the registry. Raises InputError when a file was changed or its commit is not here."""
     folder = registry.model_folder(client, version)
     project = read_project()
-    name = f"{FEATURES} at {version.tags['git_commit'][:7]}"
+    name = f"{FEATURES} at {version.commit[:7]}"
     make = run_features(features_source(version, project), name, project.package)
-    facts = {name: value for name, value in version.tags.items() if name in ("git_commit", "figures") or "md5" in name}
-    return _load(folder, make, project, str(version.version), facts)
+    facts = {name: value for name, value in version.tags.items() if name in ("git_commit", "metrics") or "md5" in name}
+    return _load(folder, make, project, version.number, facts)
 
 
-def features_source(version: Any, project: Project) -> bytes:
+def features_source(version: Version, project: Project) -> bytes:
     """Give features.py as it was at a version's commit. Raises InputError when that is not in this repository."""
-    revision = version.tags["git_commit"]
+    revision = version.commit
     source = committed(revision, f"src/{project.package}/{FEATURES}")
     if source is None:
         raise InputError(
-            f"Commit {revision[:7]} of version {version.version} is not in this repository: `git fetch --unshallow`, "
+            f"Commit {revision[:7]} of version {version.number} is not in this repository: `git fetch --unshallow`, "
             "or `make rollback` to a version whose commit is."
         )
     return source
@@ -112,10 +118,10 @@ def export(name: str, folder: Path) -> None:
     client = registry.connect()
     version = registry.find_version(client, name)
     write_version(client, version, folder)
-    report_line("export", f"version {version.version}", folder)
+    report_line("export", f"version {version.number}", folder)
 
 
-def write_version(client: Any, version: Any, folder: Path) -> None:
+def write_version(client: Any, version: Version, folder: Path) -> None:
     """Write a version's files, features.py and a note of them all into a folder, for `load_folder`."""
     bundle, source = load_version(client, version), registry.model_folder(client, version)
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +145,7 @@ def _load(folder: Path, make_features: MakeFeatures, project: Project, version: 
 
 def load_champion(client: Any) -> Bundle:
     """Load the version in use. Raises InputError when there is none."""
-    version = registry.champion(client)
+    version = registry.find_champion(client)
     if version is None:
         raise InputError("There is no champion yet; `make release` makes one.")
     return load_version(client, version)

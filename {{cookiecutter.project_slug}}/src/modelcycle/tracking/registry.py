@@ -6,9 +6,9 @@ experiment with a run for each decision, to which is only ever added. The alias 
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN
 from modelcycle.core.project import read_project
-from modelcycle.tracking.git import commit, git
+from modelcycle.core.verdict import Verdict
+from modelcycle.tracking.git import commit
+from modelcycle.tracking.ledger import append_to_ledger, champion_number, read_ledger
 
 LOCAL_STORE = Path(".mlflow")
-ORDER = "attributes.start_time ASC"
+FACTS = ("git_commit", "verdict", "train_rows", "test_share", "metrics", "gate")
 RELEASED = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED)  # the files that a version consists of
-FACTS = ("git_commit", "verdict", "train_rows", "test_share", "figures", "gate")
-MOVES = ("promoted", "rolled back")  # the events after which another version is in use
 IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # known here: MLflow sets the variable itself later
 
 
@@ -102,77 +102,99 @@ def log_evaluation(metrics: dict[str, float], report: Path) -> None:
         mlflow.log_artifact(str(report))
 
 
-def versions(client: Any, condition: str = "") -> list[Any]:
+@dataclass(frozen=True)
+class Version:
+    """A registered version of the model. created: UTC without a zone. tags: what `release` has noted of it."""
+
+    number: str
+    run_id: str
+    source: str
+    created: datetime
+    tags: dict[str, str]
+    aliases: list[str]
+
+    @classmethod
+    def of(cls, found: Any) -> "Version":
+        """Make it of MLflow's own."""
+        created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC).replace(tzinfo=None)
+        return cls(str(found.version), found.run_id or "", found.source, created, dict(found.tags), list(found.aliases))
+
+    @property
+    def commit(self) -> str:
+        """The commit that it was made from. Raises InputError where it was not made by `release`."""
+        if "git_commit" not in self.tags:
+            raise InputError(f"Version {self.number} was not made by `make release`: it names no commit.")
+        return self.tags["git_commit"]
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What the gate has said of it, rule by rule."""
+        return [Verdict(**verdict) for verdict in json.loads(self.tags.get("gate", "[]"))]
+
+
+def list_versions(client: Any, condition: str = "") -> list[Version]:
     """List the registered versions, the newest first; `condition` is one of MLflow's, such as tags.verdict = 'x'."""
-    found = client.search_model_versions(
-        f"name = '{read_project().registered_name}'" + (f" and {condition}" if condition else "")
-    )
-    return sorted(found, key=lambda version: -int(version.version))
+    wanted = f"name = '{read_project().registered_name}'" + (f" and {condition}" if condition else "")
+    return sorted(map(Version.of, client.search_model_versions(wanted)), key=lambda version: -int(version.number))
 
 
-def champion(client: Any) -> Any:
-    """Give the version in use, None before the first release. Mends the alias where a command was interrupted."""
-    name = champion_number(ledger(client))
-    if name is None:
-        return None
-    try:
-        current = find_version(client, name)
-    except InputError as error:
-        raise InputError(f"{error} It is the champion by the ledger: `rollback VERSION` to another one.") from None
-    if "champion" not in current.aliases:
-        client.set_registered_model_alias(read_project().registered_name, "champion", current.version)
-    return current
-
-
-def champion_number(entries: list[dict[str, str]]) -> str | None:
-    """Say which version is in use by the decisions so far: the one that was last moved to."""
-    moves = [entry["version"] for entry in entries if entry["event"] in MOVES]
-    return moves[-1] if moves else None
-
-
-def was_champion(entries: list[dict[str, str]], version: str) -> bool:
-    """Say whether a version was ever moved to: by the gate, or by a rollback that somebody forced."""
-    return champion_number([entry for entry in entries if entry["version"] == version]) is not None
-
-
-def pushed(entries: list[dict[str, str]], version: str) -> dict[str, str]:
-    """Give the images of a version by their target, each with the digest that was pushed last."""
-    found = [entry for entry in entries if entry["event"] == "pushed" and entry["version"] == version]
-    return {entry["target"]: entry["image"] for entry in found}
-
-
-def find_version(client: Any, name: str) -> Any:
+def find_version(client: Any, name: str) -> Version:
     """Find a version by its number or alias. Raises InputError with those there are."""
     from mlflow.exceptions import MlflowException
 
+    model = read_project().registered_name
     try:
-        number = (
-            name if name.isdigit() else client.get_model_version_by_alias(read_project().registered_name, name).version
-        )
-        return client.get_model_version(read_project().registered_name, number)
+        number = name if name.isdigit() else client.get_model_version_by_alias(model, name).version
+        return Version.of(client.get_model_version(model, number))
     except MlflowException:
-        there = ", ".join(str(version.version) for version in versions(client)) or "none yet: `make release` makes one"
+        there = ", ".join(version.number for version in list_versions(client)) or "none yet: `make release` makes one"
         raise InputError(f"There is no version '{name}'. Versions: {there}.") from None
 
 
-def model_folder(client: Any, version: Any) -> Path:
+def find_champion(client: Any) -> Version | None:
+    """Give the champion, None before the first release. Mends the alias where a command was interrupted."""
+    number = champion_number(read_ledger(client))
+    if number is None:
+        return None
+    try:
+        champion = find_version(client, number)
+    except InputError as error:
+        raise InputError(f"{error} It is the champion by the ledger: `rollback VERSION` to another one.") from None
+    if "champion" not in champion.aliases:
+        client.set_registered_model_alias(read_project().registered_name, "champion", number)
+    return champion
+
+
+def require_champion(client: Any, number: str) -> None:
+    """Raise InputError when the champion is not version `number` (none: there is none): another machine has decided."""
+    present = champion_number(read_ledger(client)) or "none"
+    if present != number:
+        raise InputError(f"Version {present} has become the champion meanwhile; try again.")
+
+
+def record_decision(client: Any, event: str, version: str, **facts: str) -> None:
+    """Add a decision to the ledger; then the alias follows."""
+    append_to_ledger(client, _artifacts(), event, version, **facts)
+    find_champion(client)  # moves the alias
+
+
+def model_folder(client: Any, version: Version) -> Path:
     """Fetch a version's files and give the folder they are in.
 
     Raises InputError when they are out of reach, or are not those that were released.
     """
     import mlflow
 
-    if "git_commit" not in version.tags:
-        raise InputError(f"Version {version.version} was not made by `make release`: it names no commit.")
-    source = client.get_model_version_download_uri(read_project().registered_name, version.version)
+    version.commit  # noqa: B018  raises where there is none
+    source = client.get_model_version_download_uri(read_project().registered_name, version.number)
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=source))
     except Exception as error:  # every kind of store has its own
-        raise InputError(f"The files of version {version.version} can't be had: {first_line(error)}") from None
+        raise InputError(f"The files of version {version.number} can't be had: {first_line(error)}") from None
     for path in RELEASED:
         found = md5(folder / path.name) if (folder / path.name).exists() else "nothing"
-        if found != (said := version.tags.get(f"md5.{path.stem}")):
-            raise InputError(f"{path.name} in the registry has md5 {found}, version {version.version} says {said}.")
+        if found != (noted := version.tags.get(f"md5.{path.stem}")):
+            raise InputError(f"{path.name} in the registry has md5 {found}, version {version.number} says {noted}.")
     return folder
 
 
@@ -180,70 +202,6 @@ def facts_md5(tags: dict[str, str]) -> str:
     """Digest what a version says of itself, for the ledger: a later edit of its tags shows."""
     own = {name: tags[name] for name in sorted(tags) if name in FACTS or name.startswith("md5.")}
     return content_md5(json.dumps(own))
-
-
-def append_to_ledger(client: Any, event: str, version: str, **facts: str) -> None:
-    """Add a decision to the ledger; then the alias follows."""
-    by = git("config", "user.name") or os.environ.get("GIT_AUTHOR_NAME") or os.environ.get("USER") or "unknown"
-    name = f"{read_project().registered_name} ledger"
-    book = client.get_experiment_by_name(name)
-    book_id = book.experiment_id if book else client.create_experiment(name, _artifacts())
-    tags = {"event": event, "version": str(version), "by": by, **facts}
-    # Later than all others also where another machine's clock is ahead: the order is what counts.
-    latest = max([int(entry["milliseconds"]) for entry in ledger(client)], default=0)
-    at = max(int(time.time() * 1000), latest + 1)
-    entry = client.create_run(book_id, at, tags | {"md5": entry_md5(tags, at)}, f"version {version} {event}")
-    client.set_terminated(entry.info.run_id)
-    champion(client)  # moves the alias
-
-
-def entry_md5(tags: dict[str, str], at: int) -> str:
-    """Digest an entry of the ledger, for the entry itself: a later edit of it shows."""
-    return content_md5(json.dumps([at, sorted(tags.items())]))
-
-
-def require_champion(client: Any, version: str) -> None:
-    """Raise InputError when the champion is not `version` (none: there is none): another machine has decided."""
-    present = champion_number(ledger(client)) or "none"
-    if present != str(version):
-        raise InputError(f"Version {present} has become the champion meanwhile; try again.")
-
-
-def ledger(client: Any) -> list[dict[str, str]]:
-    """List all decisions, the oldest first: event, version, by, when and further facts.
-
-    `edited` is among them where an entry is not as it was written. Of two machines that replace the same champion at
-    the same time the first is right; the other's event is `overtaken`, since it was not compared with the new champion.
-    """
-    from mlflow.entities import ViewType  # ALL: a run that somebody deletes stays in the ledger
-
-    book = client.get_experiment_by_name(f"{read_project().registered_name} ledger")
-    runs = client.search_runs([book.experiment_id], "", ViewType.ALL, 50_000, [ORDER]) if book else []
-    entries, replaced = [], ""
-    for run in runs:
-        at = run.info.start_time
-        entry = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
-        if entry.pop("md5", "") != entry_md5(entry, at):
-            entry = dict.fromkeys(("event", "version", "by", "commit"), "unknown") | entry | {"edited": "yes"}
-        if entry["event"] in MOVES:
-            if entry.get("replaced") == replaced:
-                entry["event"] = "overtaken"
-            replaced = entry.get("replaced", "")
-        when = datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        entries.append(entry | {"when": when, "milliseconds": str(at)})
-    return entries
-
-
-def history() -> None:
-    """Print every decision of the ledger."""
-    for entry in ledger(connect()):
-        where = f" in {entry['environment']}" if "environment" in entry else ""
-        replaced = f", replaced {entry['replaced']}" if entry["event"] in MOVES else ""
-        edited = ", EDITED since" if "edited" in entry else ""
-        result = f"version {entry['version']} {entry['event']}{where}{replaced}{edited}"
-        reason = entry.get("image") or entry.get("figures") or entry.get("reason")
-        detail = f"{entry['by']}, commit {entry['commit'][:7]}, {reason}"
-        print(f"{entry['when']}  {result:<40} {detail}")
 
 
 @contextmanager
