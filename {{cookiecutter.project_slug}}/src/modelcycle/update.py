@@ -7,6 +7,7 @@ difference as a patch: it does not follow moved files, and its exit status is 0 
 """
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ from modelcycle.core.errors import Conflict, InputError
 from modelcycle.core.output import report_line
 from modelcycle.tracking.git import committed, git, run
 
+log = logging.getLogger(__name__)
 RECORD = Path(".cruft.json")
 RELEASE = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")  # no preliminary ones, such as v1.0.0-rc1
 RESOLVE = (
@@ -218,7 +220,7 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
         branch = re.sub(r"[^\w.]+", "-", "-".join(["update", target, *changed]))
         if proposed and run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
             return report_line("update", f"{target} is proposed already", branch)
-        report_line("update", f"rendering the template as it was and as {target} has it")
+        log.info("rendering the template as it was and as %s has it", target)
         before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
         (before / RECORD).write_bytes(committed("HEAD", RECORD.as_posix()) or b"")
         after = render(template, found, record.answers | other, folder / "after")

@@ -266,4 +266,4 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         report_line("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
     for name in contract.names("ignored"):
         report_line("", f"ignored: {name} {contract.columns[name].reason}")
-    print("Read contract.yaml and commit, then `make cycle`.")
+    report_line("", "read contract.yaml and commit, then `make cycle`")

@@ -1,10 +1,51 @@
-"""How files are written and read, and how a command reports what it has done."""
+"""How files are written and read, and how a command reports: results on standard output, all else on standard error."""
 
-from collections.abc import Iterator
+import logging
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
 
 from modelcycle.core.errors import InputError
+
+Item = TypeVar("Item")
+
+
+def configure_logging(level: int) -> None:
+    """Let the machinery's diagnostics from this level on appear on standard error, as plain sentences."""
+    logger, handler = logging.getLogger("modelcycle"), logging.StreamHandler()
+    handler.setFormatter(SentenceFormatter())
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level)
+
+
+class SentenceFormatter(logging.Formatter):
+    """Write a record as its message alone, without the passwords of addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the text, with the traceback where there is one."""
+        return mask_passwords(super().format(record))
+
+
+def mask_passwords(text: str) -> str:
+    """Hide the passwords of addresses such as https://user:password@host."""
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+
+
+def progress_console() -> Console | None:
+    """Give where progress is shown: standard error, where that is a terminal and nobody wants it quiet."""
+    console = Console(stderr=True)
+    return console if console.is_terminal and logging.getLogger("modelcycle").isEnabledFor(logging.INFO) else None
+
+
+def track_progress(items: Iterable[Item], description: str, total: int) -> Iterable[Item]:
+    """Go through items and show how many of the total are done."""
+    console = progress_console()
+    return track(items, description, total, transient=True, console=console, disable=console is None)
 
 
 def report_line(verb: str, result: str, place: object = "") -> None:

@@ -5,11 +5,11 @@ that nothing uncommitted gets in. The digest that a registry gives it goes into 
 """
 
 import json
+import logging
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from modelcycle.tracking.registry import Version
 BUILDERS = ("docker", "podman", "buildah")
 # HEALTHCHECK is of Docker's format only; buildah keeps layers only if told; older Dockers know no secrets otherwise.
 HABITS = {"BUILDAH_FORMAT": "docker", "BUILDAH_LAYERS": "true", "DOCKER_BUILDKIT": "1"}
+log = logging.getLogger(__name__)
 OCI = "org.opencontainers.image"
 
 
@@ -55,7 +56,7 @@ def find_builder() -> str:
 def run(*command: str) -> str:
     """Run a builder, show what it says and give it back. Raises InputError when it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", env=os.environ | HABITS, check=False)
-    print(done.stdout, end="", file=sys.stderr)
+    log.info(done.stdout.rstrip())
     if done.returncode:
         raise InputError(f"`{' '.join(command[:2])}` ended with exit status {done.returncode}; it says above why.")
     return done.stdout
@@ -135,7 +136,7 @@ def image(name: str, target: str) -> None:
     keep(f"{target}.cdx.json", json.dumps(listed, indent=1))
     report_line("image", f"version {version.number}, {megabytes} MB", tag)
     report_line("", f"{len(packages)} packages, listed among the version's artifacts", bill)
-    print(f"          MB: {in_words}")
+    report_line("", f"MB: {in_words}")
 
 
 def revision_of(builder: str, tag: str) -> str:

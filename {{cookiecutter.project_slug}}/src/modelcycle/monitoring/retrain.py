@@ -3,6 +3,7 @@
 What comes of it is a commit, so that the new version can be traced like any other. Running it again changes nothing.
 """
 
+import logging
 import shutil
 import signal
 import tempfile
@@ -31,6 +32,7 @@ from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import outputs, provenance
 from modelcycle.tracking.log import open_log, read_labelled, reading
 
+log = logging.getLogger(__name__)
 TITLE = "Retrain: "  # of the commits
 
 
@@ -162,7 +164,7 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
             monitor("", "")
             return report_line("retrain", "monitor is quiet, so nothing is done")
         except Alert as alert:
-            print(alert)
+            log.warning(alert)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a schedule's way to stop it: like Ctrl-C
     try:
         if until:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
 from scipy import stats
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
@@ -16,7 +15,7 @@ from modelcycle.core.contract import Contract, read_contract, read_table, target
 from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, intervals, score, six_digits
 from modelcycle.core.model_file import load_model, predict
-from modelcycle.core.output import report_line, require_output, write_atomically
+from modelcycle.core.output import report_line, require_output, track_progress, write_atomically
 from modelcycle.core.params import Evaluate, read_params
 from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features
@@ -104,7 +103,8 @@ def importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract:
 
     whole_figure, worse = figures([some])[0], []
     together = max(1, 20_000 // (3 * len(some)))  # columns whose shuffles are predicted in one call
-    for start in track(range(0, len(contract.inputs), together), description="importance", transient=True):
+    starts = range(0, len(contract.inputs), together)
+    for start in track_progress(starts, "importance", len(starts)):
         shuffled = [
             some.assign(**{name: some[name].sample(frac=1, random_state=seed).set_axis(some.index)})
             for name in contract.inputs[start : start + together]

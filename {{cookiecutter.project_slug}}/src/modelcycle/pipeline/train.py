@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
 from sklearn.base import clone
 from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -14,7 +13,7 @@ from modelcycle.core.contract import Contract, read_contract, read_table, target
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.estimator import make_estimator
 from modelcycle.core.model_file import save_model
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.output import report_line, track_progress, write_atomically
 from modelcycle.core.params import Search, Train, read_params
 from modelcycle.core.paths import MODEL, TRAIN
 from modelcycle.core.project import read_project
@@ -45,7 +44,7 @@ def search_parameters(
             folds = spread(cluster, cross_val_score, models, shared={"X": features, "y": target}, **how)
         else:
             folds = (cross_val_score(model, features, target, **how) for model in models)
-        scores = [score.mean() for score in track(folds, "search", len(models))]
+        scores = [score.mean() for score in track_progress(folds, "search", len(models))]
     best = int(np.nan_to_num(scores, nan=-np.inf).argmax())
     if not np.isfinite(scores[best]):
         raise InputError(

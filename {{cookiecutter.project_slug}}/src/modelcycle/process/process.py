@@ -21,11 +21,10 @@ from rich.text import Text
 
 from modelcycle.core.config import parse_config
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import read_text, report_line
+from modelcycle.core.output import read_text, report_line, write_atomically
 from modelcycle.core.params import Params, Section, read_params
-from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES
+from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES, PROCESS_STATE
 from modelcycle.release.cards import write_generated
-from modelcycle.release.process_state import write_process_state
 from modelcycle.tracking.lineage import outputs
 
 ROLES = Path("docs/roles.md")
@@ -161,21 +160,19 @@ def judge_phases(params: Params, today: date) -> list[Phase]:
     return list(phases.values())
 
 
-def write_state(phases: list[Phase], params: Params) -> None:
-    """Tell the gate, by reports/process.json, what is not in order before a release.
-
-    What the release itself writes can't be asked for.
-    """
-    before = [phase for phase in phases if phase.name in BEFORE_RELEASE]
-    faults = [f"{phase.name}: {fault}" for phase in before for fault in phase.faults]
-    write_process_state(faults if any(phase.page for phase in before) else [f"no page in {PHASE_PAGES}"], params)
+def write_state() -> None:
+    """Write reports/process.json, which tells the gate what is not in order before a release."""
+    phases = [phase for phase in judge_phases(read_params(), date.today()) if phase.name in BEFORE_RELEASE]
+    faults = [f"{phase.name}: {fault}" for phase in phases for fault in phase.faults]
+    if not any(phase.page for phase in phases):
+        faults = [f"no page in {PHASE_PAGES}"]
+    with write_atomically(PROCESS_STATE) as draft:
+        draft.write_text(json.dumps({"faults": faults}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def process() -> None:
     """Print the table and write it into docs/process.md. Raises InputError where something is not in order."""
-    params = read_params()
-    phases = judge_phases(params, date.today())
-    write_state(phases, params)
+    phases = judge_phases(read_params(), date.today())
     table, lines = Table("phase", "owner", "last review", "state", box=None, pad_edge=False), [HEAD]
     for phase in phases:
         table.add_row(*map(Text, phase.cells()))

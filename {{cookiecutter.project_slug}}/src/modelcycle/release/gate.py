@@ -1,5 +1,7 @@
 """The gate: what a model has to show before it becomes the champion, each rule with what it found and what it means."""
 
+import json
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,8 +14,10 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, resamples, score
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import Behaviour, Gate
+from modelcycle.core.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
 from modelcycle.core.team import make_features
 from modelcycle.core.verdict import Duel, Verdict
+from modelcycle.tracking.git import git, run
 
 
 def judge_figures(
@@ -233,3 +237,22 @@ def judge_rows(rows: int, champion_rows: int, fewest: float) -> Verdict:
 def not_held(reason: str) -> Verdict:
     """Say why there is no duel: a change that people have made, not a fault of the model."""
     return Verdict("duel with the champion", True, "not held", "the champion's answers", reason)
+
+
+def judge_process() -> Verdict:
+    """Judge whether every phase before a release is in order.
+
+    The documents belong to the process room, which stands above this one: its command says in reports/process.json what
+    it has found. Raises InputError with its sentence where it can't read a page.
+    """
+    run(sys.executable, "-m", "modelcycle", "process", "--state")
+    faults = json.loads(PROCESS_STATE.read_text(encoding="utf-8"))["faults"]
+    if git("status", "--porcelain", "--", str(PHASE_PAGES), str(DEFINITION_OF_DONE)):
+        faults.append("pages are not committed")  # a version names one commit, and what was agreed is in it
+    return Verdict(
+        "process",
+        not faults,
+        "; ".join(faults) or "in order",
+        "every phase up to evaluation in order",
+        "Nobody has agreed what the model is for, or how good it has to be. `make process` says more.",
+    )

@@ -24,8 +24,15 @@ from modelcycle.pipeline.evaluate import judge
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.report import write_report
 from modelcycle.release.cards import require_marks, write_cards
-from modelcycle.release.gate import judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows, not_held
-from modelcycle.release.process_state import judge_process
+from modelcycle.release.gate import (
+    judge_behaviour,
+    judge_data,
+    judge_duel,
+    judge_figures,
+    judge_process,
+    judge_rows,
+    not_held,
+)
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import Bundle, load_version
 from modelcycle.tracking.git import git, is_on_a_branch
@@ -127,7 +134,7 @@ def judge_all(
     verdicts += [judge_data(train, test, contract)]
     verdicts += judge_behaviour(params.gate.behaviour, model, test.head(1000), contract)
     if params.gate.process:
-        verdicts.append(judge_process(params))
+        verdicts.append(judge_process())
     if champion is None:
         return verdicts, None, tables
     verdicts.append(judge_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))

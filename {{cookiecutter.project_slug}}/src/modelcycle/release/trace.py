@@ -4,6 +4,7 @@ The chain: version, ledger, run, commit, dvc.lock, and the md5 of every file tha
 """
 
 import json
+import logging
 import re
 import sys
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from modelcycle.tracking.ledger import champion_number, pushed_images, read_ledg
 from modelcycle.tracking.lineage import locked
 from modelcycle.tracking.manifest import MADE_BY, read_manifest
 from modelcycle.tracking.registry import Version
+
+log = logging.getLogger(__name__)
 
 
 def check_run(client: Any, version: Version) -> Link:
@@ -97,7 +100,7 @@ def find(client: Any, name: str) -> Version:
             found = read_answer(open_log(read_settings().database_url), name)
         if found is None:
             raise InputError(f"The prediction log holds no prediction {name}; DATABASE_URL says where the log is.")
-        print(f"prediction {name} {found['at']:%Y-%m-%d %H:%M:%S} {found['answer']}", file=sys.stderr)
+        log.info("prediction %s %s %s", name, f"{found['at']:%Y-%m-%d %H:%M:%S}", found["answer"])
         return registry.find_version(client, found["version"])
     if not path.is_file():
         return registry.find_version(client, name)
@@ -120,7 +123,7 @@ def predicted_by(client: Any, path: Path, noted: dict[str, Any]) -> Version:
         raise InputError(f"The trace of {path} is broken:" + "".join(f"\n  {fault}" for fault in differing))
     source = Path(noted["input"])
     state = "" if source.is_file() and md5(source) == noted["input_md5"] else ", which is no longer there as it was"
-    print(f"{path} {noted['when']} from {source} md5 {noted['input_md5']}{state}", file=sys.stderr)
+    log.info("%s %s from %s md5 %s%s", path, noted["when"], source, noted["input_md5"], state)
     return version
 
 

@@ -19,13 +19,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import rich.progress
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import track
 
 from modelcycle.core.contract import Contract, rejected, require_columns, violations
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.output import progress_console, report_line, track_progress, write_atomically
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, tidy
 from modelcycle.pipeline.cluster import check_folder, connected, spread
@@ -183,9 +181,9 @@ def predict_file(
     except Timeout:
         raise InputError(f"Another run is writing {output}; wait until it is done.") from None
     with alone:
-        console = Console(stderr=True)
+        console = progress_console()
         with rich.progress.open(
-            source, "rb", description=task, transient=True, console=console, disable=not console.is_terminal
+            source, "rb", description=task, transient=True, console=console, disable=console is None
         ) as content:
             try:
                 write_parts(read_chunks(content, source, bundle.contract, options, chunk_rows), folder, bundle, source)
@@ -224,8 +222,7 @@ def predict_on(
     check_folder(client, files[0][1].parent.absolute())
     sources, outputs, names = zip(*[(one.absolute(), other.absolute(), str(one)) for one, other in files], strict=True)
     done = spread(client, predict_file, sources, outputs, names, names, shared={"bundle": bundle}, **how)
-    console = Console(stderr=True)
-    yield from track(done, "predict", len(files), transient=True, console=console, disable=not console.is_terminal)
+    yield from track_progress(done, "predict", len(files))
 
 
 def pairs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:

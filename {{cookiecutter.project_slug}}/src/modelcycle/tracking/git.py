@@ -1,5 +1,6 @@
 """Ask git, and run git and DVC."""
 
+import logging
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 from modelcycle.core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def git(*arguments: str) -> str:
@@ -21,6 +24,7 @@ def run(*command: str | Path, environment: dict[str, str] | None = None, show: b
     """
     # A step of the pipeline calls the project's own command, which a schedule does not have on its PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    log.debug("$ %s", " ".join(map(str, command)))
     given = os.environ | {"PATH": path, "GIT_TERMINAL_PROMPT": "0"} | (environment or {})
     start = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
     kept = None if show else subprocess.PIPE
@@ -28,7 +32,9 @@ def run(*command: str | Path, environment: dict[str, str] | None = None, show: b
         [*start, *command[1:]], env=given, stdout=kept, stderr=subprocess.PIPE, encoding="utf-8", check=False
     )
     if done.returncode:
-        said = f"{done.stdout or ''}{done.stderr}".strip().splitlines() or ["no word"]
+        said = f"{done.stdout or ''}{done.stderr}".strip().splitlines() or [
+            f"exit status {done.returncode}, no message"
+        ]
         sentences = [line for line in said if line.startswith("error: ")][-1:]
         sentences += [line for line in said if line.startswith("fatal: ")] + said[-1:]  # of git's, the first says most
         last = re.sub("^(error|fatal|ERROR|ValueError): ", "", sentences[0])
