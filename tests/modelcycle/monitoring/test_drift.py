@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from modelcycle.monitoring.drift import compare, judge, tally
+from modelcycle.monitoring.drift import compare, judge
+from modelcycle.monitoring.histogram import Histogram
 from modelcycle.pipeline.prepare import describe
 
 LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
@@ -36,7 +37,7 @@ def found(now: dict[str, pd.Series], profile: dict[str, dict]) -> pd.DataFrame:
     """Compare columns with a profile."""
     rows = []
     for name, values in now.items():
-        rows += compare(name, tally(values, np.zeros(len(values), int), 1, profile[name]), profile[name])
+        rows += compare(name, Histogram.count(values, np.zeros(len(values), int), 1, profile[name]), profile[name])
     return judge(rows, 0.01, LIMITS)
 
 
@@ -110,11 +111,12 @@ def test_a_constant_column_is_compared_in_its_own_unit():
 
 def test_chunks_add_up():
     profile, values, periods = describe(numbers(1000), "number"), numbers(900), np.arange(900) % 3
-    whole = tally(values, periods, 3, profile)
-    parts = [tally(values[part], periods[part], 3, profile) for part in (slice(0, 400), slice(400, 900))]
-    assert sum(parts) == pytest.approx(whole)
-    assert whole[0].sum() == 900
-    assert whole[1].sum() == pytest.approx(values.sum())
+    whole = Histogram.count(values, periods, 3, profile)
+    first, second = (Histogram.count(values[part], periods[part], 3, profile) for part in (slice(400), slice(400, 900)))
+    for name, counts in vars(first + second).items():
+        assert counts == pytest.approx(getattr(whole, name)), name
+    assert whole.rows.sum() == 900
+    assert whole.sums.sum() == pytest.approx(values.sum())
 
 
 @pytest.mark.parametrize("rows", [5000, 200_000])

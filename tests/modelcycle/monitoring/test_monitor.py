@@ -92,8 +92,8 @@ def outcomes(log, most: int = 1000):
 def test_what_is_asked_as_in_training_is_no_alert(served):
     counted = seen(fill(served, 1200), served)
     assert not judge_differences(counted, "returned", LIMITS)["alert"].any()
-    assert counted.tallies["price"][0].sum(axis=1).tolist() == [120] * 10
-    assert counted.tallies["returned"][0].sum() == counted.rows == 1200
+    assert counted.histograms["price"].rows.tolist() == [120] * 10
+    assert counted.histograms["returned"].rows.sum() == counted.rows == 1200
 
 
 def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(served):
@@ -101,11 +101,11 @@ def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(se
     whole, part = seen(log, served), seen(log, served, 1000)
     assert 850 < part.rows < 1150 < whole.rows == 6000
     assert part.answers.tolist() == whole.answers.tolist() == [600] * 10
-    assert part.tallies["returned"][0].sum(axis=1).min() > 60  # spread evenly over the ten days
+    assert part.histograms["returned"].rows.min() > 60  # spread evenly over the ten days
     found = [judge_differences(counted, "returned", LIMITS) for counted in (whole, part)]
     assert found[1].loc[found[1]["alert"], "column"].tolist() == found[0].loc[found[0]["alert"], "column"].tolist()
     assert "price" in found[1].loc[found[1]["alert"], "column"].tolist()
-    assert (seen(log, served, 1000).tallies["price"] == part.tallies["price"]).all()  # the same ones each time
+    assert (seen(log, served, 1000).histograms["price"].inside == part.histograms["price"].inside).all()  # the same ones each time
 
 
 @pytest.mark.parametrize(

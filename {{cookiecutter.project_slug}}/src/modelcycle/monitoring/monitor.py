@@ -25,7 +25,8 @@ from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import Monitor, read_params
 from modelcycle.core.paths import MONITORING, MONITORING_REPORT
 from modelcycle.core.settings import read_settings
-from modelcycle.monitoring.drift import Profile, compare, judge, tally
+from modelcycle.monitoring.drift import compare, judge
+from modelcycle.monitoring.histogram import Histogram, Profile
 from modelcycle.monitoring.monitor_report import write_monitoring
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import Bundle, load_champion
@@ -55,7 +56,7 @@ class Seen:
     others: dict[str, int]  # how many each other version gave
     rows: int  # of how many answers the rest tells
     profiles: dict[str, Profile]  # what each feature and, under the target's name, the prediction is compared with
-    tallies: dict[str, np.ndarray]  # (2, p, k + 3) for each of them
+    histograms: dict[str, Histogram]  # for each of them
     took: pd.Series  # milliseconds, with the period as index
 
 
@@ -105,7 +106,7 @@ def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, sam
     known = {name: served.profile[name] for name in served.contract.names("feature")}
     known[served.contract.target] = served.expected["prediction"]
     parse = arrow_json.ParseOptions(schema(served), unexpected_field_behavior="ignore")
-    tallies: dict[str, np.ndarray] = dict.fromkeys(known, np.zeros(1))
+    histograms: dict[str, Histogram] = {}
     took = []
     for lines in read_lines(log, served.version, since, until, sample / answers.sum()):
         blocks = arrow_json.ReadOptions(block_size=len(lines))  # a line has to fit into a block
@@ -115,17 +116,18 @@ def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, sam
         (predicted,) = given.flatten() if pa.types.is_struct(given.type) else [given]
         columns = [*table["inputs"].combine_chunks().flatten(), predicted]
         for (name, profile), values in zip(known.items(), columns, strict=True):
-            tallies[name] = tallies[name] + tally(values.to_pandas(), periods, len(starts), profile)
+            counted = Histogram.count(values.to_pandas(), periods, len(starts), profile)
+            histograms[name] = histograms[name] + counted if name in histograms else counted
         took.append(pd.Series(milliseconds.to_numpy(zero_copy_only=False), periods))
     noted = pd.concat(took)
-    return Seen(starts, answers, others, len(noted), known, tallies, noted.dropna())
+    return Seen(starts, answers, others, len(noted), known, histograms, noted.dropna())
 
 
 def judge_differences(seen: Seen, target: str, limits: Monitor) -> pd.DataFrame:
     """Compare each column with its profile: a row for each test, see `drift.judge`; of the prediction there is one."""
     rows = []
     for name, profile in seen.profiles.items():
-        found = compare(name, seen.tallies[name], profile)
+        found = compare(name, seen.histograms[name], profile)
         rows += [found[0] | {"what": "prediction"}] if name == target else found
     by_what = {"values": limits.shift, "prediction": limits.shift, "missing": limits.share, "unseen": limits.share}
     return judge(rows, limits.chance, by_what)

@@ -15,7 +15,7 @@ from modelcycle.core.page import fill
 from modelcycle.core.params import Monitor
 from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
 from modelcycle.core.project import read_project
-from modelcycle.monitoring.drift import BELOW, MISSING, Profile
+from modelcycle.monitoring.histogram import Histogram, Profile
 
 PANELS = 6
 
@@ -48,20 +48,19 @@ def plot_effects(differences: list[dict[str, Any]], limit: float) -> Markup:
     return picture(figure, "How far each column has moved")
 
 
-def course(row: dict[str, Any], tallies: np.ndarray, profile: Profile) -> tuple[np.ndarray, str]:
+def course(row: dict[str, Any], histogram: Histogram, profile: Profile) -> tuple[np.ndarray, str]:
     """Give what a panel shows, (p,) by period, and its title: a share, the mean, or a category's share."""
-    counts, sums = tallies
     name = f"prediction of {row['column']}" if row["what"] == "prediction" else row["column"]
-    known, all_rows = counts[:, :MISSING].sum(axis=1), counts.sum(axis=1)
+    known = histogram.present
     with np.errstate(invalid="ignore"):  # a period without rows is a gap
         if row["what"] == "missing":
-            return counts[:, MISSING] / all_rows, f"{name}: share that is missing"
+            return histogram.missing / histogram.rows, f"{name}: share that is missing"
         if row["category"]:
             place = list(profile["shares"]).index(row["category"])
-            return counts[:, place] / known, f"{name}: share of {row['category']}"
+            return histogram.inside[:, place] / known, f"{name}: share of {row['category']}"
         if "edges" in profile and row["what"] != "unseen":
-            return sums[:, :MISSING].sum(axis=1) / known, f"{name}: mean"
-        return counts[:, BELOW:MISSING].sum(axis=1) / known, f"{name}: share that training never held"
+            return histogram.sums / known, f"{name}: mean"
+        return histogram.unseen / known, f"{name}: share that training never held"
 
 
 def plot_courses(rows: list[dict[str, Any]], seen: Any) -> Markup:
@@ -71,7 +70,7 @@ def plot_courses(rows: list[dict[str, Any]], seen: Any) -> Markup:
     for place, row in enumerate(rows, 1):
         plot = figure.add_subplot(height, 2, place)
         plot.spines[["top", "right"]].set_visible(False)
-        now, title = course(row, seen.tallies[row["column"]], seen.profiles[row["column"]])
+        now, title = course(row, seen.histograms[row["column"]], seen.profiles[row["column"]])
         plot.axhline(row["then"], color=GREY, linestyle="--")
         plot.plot(seen.starts, now, "o-", markersize=2.5, linewidth=1.2, color=ORANGE if row["alert"] else BLUE)
         plot.set_title(title, fontsize=9, loc="left")
@@ -120,7 +119,7 @@ def plot_load(periods: pd.DataFrame, starts: np.ndarray, slow: bool) -> Markup:
 def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: dict[str, Any], limits: Monitor) -> None:
     """Write the page.
 
-    result: what reports/monitoring.json holds. seen: the tallies, see `monitor.Seen`. expected: the test figures.
+    result: what reports/monitoring.json holds. seen: the histograms, see `monitor.Seen`. expected: the test figures.
     """
     quality, speed, rows = result["quality"], result["speed"], result["differences"]
     # The prediction comes first, then what alerts, then all others; each by its size.
