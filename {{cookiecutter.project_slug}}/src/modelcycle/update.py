@@ -198,40 +198,20 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
         raise Conflict(f"git has not finished a cherry-pick here, such as an update with a conflict. {RESOLVE}")
     if git("status", "--porcelain"):
         raise InputError("Something is not committed; commit it first, so that the update can be told from it.")
-    record, other = read_record(), dict(pair.partition("=")[::2] for pair in changed)
+    record, answers = read_record(), dict(pair.partition("=")[::2] for pair in changed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         template = clone(record, folder / "template")
-        target = to or (record.commit if other else newer(template, record.commit))
+        target = to or (record.commit if answers else newer(template, record.commit))
         if not target:
             return report_line("update", "this is the newest release of the template already")
-        if not (found := commit_of(template, target)):
-            raise InputError(f"The template has no {target}; its releases: {', '.join(releases(template)) or 'none'}.")
-        asked = json.loads(git("-C", str(template), "show", f"{found}:cookiecutter.json"))
-        questions = [name for name in asked if not name.startswith("_")]
-        if unknown := sorted(set(other) - set(questions)):
-            raise InputError(f"{unknown[0]} is no question; expected one of {', '.join(questions)}.")
-        if "package_name" in other:
-            raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
-        if to and found != commit_of(template, record.commit) and contains(template, record.commit, found):
-            report_line(
-                "update", f"{to} is older than what you have, {record.commit}: what has come since is taken away"
-            )
+        found = find_target(template, record, target, answers)
         branch = re.sub(r"[^\w.]+", "-", "-".join(["update", target, *changed]))
         if proposed and run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
             return report_line("update", f"{target} is proposed already", branch)
         log.info("rendering the template as it was and as %s has it", target)
-        before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
-        (before / RECORD).write_bytes(committed("HEAD", RECORD.as_posix()) or b"")
-        after = render(template, found, record.answers | other, folder / "after")
-        note = json.loads((after / RECORD).read_text(encoding="utf-8"))
-        note |= {"template": record.template, "commit": found, "checkout": target if target != found else None}
-        (after / RECORD).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-        ours = settings(Path())
-        if ours.get("ruff") != settings(before).get("ruff"):  # lines that are only formatted otherwise are no change
-            for made in (before, after):
-                run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", Path("pyproject.toml"), made)
-        title = f"Update the template to {target}" if to or not other else "Render the template"
+        before, after = render_both(template, record, answers, found, target)
+        title = f"Update the template to {target}" if to or not answers else "Render the template"
         message = " with ".join([title, *filter(None, [", ".join(changed)])])
         skipped = team_owned(before)  # a new page among them is brought in
         base = keep(before, skipped, "The template as it was")
@@ -246,6 +226,38 @@ def update(to: str, changed: list[str], proposed: bool = False) -> None:
     pick(commit)
     report_line("update", f"{message}: {git('diff', '--shortstat', 'HEAD^', 'HEAD')}")
     report_line("", "look at it with git show, then: make cycle test")
+
+
+def find_target(template: Path, record: Record, target: str, answers: dict[str, str]) -> str:
+    """Give the commit of a target in a clone. Raises InputError where there is none, or an answer has no question."""
+    if not (found := commit_of(template, target)):
+        raise InputError(f"The template has no {target}; its releases: {', '.join(releases(template)) or 'none'}.")
+    asked = json.loads(git("-C", str(template), "show", f"{found}:cookiecutter.json"))
+    questions = [name for name in asked if not name.startswith("_")]
+    if unknown := sorted(set(answers) - set(questions)):
+        raise InputError(f"{unknown[0]} is no question; expected one of {', '.join(questions)}.")
+    if "package_name" in answers:
+        raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
+    if found != commit_of(template, record.commit) and contains(template, record.commit, found):
+        report_line(
+            "update", f"{target} is older than what you have, {record.commit}: what has come since is taken away"
+        )
+    return found
+
+
+def render_both(template: Path, record: Record, answers: dict[str, str], found: str, target: str) -> tuple[Path, Path]:
+    """Render the template as it was and as the commit `found` has it, both formatted as the team formats its code."""
+    folder = template.parent
+    before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
+    (before / RECORD).write_bytes(committed("HEAD", RECORD.as_posix()) or b"")
+    after = render(template, found, record.answers | answers, folder / "after")
+    note = json.loads((after / RECORD).read_text(encoding="utf-8"))
+    note |= {"template": record.template, "commit": found, "checkout": target if target != found else None}
+    (after / RECORD).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    if settings(Path()).get("ruff") != settings(before).get("ruff"):  # or each reformatted line would be a change
+        for made in (before, after):
+            run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", Path("pyproject.toml"), made)
+    return before, after
 
 
 def content(path: Path) -> bytes:

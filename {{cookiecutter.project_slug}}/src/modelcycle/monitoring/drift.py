@@ -46,8 +46,8 @@ def compare_categories(counted: Histogram, profile: Profile) -> dict[str, Any]:
     """Test whether categories have the shares that they had in training, and how far the shares are apart.
 
     counted: of one period. The test is Pearson's chi-square for two samples; categories of which less than 5 are
-    expected count as one (W. Cochran, Some methods for strengthening the common chi-square tests, Biometrics 10, 1954). The
-    effect is the Jensen-Shannon distance, from 0 to 1 (D. Endres, J. Schindelin, IEEE Transactions on Information
+    expected count as one (W. Cochran, Some methods for strengthening the common chi-square tests, Biometrics 10, 1954).
+    The effect is the Jensen-Shannon distance, from 0 to 1 (D. Endres, J. Schindelin, IEEE Transactions on Information
     Theory 49, 2003), its square less what chance alone adds on average: else many categories and few rows would be an
     effect. then, now: the shares of the category that has changed most.
     """
