@@ -28,6 +28,7 @@ REFUSED = [
     ("project_slug", ".git", "type lower-case letters, digits"),
     ("project_slug", "x" * 51, "type at most 50 characters, not 51"),
     ("project_slug", "mlflow", "type a longer name, such as ourmlflow"),
+    ("project_slug", "modelcycle", "type a longer name, such as ourmodelcycle"),
     ("project_slug", "test", "type a longer name"),
     ("project_slug", "json", "type a longer name"),
     ("project_slug", "scikit-learn", "type a longer name"),
@@ -46,6 +47,7 @@ REFUSED = [
     ("package_name", "lambda", "type a longer name"),
     ("package_name", "sklearn", "type a longer name"),
     ("package_name", "pandas", "type a longer name"),
+    ("package_name", "modelcycle", "type a longer name"),
     ("package_name", "asyncio", "type a longer name"),
     ("package_name", "tests", "type a longer name"),
     ("package_name", "aux", "type a longer name"),
@@ -173,7 +175,7 @@ def test_every_dependency_s_name_is_taken():
     groups = re.search(r"\[dependency-groups\].*?\n\[", (TREE / "pyproject.toml").read_text(encoding="utf-8"), re.S)
     names = set(re.findall(r'"([a-z][a-z0-9-]*)[^"]*[>=]=', groups[0]))
     assert len(names) > 15
-    code = [path.read_text(encoding="utf-8") for path in TREE.glob("src/*/*.py")]
+    code = [path.read_text(encoding="utf-8") for path in TREE.glob("src/**/*.py")]
     imported = {name for text in code for name in re.findall(r"^ *(?:from|import) ([a-z]\w*)", text, re.MULTILINE)}
     assert {"pydantic_core", "starlette"} <= imported  # come with another one
     called = {"git", "make", "python", "python3", "sh", "uv", "docker", "podman", "buildah", "gh"}
