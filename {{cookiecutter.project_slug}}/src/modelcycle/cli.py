@@ -6,8 +6,10 @@ sentence and exit status 1; an alert is 2, a conflict 3.
 
 import gc
 import logging
+import shlex
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -60,6 +62,7 @@ def main() -> None:
     gc.set_threshold(100_000)  # what imports make stays: to look through it again and again takes a fifth of `trace`
     configure_logging(logging.INFO)
     try:
+        require_own_code()
         app()
     except Alert as alert:
         end(str(alert), 2)
@@ -70,6 +73,17 @@ def main() -> None:
         if not (is_of_mlflow or isinstance(error, InputError | OSError)):
             raise
         end(f"error: {describe_error(error)}", 1)
+
+
+def require_own_code() -> None:
+    """Raise InputError where other code than this repository's would run: .venv was copied, or another is active."""
+    own, imported = Path("src/modelcycle"), Path(__file__).parent
+    if own.exists() and not own.samefile(imported):
+        command = shlex.join([".venv/bin/modelcycle", *sys.argv[1:]])
+        raise InputError(
+            f"{imported} would have run instead of this repository's {own}: type `make setup`, then `{command}`; "
+            "if that says the same, .venv was copied from there: `rm -rf .venv` first."
+        )
 
 
 def describe_error(error: Exception) -> str:
