@@ -1,9 +1,11 @@
 """How files are written and read, and how a command reports: results on standard output, all else on standard error."""
 
 import logging
+import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,15 +56,27 @@ def report_line(verb: str, result: str, place: object = "") -> None:
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a draft to write to, which takes the place of `path` only when the block succeeds."""
+def write_atomically(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Give a draft to write to, which takes the place of `path` only when the block succeeds and the disk has it.
+
+    The draft is this writer's own: of several writers at once, the last one's file stays, as it wrote it.
+    folder: where the draft lies, on the same disk; beside `path` where it is not given.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
+    draft = (folder or path.parent) / f".{path.stem}.{secrets.token_hex(8)}{path.suffix}"  # writers look at the suffix
     try:
         yield draft
+        with draft.open("rb+") as content:
+            os.fsync(content.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+    with suppress(OSError):  # some systems can't open a folder, or have nothing to write for it
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_text(path: Path) -> str:

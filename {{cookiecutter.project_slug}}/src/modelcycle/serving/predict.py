@@ -142,7 +142,8 @@ def write_parts(chunks: Iterator[pd.DataFrame], folder: Path, bundle: Bundle, pa
 
 def join_parts(folder: Path, draft: Path, output: Path) -> dict[str, Any]:
     """Write the answers of all parts into a draft of the output, and the list of rejects; say how many there are."""
-    parts, lists = sorted(folder.glob("*.parquet")), sorted(folder.glob("*.csv"))
+    # A run that was killed leaves a draft, whose name begins with a dot.
+    parts, lists = sorted(folder.glob("[!.]*.parquet")), sorted(folder.glob("[!.]*.csv"))
     with WRITERS[output.suffix.lower()](draft, pq.read_schema(parts[0])) as writer:
         for part in parts:
             writer.write_table(pq.read_table(part))
@@ -192,7 +193,7 @@ def predict_file(
             except InputError:  # there is nothing to go on with
                 shutil.rmtree(parts)
                 raise
-        with write_atomically(output) as draft:
+        with write_atomically(output, parts) as draft:
             counts = join_parts(folder, draft, output)
             now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
             facts = made_from | {"input": named, "when": now, "output_md5": md5(draft)} | counts
