@@ -144,9 +144,7 @@ def test_an_unknown_version_and_no_champion_are_named(project, default):
 
 
 def test_two_runs_at_one_output_do_not_mix(project):
-    parts = project.path / "data/.both.csv.parts"
-    parts.mkdir()
-    lock = f"from filelock import FileLock; held = FileLock({str(parts / 'lock')!r}).acquire()"
+    lock = f"from filelock import FileLock; held = FileLock({str(project.path / 'data/.both.csv.lock')!r}).acquire()"
     hold = f"{lock}; print('held', flush=True); input()"
     command = ("predict", "data/new.csv", "data/both.csv")
     with subprocess.Popen(

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -146,3 +148,70 @@ def test_names_that_do_not_fit_together_are_refused(tmp_path, monkeypatch, input
         Path(name).write_text("x")
     with pytest.raises(InputError, match=complaint):
         predict.pairs([Path(name) for name in inputs], Path(output))
+
+
+RUN_AND_STOP = """
+import sys
+from pathlib import Path
+from sklearn.dummy import DummyClassifier
+from modelcycle.core.contract import Contract
+from modelcycle.core.project import Project
+from modelcycle.serving import predict
+from modelcycle.tracking.bundle import Bundle
+version, source, output, contract = sys.argv[1:]
+model = DummyClassifier().fit([[0], [1]], [True, False])
+facts = {"git_commit": "0" * 40, "md5.model": "0" * 32}
+contract = Contract.model_validate_json(contract)
+make_features = lambda rows, contract: rows[["price"]]
+bundle = Bundle(version, facts, contract, model, make_features, Project(package="orders"), {}, {})
+write_part = predict.write_part
+
+def stopping(rows, rejects, made_by, part):
+    write_part(rows, rejects, made_by, part)
+    if part.stem == "000004":
+        print("stopped", flush=True)
+        input()
+
+predict.write_part = stopping
+predict.say_result(Path(output), *predict.predict_file(Path(source), Path(output), source, "", bundle, {}, 7))
+"""
+
+
+@pytest.fixture
+def start_and_stop(tmp_path, contract):
+    """Start to predict new.csv into out.csv in a process of its own, which waits after five parts."""
+
+    def start(version):
+        files = [str(tmp_path / "new.csv"), str(tmp_path / "out.csv")]
+        command = [sys.executable, "-c", RUN_AND_STOP, version, *files, contract.model_dump_json()]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+        assert process.stdout.readline() == "stopped\n"
+        return process
+
+    return start
+
+
+def test_a_run_beside_another_one_leaves_its_parts(run, rows, bundle, tmp_path, start_and_stop):
+    run(rows)
+    other = start_and_stop("2")
+    parts = sorted(tmp_path.rglob("*.parquet"))
+    assert len(parts) == 5
+    for bundle.version in ("1", "2"):  # the one that has predicted this input already, and the same again
+        with pytest.raises(InputError, match=r"Another run is writing .*out.csv; wait until it is done\.$"):
+            run(rows)
+    assert sorted(tmp_path.rglob("*.parquet")) == parts
+    assert "60 rows, 0 rejected, version 2" in other.communicate("\n")[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "out.csv", "out.csv.manifest.json"}
+
+
+def test_what_a_killed_run_has_done_is_left_for_it_to_go_on(run, rows, bundle, tmp_path, start_and_stop):
+    run(rows)
+    killed = start_and_stop("2")
+    killed.kill()
+    killed.communicate()
+    with pytest.raises(AssertionError, match="exists"):  # the fixture's: its parts are still there
+        run(rows)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 5
+    bundle.version = "2"
+    run(rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "out.csv", "out.csv.manifest.json"}

@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -160,6 +161,28 @@ def join_parts(folder: Path, draft: Path, output: Path) -> dict[str, Any]:
     return {"rows": predicted + reasons.total(), "predicted": predicted, "rejected": dict(reasons.most_common())}
 
 
+@contextmanager
+def only_run(output: Path) -> Iterator[None]:
+    """Let no other run write an output or touch its parts. Raises InputError while one does."""
+    lock = beside(output)[2].with_suffix(".lock")
+    try:
+        held = FileLock(lock).acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"Another run is writing {output}; wait until it is done.") from None
+    with held:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # while it is held: a run that has opened it meanwhile sees that it is gone
+
+
+def drop(folder: Path) -> None:
+    """Delete the parts of a run, and the folder that they lie in unless a stopped run of another kind has some too."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
+
+
 def predict_file(
     source: Path, output: Path, named: str, task: str, bundle: Bundle, options: dict[str, Any], chunk_rows: int
 ) -> tuple[dict[str, Any], bool]:
@@ -171,18 +194,14 @@ def predict_file(
     manifest, _, parts = beside(output)
     made_from = {"version": bundle.version, "input_md5": md5(source), "csv": str(options)}
     made_from |= {name: bundle.facts[name] for name in MADE_BY}
-    noted = read_manifest(output)
-    if made_from.items() <= noted.items() and output.exists() and md5(output) == noted["output_md5"]:
-        shutil.rmtree(parts, ignore_errors=True)
-        return noted, False
     folder = parts / content_md5(json.dumps([made_from, chunk_rows]))
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        alone = FileLock(parts / "lock").acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"Another run is writing {output}; wait until it is done.") from None
-    with alone:
-        console = progress_console()
+    console = progress_console()
+    with only_run(output):
+        noted = read_manifest(output)
+        if made_from.items() <= noted.items() and output.exists() and md5(output) == noted["output_md5"]:
+            drop(folder)
+            return noted, False
+        folder.mkdir(parents=True, exist_ok=True)
         with rich.progress.open(
             source, "rb", description=task, transient=True, console=console, disable=console is None
         ) as content:
@@ -191,15 +210,15 @@ def predict_file(
                 if md5(source) != made_from["input_md5"]:
                     raise InputError(f"{source} was changed while it was read; predict it again.")
             except InputError:  # there is nothing to go on with
-                shutil.rmtree(parts)
+                drop(folder)
                 raise
-        with write_atomically(output, parts) as draft:
+        with write_atomically(output, folder) as draft:
             counts = join_parts(folder, draft, output)
             now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
             facts = made_from | {"input": named, "when": now, "output_md5": md5(draft)} | counts
             with write_atomically(manifest) as manifest_draft:
                 manifest_draft.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        shutil.rmtree(parts)
+        shutil.rmtree(parts)  # also what stopped runs of other versions or inputs have left for the output before
     return facts, True
 
 
