@@ -20,6 +20,7 @@ from cookiecutter.main import cookiecutter
 from forks import PROGRAMS
 from playwright.sync_api import Page, sync_playwright
 
+sys.modules["conftest"] = sys.modules[__name__]  # tests import from here; to pytest its name is tests.conftest
 TEMPLATE = Path(__file__).parents[1]
 TREE = TEMPLATE / "{{cookiecutter.project_slug}}"
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))

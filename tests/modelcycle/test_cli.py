@@ -8,7 +8,7 @@ from modelcycle.cli import app
 
 
 def command(*arguments: str, folder: object = None) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-m", "{{ cookiecutter.package_name }}", *arguments]
+    line = [sys.executable, "-m", "modelcycle", *arguments]
     return subprocess.run(line, cwd=folder, capture_output=True, encoding="utf-8", check=False)
 
 

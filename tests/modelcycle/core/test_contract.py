@@ -39,7 +39,7 @@ def test_a_row_that_repeats_another_is_a_violation_and_a_shared_key_an_error(row
     assert broken["index"].tolist() == [60]
     typed.loc[0, ["order", "at"]] = typed.loc[1, ["order", "at"]]
     with pytest.raises(InputError, match="should identify a row"):
-        need_unique_keys(typed.head(60), contract)
+        require_unique_keys(typed.head(60), contract)
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_a_contract_that_does_not_hold_together_is_refused(contract, column, com
 
 def test_a_missing_column_is_named_with_its_role_and_what_there_is(rows, contract):
     with pytest.raises(InputError, match=r"no column 'returned', which contract.yaml names as target. Columns: order"):
-        need_columns(rows.drop(columns=["returned", "note"]).columns, contract, "orders.csv")
+        require_columns(rows.drop(columns=["returned", "note"]).columns, contract, "orders.csv")

@@ -34,9 +34,9 @@ def test_a_mistake_in_params_is_named_with_file_key_found_and_expected(tmp_path,
 
 def test_an_output_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder" / "output.csv"
-    with whole(path) as draft:
+    with write_atomically(path) as draft:
         draft.write_text("first")
-    with pytest.raises(ZeroDivisionError), whole(path) as draft:
+    with pytest.raises(ZeroDivisionError), write_atomically(path) as draft:
         draft.write_text("half of the sec")
         1 / 0  # noqa: B018
     assert path.read_text() == "first"

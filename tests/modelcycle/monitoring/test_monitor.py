@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
+from modelcycle.core.project import Project
 from modelcycle.tracking.bundle import Bundle
 from modelcycle.core.contract import Contract, violations
 from modelcycle.pipeline.evaluate import expected
@@ -39,7 +40,8 @@ def served(request, contract, rows) -> Bundle:
     )
     truth = np.array([answered(request.param, p)[1] for p in predictions["prediction"]])
     figures = intervals(truth, predictions, 50)
-    return Bundle("1", {}, contract, None, None, profile(typed, contract), expected(predictions, figures))
+    known_then = profile(typed, contract), expected(predictions, figures)
+    return Bundle("1", {}, contract, None, None, Project(package="orders"), *known_then)
 
 
 def prefixed(answer: dict) -> dict:

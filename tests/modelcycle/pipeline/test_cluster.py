@@ -1,13 +1,18 @@
 import pytest
 
-from modelcycle.pipeline.cluster import check_environment, environment
+from modelcycle.pipeline.cluster import NEEDED, check_environment, environment
 from modelcycle.core.errors import InputError
 
-HERE = {"Python": "3.11.7", "pandas": "3.0.1", "ruff": "0.14.2", "this package": "md5 1"}
+HERE = {"Python": "3.11.7", "pandas": "3.0.1", "ruff": "0.14.2", "the code in src/flight_delays": "md5 1"}
+
+
+def test_an_environment_holds_the_code_of_both_packages_and_the_libraries():
+    here = environment("flight_delays")
+    assert {"the code in src/flight_delays", "the code in src/modelcycle", "Python", *NEEDED} <= set(here)
 
 
 def test_a_worker_with_the_same_environment_is_taken():
-    check_environment(environment(), environment(), "tcp://there:1")
+    check_environment(environment("flight_delays"), environment("flight_delays"), "tcp://there:1")
     check_environment(HERE, {name: HERE[name] for name in HERE if name != "ruff"}, "tcp://there:1")
 
 
@@ -17,7 +22,7 @@ def test_a_worker_with_the_same_environment_is_taken():
         ({"pandas": "3.0.0"}, "has 3.0.0 of pandas, this machine 3.0.1"),
         ({"pandas": None}, "has nothing of pandas"),
         ({"Python": "3.12.1"}, "has 3.12.1 of Python"),
-        ({"this package": "md5 2"}, "has md5 2 of this package"),
+        ({"the code in src/flight_delays": "md5 2"}, "has md5 2 of the code in src/flight_delays"),
         ({"ruff": "0.15.0"}, "has 0.15.0 of ruff"),
     ],
 )

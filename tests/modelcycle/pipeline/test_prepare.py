@@ -25,9 +25,9 @@ def test_the_share_of_test_rows_is_the_one_that_was_asked_for():
 def test_a_target_with_one_value_is_refused(rows, contract):
     typed, _ = violations(rows.assign(returned="yes"), contract)
     with pytest.raises(InputError, match="the target 'returned' is always True"):
-        need_trainable(typed[:40], typed[40:], contract)
+        require_trainable(typed[:40], typed[40:], contract)
     with pytest.raises(InputError, match="leaves 0 test rows"):
-        need_trainable(typed, typed[:0], contract)
+        require_trainable(typed, typed[:0], contract)
 
 
 def test_rejects_are_reported_with_column_rule_count_and_three_examples(rows, contract):

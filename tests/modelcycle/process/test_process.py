@@ -5,7 +5,8 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import read_params
-from modelcycle.process.process import judge_phases, judge_process, process
+from modelcycle.process.process import judge_phases, process, write_state
+from modelcycle.release.process_state import judge_process
 
 MODELLING = "docs/crisp-dm/4_modelling.md"
 PAGE = """---
@@ -169,19 +170,32 @@ def test_a_page_that_can_not_be_read_is_named_in_a_sentence(params, path, text, 
 
 
 def test_the_gate_asks_for_what_comes_before_a_release(params):
+    def judged():
+        write_state(judge_phases(params, date.today()), params)
+        return judge_process(params)
+
     today = date.today().isoformat()
     write(MODELLING, PAGE.replace("2027-01-10", today))
     write("docs/crisp-dm/6_deployment.md", PAGE.replace("owner: product owner", "owner: null"))
-    assert judge_process(params).passed
+    assert judged().passed
     write("docs/crisp-dm/5_evaluation.md", PAGE.replace("2027-01-10", "null"))
-    assert judge_process(params).found == "evaluation: never reviewed"
+    assert judged().found == "evaluation: never reviewed"
     for page in Path("docs/crisp-dm").iterdir():
         page.unlink()
-    assert not judge_process(params).passed
+    assert judged().found == f"no page in {Path('docs/crisp-dm')}"
+
+
+def test_the_gate_takes_no_state_that_is_missing_damaged_or_of_other_pages(params):
+    assert judge_process(params).found == "reports/process.json is missing or damaged; `make process` writes it"
+    write("reports/process.json", "{")
+    assert judge_process(params).found == "reports/process.json is missing or damaged; `make process` writes it"
+    write_state([], params)
+    write(MODELLING, PAGE.replace("0.62", "0.7"))
+    assert judge_process(params).found == "reports/process.json is outdated; `make process` writes it"
 
 
 def test_the_table_is_printed_and_written_between_the_marks(params, capsys, monkeypatch):
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.process.read_params", lambda: params)
+    monkeypatch.setattr("modelcycle.process.process.read_params", lambda: params)
     write(MODELLING, PAGE.replace("2027-01-10", "null").replace("product owner", '"A|B"'))
     with pytest.raises(InputError, match=r"1 of 7 phases are not in order: modelling\."):
         process()

@@ -8,8 +8,9 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from modelcycle.serving import predict
+from modelcycle.core.project import Project
 from modelcycle.tracking.bundle import Bundle
-from {{ cookiecutter.package_name }}.features import make_features
+from modelcycle.core.team import make_features
 from modelcycle.core.errors import InputError
 
 
@@ -18,7 +19,7 @@ def bundle(contract, rows):
     """A version whose answer is always the same."""
     model = DummyClassifier().fit(rows[["order"]], rows["returned"] == "yes")
     facts = {"git_commit": "0" * 40, "md5.model": "0" * 32}
-    return Bundle("1", facts, contract, model, make_features, {}, {})
+    return Bundle("1", facts, contract, model, make_features, Project(package="orders"), {}, {})
 
 
 @pytest.fixture
