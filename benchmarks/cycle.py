@@ -42,14 +42,14 @@ def empty_pipeline(bake: Path, folder: Path) -> None:
 def release_twice(bake: Path) -> dict[str, float]:
     """Release, change the gate and release again, trace, roll back: the seconds of each."""
     commit(bake)
-    taken = {"release, the first": seconds(bake, "flight-delays", "release")}
+    taken = {"release, the first": seconds(bake, "modelcycle", "release")}
     params = bake / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("slice_gap: 0.1", "slice_gap: 0.2"), encoding="utf-8")
     commit(bake)
-    taken["release, with a duel"] = seconds(bake, "flight-delays", "release")
-    taken["trace (median of 5)"] = statistics.median(seconds(bake, "flight-delays", "trace") for _ in range(5))
-    taken["rollback"] = seconds(bake, "flight-delays", "rollback")
-    store = ["python", "-c", "from flight_delays.registry import connect; connect()"]
+    taken["release, with a duel"] = seconds(bake, "modelcycle", "release")
+    taken["trace (median of 5)"] = statistics.median(seconds(bake, "modelcycle", "trace") for _ in range(5))
+    taken["rollback"] = seconds(bake, "modelcycle", "rollback")
+    store = ["python", "-c", "from modelcycle.tracking.registry import connect; connect()"]
     taken["of each: opening MLflow's store (median of 5)"] = statistics.median(seconds(bake, *store) for _ in range(5))
     return taken
 
@@ -61,7 +61,7 @@ def main() -> None:
         floor.mkdir()
         cold = seconds(bake, "make", "cycle")
         warm = [seconds(bake, "dvc", "repro", "--force", "--no-run-cache") for _ in range(3)]
-        stages = {name: seconds(bake, "flight-delays", name) for name in ("ingest", "prepare", "train", "evaluate")}
+        stages = {name: seconds(bake, "modelcycle", name) for name in ("ingest", "prepare", "train", "evaluate")}
         releases = release_twice(bake)
         empty_pipeline(bake, floor)
         pairs = [(seconds(bake, "dvc", "repro"), seconds(floor, "dvc", "repro")) for _ in range(RUNS)]

@@ -120,7 +120,7 @@ def main() -> None:
         os.environ["DASK_SCHEDULER_ADDRESS"] = ""
         run(bake, "dvc", "repro")
         commit(bake)
-        run(bake, "flight-delays", "release")
+        run(bake, "modelcycle", "release")
         params = bake / "params.yaml"
         params.write_text(
             params.read_text(encoding="utf-8").replace("search: null", f"search: {SEARCH}"), encoding="utf-8"
@@ -128,12 +128,12 @@ def main() -> None:
 
         def predict(inputs: str) -> float:
             shutil.rmtree(bake / "data/out", ignore_errors=True)
-            return run(bake, "flight-delays", "predict", inputs, "data/out")[0]
+            return run(bake, "modelcycle", "predict", inputs, "data/out")[0]
 
         with clusters(bake):
             print("| what | one process | one worker | two workers | Dask's overhead | a second worker brings |")
             print("|---|---|---|---|---|---|")
-            compare("search, 6 trials of 3 folds", lambda: run(bake, "flight-delays", "train")[0])
+            compare("search, 6 trials of 3 folds", lambda: run(bake, "modelcycle", "train")[0])
             for rows in [int(text) for text in sys.argv[1:]] or [1_000_000, 20_000_000]:
                 inputs = write_rows(bake, rows)
                 runs = 3 if rows < 5_000_000 else 1

@@ -47,8 +47,8 @@ def make_data(rows: int) -> None:
     """Write reference.parquet, current.parquet, the profile and a log; a fifth of the numbers has drifted."""
     import numpy as np
     import pandas as pd
-    from flight_delays.log import ANSWERS, check_log, open_log
-    from flight_delays.prepare import describe
+    from modelcycle.pipeline.prepare import describe
+    from modelcycle.tracking.log import ANSWERS, check_log, open_log
 
     random = np.random.default_rng(0)
     for name, many in (("reference", 100_000), ("current", rows)):
@@ -81,12 +81,13 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
 
     import numpy as np
     import pandas as pd
-    from flight_delays.bundle import Bundle
-    from flight_delays.contract import Contract
-    from flight_delays.log import open_log
-    from flight_delays.monitor import watch
-    from flight_delays.params import Monitor
-    from flight_delays.prepare import describe
+    from modelcycle.core.contract import Contract
+    from modelcycle.core.params import Monitor
+    from modelcycle.core.project import Project
+    from modelcycle.monitoring.monitor import watch
+    from modelcycle.pipeline.prepare import describe
+    from modelcycle.tracking.bundle import Bundle
+    from modelcycle.tracking.log import open_log
 
     profile = json.loads(Path("profile.json").read_text())
     types = {name: "number" if name in NUMBERS else "category" for name in profile}
@@ -94,7 +95,8 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     contract = Contract(description="", columns=columns | {"happened": {"role": "target", "type": "boolean"}})
     uniform = describe(pd.Series(np.linspace(0, 1, 10_000)), "number")
     test = {"figures": {"roc_auc": {}}, "prediction": {"of": "probability_True", **uniform}}
-    served, span = Bundle("1", {}, contract, None, None, profile, test), (datetime(2024, 3, 1), datetime(2024, 4, 1))
+    served = Bundle("1", {}, contract, None, None, Project(package="benchmark"), profile, test)
+    span = datetime(2024, 3, 1), datetime(2024, 4, 1)
     started = clocks()
     result, _ = watch(open_log("sqlite:///log.db"), served, *span, Monitor(sample=rows), 500)
     return elapsed(started), [row["column"] for row in result["differences"] if row["alert"]]

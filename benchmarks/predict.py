@@ -21,8 +21,8 @@ RUNS = 3
 IN_MEMORY = """
 import sys, time
 import pandas as pd
-from flight_delays.bundle import load_champion
-from flight_delays.registry import connect
+from modelcycle.tracking.bundle import load_champion
+from modelcycle.tracking.registry import connect
 champion, rows = load_champion(connect()), pd.read_parquet(sys.argv[1])
 started = time.perf_counter()
 champion.model.predict_proba(champion.make_features(rows, champion.contract))
@@ -46,7 +46,7 @@ def predict(folder: Path, path: str) -> tuple[float, float]:
     """Predict a file with the command; return seconds and MB."""
     for left in folder.glob("data/out.parquet*"):
         left.unlink()
-    return run(folder, "flight-delays", "predict", path, "data/out.parquet")[:2]
+    return run(folder, "modelcycle", "predict", path, "data/out.parquet")[:2]
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from baked import baked, environment, run
 
 ROUNDS = 3
-OURS = ["flight-delays", "serve"]
+OURS = ["modelcycle", "serve"]
 ROW = (
     '{"scheduled_departure": "2013-03-01T17:30:00", "carrier": "B6", "origin": "JFK", "dest": "BOS", "distance": 187, '
     '"temperature": 5.5, "humidity": 60, "wind_direction": 220, "wind_speed": 10, "wind_gust": null, '
@@ -38,8 +38,8 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 """
 MLFLOW = """
 import mlflow, sys
-from flight_delays.bundle import load_champion
-from flight_delays.registry import connect
+from modelcycle.tracking.bundle import load_champion
+from modelcycle.tracking.registry import connect
 champion = load_champion(connect())
 class Same(mlflow.pyfunc.PythonModel):
     def __init__(self, bundle):

@@ -206,15 +206,14 @@ def start_forks(owner: Repository) -> None:
     environment = owner.path / ".venv"
     shared = environment / "forks"
     (shared / "bin").mkdir(parents=True)
-    programs = (*PROGRAMS, owner.path.name)
     for path in [*environment.iterdir(), *(environment / "bin").iterdir()]:
-        if path.name not in (".gitignore", "bin", "forks", *programs):
+        if path.name not in (".gitignore", "bin", "forks", *PROGRAMS):
             (shared / path.relative_to(environment)).symlink_to(path)
     code = Path(__file__).with_name("forks.py")
     program = shared / "program"
     program.write_text(f"#!{Path(environment / 'bin/python').resolve()} -IS\n{code.read_text('utf-8')}", "utf-8")
     program.chmod(0o755)
-    for name in programs:
+    for name in PROGRAMS:
         (shared / "bin" / name).symlink_to(program)
     run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()  # all workers ask the same server
     command = [environment / "bin/python", code, shared / "server", str(run)]
@@ -230,7 +229,7 @@ def released(default: Repository, tmp_path_factory: pytest.TempPathFactory, shar
 
     def make() -> Repository:
         repository = fork(default, tmp_path_factory.mktemp("released"))
-        repository.run(default.path.name, "release")
+        repository.run("modelcycle", "release")
         repository.run("git", "checkout", "--quiet", "docs")
         return repository
 

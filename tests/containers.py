@@ -138,7 +138,7 @@ def build(released: Any, target: str, *paths: Path | str) -> str:
     image, words = (f"{name}:1", []) if target == "service" else (f"{name}-{target}:1", [f"--{target}"])
     with one_worker(target):
         if not has_image(image):
-            print(released.run("python", "-m", "flight_delays", "image", *words, **environment(), IMAGE=name))
+            print(released.run("modelcycle", "image", *words, **environment(), IMAGE=name))
     return image
 
 

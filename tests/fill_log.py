@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pandas as pd
-from flight_delays import log, registry
-from flight_delays.bundle import load_champion
-from flight_delays.contract import violations
-from flight_delays.settings import read_settings
+from modelcycle.core.contract import violations
+from modelcycle.core.settings import read_settings
+from modelcycle.tracking import log, registry
+from modelcycle.tracking.bundle import load_champion
 from sqlalchemy import insert
 
 since, until, share = sys.argv[1], sys.argv[2], float(sys.argv[3])

@@ -1,11 +1,10 @@
 """Start programs of a repository's environment as forks of one process that has imported the libraries already.
 
 To start Python and import pandas, scikit-learn and MLflow is five sixths of most commands, of which the tests run a
-thousand. In repositories that share another one's environment the programs below, and the repository's own, are this
-file. It hands its arguments, folder, variables and open files to a server, where a fork runs the real program with
-them; it passes signals on, and ends as that ends. Without TESTS_FORKS, and for all else that Python may do, the real
-program takes its place; so it has to where a library reads a variable when it is imported. The server ends with the run
-of the tests.
+thousand. In repositories that share another one's environment the programs below are this file. It hands its arguments,
+folder, variables and open files to a server, where a fork runs the real program with them; it passes signals on, and
+ends as that ends. Without TESTS_FORKS, and for all else that Python may do, the real program takes its place; so it has
+to where a library reads a variable when it is imported. The server ends with the run of the tests.
 """
 
 import json
@@ -16,7 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-PROGRAMS = ("dvc", "mlflow", "pytest", "python")
+PROGRAMS = ("dvc", "mlflow", "modelcycle", "pytest", "python")
 LIBRARIES = """alembic.command anyio.pytest_plugin dvc.api dvc.cli.parser dvc.commands.repro dvc.data_cloud dvc.repo
 dvc.repo.experiments fastapi_offline git hydra.extra.pytest_plugin ipykernel.kernelapp jinja2 markdown_it
 matplotlib.backends.backend_svg matplotlib.figure mlflow.cli mlflow.store.model_registry.sqlalchemy_store

@@ -5,20 +5,21 @@ Run by tests/test_gate.py with the environment of a generated repository.
 
 import json
 import sys
-from importlib import import_module
 
 import numpy as np
 import pandas as pd
 from sklearn.dummy import DummyClassifier
 
 sys.path.insert(0, "src")
-package = "flight_delays"
-contract_module, evaluate, gate, model_module, params_module, train_module, features = (
-    import_module(f"{package}.{name}")
-    for name in ("contract", "evaluate", "gate", "model", "params", "train", "features")
-)
+from modelcycle.core.contract import Column, read_contract, target_values
+from modelcycle.core.model_file import predict
+from modelcycle.core.params import read_params
+from modelcycle.core.team import make_features
+from modelcycle.pipeline import evaluate
+from modelcycle.pipeline import train as train_module
+from modelcycle.release import gate
 
-CONTRACT, PARAMS = contract_module.read_contract(), params_module.read_params()
+CONTRACT, PARAMS = read_contract(), read_params()
 TRAIN, TEST = pd.read_parquet("data/train.parquet"), pd.read_parquet("data/test.parquet")
 
 
@@ -38,13 +39,13 @@ def fit(rows=TRAIN, seed=0, contract=CONTRACT):
 
 
 def answers(model, test=TEST, contract=CONTRACT):
-    return model_module.predict(model, features.make_features(test, contract))
+    return predict(model, make_features(test, contract))
 
 
 def failed_rules(model, train=TRAIN, test=TEST, contract=CONTRACT):
     """List the rules that say no, as `release` would find them."""
-    truth, predictions = train_module.target_values(test, contract), answers(model, test, contract)
-    tables = evaluate.judge(test, predictions, train_module.target_values(train, contract), contract, PARAMS.evaluate)
+    truth, predictions = target_values(test, contract), answers(model, test, contract)
+    tables = evaluate.judge(test, predictions, target_values(train, contract), contract, PARAMS.evaluate)
     verdicts = [
         *gate.judge_figures(PARAMS.gate, True, *tables.values()),
         gate.judge_data(train, test, contract),
@@ -65,12 +66,12 @@ def shuffled_labels():
 
 
 def constant():
-    made = features.make_features(TRAIN, CONTRACT)
-    return failed_rules(DummyClassifier(strategy="prior").fit(made, train_module.target_values(TRAIN, CONTRACT)))
+    made = make_features(TRAIN, CONTRACT)
+    return failed_rules(DummyClassifier(strategy="prior").fit(made, target_values(TRAIN, CONTRACT)))
 
 
 def leaked_target():
-    known = contract_module.Column(role="feature", type="boolean")
+    known = Column(role="feature", type="boolean")
     contract = CONTRACT.model_copy(update={"columns": {**CONTRACT.columns, "delayed": known}})
     train, test = (rows.assign(delayed=rows[CONTRACT.target]) for rows in (TRAIN, TEST))
     return failed_rules(fit(train, contract=contract), train, test, contract)

@@ -150,7 +150,7 @@ def contract_of(repository: Repository) -> dict:
 
 
 def adopt(repository: Repository, path: Path, target: str, *options: str, fails: bool = False) -> str:
-    return repository.run("flight-delays", "adopt", str(path), "--target", target, *options, fails=fails)
+    return repository.run("modelcycle", "adopt", str(path), "--target", target, *options, fails=fails)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -183,11 +183,11 @@ def test_the_cycle_and_the_tests_pass_on_the_table(fresh, tmp_path, name):
 
     fresh.commit("reproduce")
     if name not in ALIKE or not table.better_than_guessing:
-        released = fresh.run("flight-delays", "release", fails=not table.better_than_guessing)
+        released = fresh.run("modelcycle", "release", fails=not table.better_than_guessing)
         decision = "is the champion, none was before" if table.better_than_guessing else "better than guessing: found"
         assert decision in released
     if name == WHOLE:
-        assert 'all_broken": []' in fresh.run("flight-delays", "trace", "1", "--json")
+        assert 'all_broken": []' in fresh.run("modelcycle", "trace", "1", "--json")
     if name not in ALIKE:
         fresh.commit("reproduce")
         printed = fresh.run("make", "check", SKIP="" if name == WHOLE else "mypy")
@@ -300,10 +300,10 @@ def test_a_database_is_read_by_a_query_through_the_pipeline(fresh, tmp_path):
     fresh.run("dvc", "repro", COMPANY=str(tmp_path / "company.db"))
     assert json.loads(fresh.read("reports/metrics.json"))["rows"] > 5
     fresh.commit("a query")
-    fresh.run("flight-delays", "release")
+    fresh.run("modelcycle", "release")
     with sqlite3.connect(tmp_path / "company.db") as database:
         database.execute("drop table people")
-    printed = fresh.run("flight-delays", "trace", "--reproduce")
+    printed = fresh.run("modelcycle", "trace", "--reproduce")
     assert "but from those that it gave then" in printed
     assert "broken" not in printed
     printed = fresh.run("dvc", "repro", "--force", "ingest", fails=True, COMPANY=str(tmp_path / "company.db"))

@@ -34,10 +34,10 @@ print("BAG" + json.dumps([bag.import_errors, told, sorted(known)]))
 ANSWERS = """
 import sys
 import pandas as pd
-from flight_delays import log, registry
-from flight_delays.answer import Job, answer
-from flight_delays.bundle import load_champion
-from flight_delays.settings import read_settings
+from modelcycle.tracking import log, registry
+from modelcycle.serving.answer import Job, answer
+from modelcycle.tracking.bundle import load_champion
+from modelcycle.core.settings import read_settings
 served = load_champion(registry.connect())
 rows = pd.read_parquet("data/test.parquet").sample(int(sys.argv[1]), random_state=0)[served.contract.inputs]
 rows["temperature"] += float(sys.argv[2])

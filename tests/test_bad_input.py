@@ -136,10 +136,10 @@ def test_a_mistake_is_one_sentence(copy, case):
     environment = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"} if case == "store unreachable" else {}
     change(copy.path)
     for verb in verbs[:-1]:
-        copy.run("flight-delays", verb)
+        copy.run("modelcycle", verb)
     output = copy.path / outputs.get(verbs[-1], "reports/report.html")
     before = output.read_bytes()
-    printed = copy.run("flight-delays", verbs[-1], fails=True, **environment)
+    printed = copy.run("modelcycle", verbs[-1], fails=True, **environment)
     assert "Traceback" not in printed
     (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert re.search(sentence, error), error
@@ -150,8 +150,8 @@ def test_a_mistake_is_one_sentence(copy, case):
 
 def test_rejects_are_kept_with_their_reason_and_the_rest_goes_on(copy):
     replace(SOURCE, r"(?m)^(AA707LGA0101,.*),55,", r"\1,155,")(copy.path)
-    copy.run("flight-delays", "ingest")
-    assert re.search(r"prepare +[\d,]+ rows, 1 rejected", copy.run("flight-delays", "prepare"))
+    copy.run("modelcycle", "ingest")
+    assert re.search(r"prepare +[\d,]+ rows, 1 rejected", copy.run("modelcycle", "prepare"))
     (header, reject) = copy.read("data/rejects.csv").splitlines()
     assert header.startswith("row,reason,flight_id")
     assert "humidity is above 100 %,AA707LGA0101" in reject

@@ -159,7 +159,7 @@ def make_world(folder: Path, default: Repository, configurations: dict[str, Repo
     (path / ".dvc/config.local").write_text(world.secrets()["DVC_CONFIG"].replace("\\n", "\n"))
     store = {name: world.secrets()[name] for name in ("MLFLOW_TRACKING_URI", "DATABASE_URL")}
     repository.run("dvc", "push")
-    repository.run("flight-delays", "release", **store)
+    repository.run("modelcycle", "release", **store)
     since = ("2013-07-01", "2013-07-15", "1")
     repository.run("python", str(TEMPLATE / "tests/fill_log.py"), *since, **store)
     with sqlite3.connect(
@@ -176,7 +176,7 @@ def make_world(folder: Path, default: Repository, configurations: dict[str, Repo
     changes = {
         "change": ("README.md", "## All verbs", "## Each verb"),
         "contract": ("contract.yaml", "max: 100\n", "max: 60\n"),
-        "unit": ("tests/unit/test_drift.py", "import", "assert False, 'a unit test fails'\nimport"),
+        "unit": ("tests/unit/test_features.py", "import pandas", "assert False, 'a unit test fails'\nimport pandas"),
         "worse": ("params.yaml", "max_iter: 200", "max_iter: 2"),
         "stale": ("params.yaml", "seed: 0", "seed: 1"),
     }

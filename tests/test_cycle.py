@@ -62,9 +62,8 @@ def test_other_answers_set_up_run_and_pass_their_tests(bake, tmp_path, answers):
         assert "passed" in fork(repository, tmp_path).run("make", "test", f"PYTEST_ADDOPTS={TWICE}")
     else:  # an extra of DVC, a licence, a version of Python
         assert "Running stage 'prepare'" in repository.run("dvc", "repro", "prepare", **here)
-    slug = answers.get("project_slug", "flight-delays")
-    assert "ingest" in repository.run(slug, "--help")
-    assert "ingest" in repository.run("python", "-m", answers.get("package_name", slug.replace("-", "_")), "--help")
+    assert "ingest" in repository.run("modelcycle", "--help")
+    assert "ingest" in repository.run("python", "-m", "modelcycle", "--help")
 
 
 def test_uv_is_installed_where_there_is_none(bake, tmp_path):
@@ -159,12 +158,12 @@ import warnings
 warnings.simplefilter("ignore")
 import pandas as pd
 from sklearn.metrics import roc_auc_score
-from flight_delays.contract import read_contract
-from flight_delays.features import make_features
-from flight_delays.files import MODEL
-from flight_delays.model import load_model
-from flight_delays.params import read_params
-from flight_delays.train import fit
+from modelcycle.core.contract import read_contract
+from modelcycle.core.team import make_features
+from modelcycle.core.paths import MODEL
+from modelcycle.core.model_file import load_model
+from modelcycle.core.params import read_params
+from modelcycle.pipeline.train import fit
 contract, rows = read_contract(), pd.read_parquet("data/test.parquet")
 model, _ = fit(read_params().train, pd.read_parquet("data/train.parquet"), contract)
 features = make_features(rows, contract)
@@ -186,7 +185,7 @@ print(abs(model.predict_proba(features)[:, 1] - stored).max(), roc_auc_score(row
 )
 def test_any_estimator_of_scikit_learn_trains_and_is_stored(copy, estimator, parameters):
     set_train(copy, estimator, parameters)
-    copy.run("flight-delays", "train")
+    copy.run("modelcycle", "train")
     difference, roc_auc = map(float, copy.run("python", "-c", FIT_AGAIN).split())
     assert difference == 0
     assert roc_auc > 0.55
@@ -203,11 +202,11 @@ def set_train(repository, estimator: str, parameters: str, search: str = "null")
 def test_a_search_shows_progress_and_logs_what_it_found(copy):
     search = "{trials: 4, folds: 2, parameters: {max_iter: [5, 100], learning_rate: [0.05, 0.1]}}"
     set_train(copy, "sklearn.ensemble.HistGradientBoosting", "{}", search)
-    printed = copy.run("flight-delays", "train")
+    printed = copy.run("modelcycle", "train")
     assert re.search(r"search +best roc_auc 0\.\d+ of 4 trials +\{.*'max_iter': 100", printed)
     assert "100%" in printed
 
 
 def test_tracking_goes_where_the_environment_says(copy):
-    copy.run("flight-delays", "train", MLFLOW_TRACKING_URI="sqlite:///elsewhere.db")
+    copy.run("modelcycle", "train", MLFLOW_TRACKING_URI="sqlite:///elsewhere.db")
     assert (copy.path / "elsewhere.db").exists()

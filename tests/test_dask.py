@@ -12,7 +12,7 @@ import pytest
 from conftest import Repository, fork, small_disk, start_forks, uncompiled, use_environment
 from containers import free_port
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 SEARCH = "search: {trials: 3, folds: 2, parameters: {learning_rate: [0.02, 0.05, 0.1], max_iter: [20, 40]}}"
 FAILS_SOON = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s", "TESTS_FORKS": ""}  # Dask reads it when imported
 
@@ -206,8 +206,8 @@ def different_workers(project: Repository, folder: Path):
     yield "other-library", [], {"PYTHONPATH": str(library)}, "has 1.0.0 of toolz, this machine "
     shutil.copytree(project.path / "src", code)
     (code / "flight_delays/model.py").write_text(project.read("src/flight_delays/model.py") + "# mine\n")
-    yield "other-code", [], {"PYTHONPATH": str(code)}, "of this package, this machine md5 "
-    hide = "import sys; sys.modules['flight_delays'] = None; from dask.__main__ import main; main()"
+    yield "other-code", [], {"PYTHONPATH": str(code)}, "of the code in src/flight_delays, this machine md5 "
+    hide = "import sys; sys.modules['modelcycle'] = None; from dask.__main__ import main; main()"
     yield "no-package", ["python", "-c", hide], {}, "can't be used: "
     (project.path / "data/refused").mkdir()
     hidden = f'mount -t tmpfs none {project.path}/data/refused && exec "$@"'

@@ -458,7 +458,7 @@ def test_a_stop_has_the_time_that_the_service_needs(applied):
     pod = templates(applied)["Deployment/service"]["spec"]
     command, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     graceful = re.search(
-        r"timeout_graceful_shutdown=(\d+)", (TREE / "src/{{cookiecutter.package_name}}/serve.py").read_text("utf-8")
+        r"timeout_graceful_shutdown=(\d+)", (TREE / "src/modelcycle/serving/serve.py").read_text("utf-8")
     )
     assert command == "sleep"
     assert pod["terminationGracePeriodSeconds"] > int(seconds) + int(graceful[1])

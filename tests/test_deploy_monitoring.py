@@ -27,7 +27,7 @@ DASHBOARD = json.loads((FILES / "dashboard.json").read_text(encoding="utf-8"))
 OF_AMOUNTS = "Predicted amounts"  # the only panel that is empty where classes are predicted
 ANSWERS_AMOUNTS = """
 import sys, time, prometheus_client
-from flight_delays.telemetry import Telemetry
+from modelcycle.serving.telemetry import Telemetry
 telemetry = Telemetry([10, 20, 30])
 prometheus_client.start_http_server(int(sys.argv[1]), "127.0.0.1", telemetry.registry)
 while True:

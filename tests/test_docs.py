@@ -55,7 +55,7 @@ def test_a_team_that_deletes_every_page_breaks_no_check_test_verb_or_update(copy
         path.unlink()
     copy.commit()
     copy.run("make", "check")
-    copy.run("make", "test", "TESTS=tests/unit/test_process.py tests/unit/test_review.py tests/model")
+    copy.run("make", "test", "TESTS=tests/unit tests/model")
     assert "0 phases in order" in copy.run("make", "process")
     copy.run("make", "review")
     copy.run("make", "gate")
@@ -70,7 +70,7 @@ def test_a_card_without_its_marks_stops_a_release_before_it_begins(copy):
     copy.replace("docs/data_card.md", "<!-- end of generated -->", "")
     copy.commit()
     assert "docs/data_card.md has no lines" in copy.run("make", "release", fails=True)
-    assert "version" not in copy.run("flight-delays", "release", "--history")
+    assert "version" not in copy.run("modelcycle", "release", "--history")
 
 
 def test_every_verb_has_one_line_in_the_readme():
@@ -95,7 +95,7 @@ def test_the_plan_in_the_docs_is_reckoned_from_what_was_measured():
 def test_every_parameter_is_told_what_it_does(default):
     """In params.yaml, behind it or above it; what stands in braces is told with its owner."""
     code = """
-from flight_delays.params import Params
+from modelcycle.core.params import Params
 for part, field in Params.model_fields.items():
     print(*(f"{part}.{key}" for key in field.annotation.model_fields))
 """

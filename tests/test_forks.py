@@ -37,8 +37,8 @@ def test_it_takes_and_gives_the_same(copy, is_fork):
 
 
 def test_it_runs_the_code_of_its_own_repository(copy):
-    copy.replace("src/flight_delays/rollback.py", "There is no earlier champion", "Nobody was before")
-    assert "error: Nobody was before" in copy.run("flight-delays", "rollback", fails=True)
+    copy.replace("src/modelcycle/release/rollback.py", "There is no earlier champion", "Nobody was before")
+    assert "error: Nobody was before" in copy.run("modelcycle", "rollback", fails=True)
     assert "error: Nobody was before" in copy.run("make", "rollback", fails=True)
 
 

@@ -17,7 +17,7 @@ from engine import Engine
 from test_release import ask
 from test_serve import ROW
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 # What a platform's apply.sh and remove.sh are here: they note how they were called, and fail where the test says so.
 SCRIPT = '#!/bin/sh\nset -eu\necho "$0 $*${PIPELINE_IMAGE:+ $PIPELINE_IMAGE}" >> calls\n[ ! -e fail ]\n'
 OTHER = "sha256:" + "1" * 64
@@ -33,7 +33,7 @@ def service(service_image):
 def delivered(released, service_image, registry_host, tmp_path_factory):
     """A repository whose champion was built and pushed to a registry here, with variables, digest and what was said."""
     repository = fork(released, tmp_path_factory.mktemp("delivered"))
-    variables = environment() | {"IMAGE": f"{registry_host}/team/{TOOL}"}
+    variables = environment() | {"IMAGE": f"{registry_host}/team/flight-delays"}
     built = repository.run("make", "image", **variables)
     digest = re.findall("sha256:[0-9a-f]{64}", repository.run("make", "push", **variables))[-1]
     return repository, variables, digest, built
@@ -75,8 +75,8 @@ def test_the_image_answers_without_any_right_and_logs_what_it_answers(service):
 def test_the_image_answers_like_the_pipeline_though_it_has_no_pyarrow(service, released):
     code = f"""
 import json
-from flight_delays.answer import predict_rows
-from flight_delays.bundle import load_champion
+from modelcycle.serving.answer import predict_rows
+from modelcycle.tracking.bundle import load_champion
 bundle = load_champion(client)
 row = dict.fromkeys(bundle.contract.inputs) | {ROW!r}
 (shares,) = predict_rows(bundle, None, [row])[1].tolist()
@@ -168,7 +168,7 @@ def test_the_other_builders_build_and_push_as_well(delivered, base_image, regist
     repository = fork(delivered[0], tmp_path)
     with docker_engine(base_image) if builder == "docker" else nullcontext({}) as more:
         path = f"{repository.path / '.venv/bin'}:{more['PATH']}" if more else repository.environment()["PATH"]
-        variables = environment() | {"IMAGE": f"{registry_host}/{builder}/{TOOL}", "BUILDER": builder} | more
+        variables = environment() | {"IMAGE": f"{registry_host}/{builder}/flight-delays", "BUILDER": builder} | more
         printed = repository.run("make", "image", "push", **variables | {"PATH": path})
     reference = re.search(rf"{variables['IMAGE']}@sha256:[0-9a-f]{{64}}", printed)[0]
     inspect = ["skopeo", "inspect", "--config", "--raw", "--tls-verify=false", f"docker://{reference}"]
@@ -204,7 +204,7 @@ def test_a_deployment_calls_the_platform_and_is_in_the_ledger(deliver):
     pushed = re.search(rf"\S+@{digest}", repository.run(TOOL, "release", "--history"))[0]
     assert f"{pushed}\n" in repository.run("make", "deploy", "ENV=staging")
     assert "version 1 runs in production" in repository.run("make", "deploy", "ENV=production", f"DIGEST={digest}")
-    other = f"enter(client, 'pushed', '1', commit='0', image='host/x@{OTHER}', target='service')"
+    other = f"append_to_ledger(client, 'pushed', '1', commit='0', image='host/x@{OTHER}', target='service')"
     ask(repository, other)
     printed = repository.run("make", "deploy", "ENV=production")
     assert f"back to it: make deploy ENV=production DIGEST={digest}" in printed
@@ -243,7 +243,7 @@ def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(deli
         ([], "The environment is ''; expected"),
     ]:
         assert f"error: {sentence}" in repository.run("make", "deploy", *words, fails=True)
-    ask(repository, f"enter(client, 'pushed', '2', commit='0', image='host/x@{OTHER}', target='service')")
+    ask(repository, f"append_to_ledger(client, 'pushed', '2', commit='0', image='host/x@{OTHER}', target='service')")
     printed = repository.run("make", "deploy", "ENV=production", f"DIGEST={OTHER}", fails=True)
     assert "error: Version 2 was never the champion: it can't go into production." in printed
     assert not (repository.path / "calls").exists()

@@ -10,7 +10,7 @@ import pytest
 from conftest import Repository, fork
 from test_serve import ROW, serving
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 FILL = str(Path(__file__).parent / "fill_log.py")
 FIRST_HALF = ("2013-01-01", "2013-07-01")
 SECOND_HALF = ("2013-07-01", "2014-01-01")
@@ -18,7 +18,7 @@ SECOND_HALF = ("2013-07-01", "2014-01-01")
 
 COPY_LOG = """
 import sys
-from flight_delays.log import ANSWERS, check_log, open_log
+from modelcycle.tracking.log import ANSWERS, check_log, open_log
 log = open_log(sys.argv[1])
 check_log(log)
 with open_log("sqlite:///.mlflow/predictions.db").connect() as source, log.begin() as target:
@@ -89,7 +89,7 @@ def test_a_sample_alerts_for_the_same_columns_and_is_the_same_on_sqlite_and_post
 
 
 def test_the_exit_status_of_an_alert_is_2_also_from_make(watched):
-    for command in (["flight-delays", "monitor", "--since", "2013-07-01"], ["make", "monitor", "SINCE=2013-07-01"]):
+    for command in (["modelcycle", "monitor", "--since", "2013-07-01"], ["make", "monitor", "SINCE=2013-07-01"]):
         tools = {"PATH": f"{watched.path}/.venv/bin:/usr/bin:/bin", "TESTS_FORKS": "1"}
         assert subprocess.run(command, cwd=watched.path, env=tools, capture_output=True, check=False).returncode == 2
 
@@ -169,10 +169,10 @@ def test_a_steady_stream_stays_quiet(released):
     """Fifty random halves of the training rows, whole and as small streams: how many alert, of 50."""
     code = """
 import numpy as np, pandas as pd
-from flight_delays.bundle import load_champion
-from flight_delays.drift import compare, judge, tally
-from flight_delays.prepare import profile
-from flight_delays.registry import connect
+from modelcycle.tracking.bundle import load_champion
+from modelcycle.monitoring.drift import compare, judge, tally
+from modelcycle.pipeline.prepare import profile
+from modelcycle.tracking.registry import connect
 served, train = load_champion(connect()), pd.read_parquet("data/train.parquet")
 limits = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
 for rows in (None, 1000, 100):

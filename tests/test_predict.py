@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import Repository, fork
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import pytest
 from conftest import Repository, commit_change, fork
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 LOOK = """
-from flight_delays.files import InputError
-from flight_delays.trace import trace
+from modelcycle.core.errors import InputError
+from modelcycle.release.trace import trace
 try:
     trace("1", False, False)
 except InputError as error:
@@ -28,7 +28,8 @@ def ledger(repository: Repository) -> list[str]:
 
 def ask(repository: Repository, code: str, *arguments: str) -> str:
     """Run Python with a client of the registry named `client`."""
-    lines = "from flight_delays.registry import *\nclient = connect()\n" + code
+    names = "client, EXPERIMENT = connect(), read_project().registered_name\n"
+    lines = f"from modelcycle.tracking.registry import *\n{names}{code}"
     return repository.run("python", "-c", lines, *arguments).strip()
 
 
@@ -149,14 +150,14 @@ def test_a_grown_test_share_leaves_out_what_the_champion_was_trained_on(released
     commit_change(repository, "test_share: 0.2", "test_share: 0.4")
     code = """
 import sys, pandas as pd
-from {package}.bundle import load_champion
-from {package}.contract import read_contract
-from {package}.release import duel_rows
+from modelcycle.core.contract import read_contract
+from modelcycle.release.release import duel_rows
+from modelcycle.tracking.bundle import load_champion
 test, contract = pd.read_parquet("data/test.parquet"), read_contract()
 rows = duel_rows(load_champion(client), 0.2, test, contract)
 seen = pd.read_parquet(sys.argv[1])
 print(len(test), len(rows), len(rows.merge(seen, on=contract.identity)))
-""".replace("{package}", "flight_delays")
+"""
     rows, used, seen = map(int, ask(repository, code, str(released.path / "data/train.parquet")).split())
     assert seen == 0
     assert 0.45 * rows < used < 0.55 * rows
@@ -206,9 +207,9 @@ def test_the_rollback_drill(released, retrained, tmp_path):
     assert (repository.path / "reports/predictions.parquet").read_bytes() != before
     answers = """
 import pandas as pd
-from flight_delays.contract import read_contract
-from flight_delays.features import make_features
-from flight_delays.model import load_model, predict
+from modelcycle.core.contract import read_contract
+from modelcycle.core.team import make_features
+from modelcycle.core.model_file import load_model, predict
 contract, test = read_contract(), pd.read_parquet("data/test.parquet")
 model = load_model(model_folder(client, champion(client)) / "model.skops")
 made = predict(model, make_features(test, contract))
@@ -255,15 +256,15 @@ def test_two_releases_at_once_make_one_champion(retrained, tmp_path):
 def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried_again(retrained, tmp_path):
     repository = fork(retrained, tmp_path)
     overtaken = """
-from flight_delays import release
-from flight_delays.files import InputError
+from modelcycle.release import release
+from modelcycle.core.errors import InputError
 write = release.document
 def overtake(*given):
     write(*given)
     first = find_version(client, "1")
     other = client.create_model_version(EXPERIMENT, first.source, first.run_id, tags=first.tags)
     facts = {"commit": first.tags["git_commit"], "facts": facts_md5(first.tags)}
-    enter(client, "promoted", other.version, replaced="1", **facts)
+    append_to_ledger(client, "promoted", other.version, replaced="1", **facts)
 release.document = overtake
 try:
     release.release()

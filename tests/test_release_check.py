@@ -72,6 +72,12 @@ def test_a_release_that_lacks_nothing_passes(template):
     [
         ("cookiecutter.json", '"2.0.0"', '"two"', "_version in cookiecutter.json is 'two'; expected three numbers"),
         ("cookiecutter.json", '"2.0.0"', '"2.0.1"', "CHANGELOG.md does not begin with `## 2.0.1 - `"),
+        (
+            "CHANGELOG.md",
+            "2030-01-31",
+            "unreleased",
+            "CHANGELOG.md does not begin with `## 2.0.0 - ` and the release's day",
+        ),
         ("CHANGELOG.md", "## 2.0.0 - 2030-01-31", "## Unreleased", "CHANGELOG.md does not begin with `## 2.0.0 - `"),
         ("CHANGELOG.md", "Nothing.", "", "2.0.0 in CHANGELOG.md has no `### What you have to do`"),
         ("CHANGELOG.md", "`colour`: Red", "`colour`: new", "colour and its default red are not told"),
@@ -97,4 +103,4 @@ def test_a_version_that_is_out_already_and_a_change_that_is_not_committed(templa
 def test_this_version_is_told_in_the_changelog():
     version = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))["_version"]
     changelog = (TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE)
+    assert re.search(rf"^## {re.escape(version)} - (\d{{4}}-\d\d-\d\d|unreleased)$", changelog, re.MULTILINE)

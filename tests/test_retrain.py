@@ -8,14 +8,14 @@ import subprocess
 import pytest
 from conftest import Repository, fork, use_environment
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 ANSWER = """
 import csv, json, sys
 from datetime import datetime
-from flight_delays import log, registry
-from flight_delays.answer import Job, answer
-from flight_delays.bundle import load_champion
-from flight_delays.settings import read_settings
+from modelcycle.tracking import log, registry
+from modelcycle.serving.answer import Job, answer
+from modelcycle.tracking.bundle import load_champion
+from modelcycle.core.settings import read_settings
 engine = log.open_log(read_settings().database_url)
 rows = json.loads(sys.argv[1])
 job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test", None)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from conftest import commit_change, fork
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 FILL = str(Path(__file__).parent / "fill_log.py")
 SAY = """
-from flight_delays.log import ANSWERS, open_log, write_feedback
+from modelcycle.tracking.log import ANSWERS, open_log, write_feedback
 from sqlalchemy import select
 log = open_log("sqlite:///.mlflow/predictions.db")
 with log.connect() as connection:

@@ -23,7 +23,7 @@ import pytest
 from conftest import Repository, commit_change, fork
 from containers import free_port
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 ROW = {
     "scheduled_departure": "2013-03-01T17:30:00",
     "carrier": "B6",
@@ -280,8 +280,8 @@ def test_a_refusal_before_the_body_is_read_ends_the_connection(repository):
 
 
 KEYS_CHANGE = """
-from flight_delays.guard import Guard
-from flight_delays.settings import Settings
+from modelcycle.serving.guard import Guard
+from modelcycle.core.settings import Settings
 settings = Settings()
 guard = Guard(None, settings, None)
 def ask():

@@ -17,11 +17,11 @@ from conftest import Repository, commit_change, fork, small_disk, start_forks, u
 from containers import free_port, wait
 from ruamel.yaml import YAML
 
-TOOL = "flight-delays"
+TOOL = "modelcycle"
 FILL = """
 import sys
 from datetime import timedelta
-from flight_delays.log import *
+from modelcycle.tracking.log import *
 log = open_log(sys.argv[1])
 check_log(log)
 odd = {"text": 'ü "q" \\\\ \\n', "number": 1.5, "none": None, "yes": True, "list": [1, {}]}
@@ -35,13 +35,17 @@ keep_monitoring(log, now(), odd)
 """
 READ = """
 import sys
-from flight_delays.log import *
+from modelcycle.tracking.log import *
 log = open_log(sys.argv[1])
 with log.connect() as connection:
     for table in (ANSWERS, FEEDBACK, MONITORING):
         print(*connection.execute(select(table).order_by(table.c.id)), sep="\\n")
 """
-GO_ON = "import sys; from flight_delays.log import *; print(write_feedback(open_log(sys.argv[1]), '0' * 32, False, ''))"
+GO_ON = """
+import sys
+from modelcycle.tracking.log import *
+print(write_feedback(open_log(sys.argv[1]), '0' * 32, False, ''))
+"""
 
 
 @contextmanager

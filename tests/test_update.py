@@ -18,8 +18,8 @@ PARAMS = ("# share of the keys that go to the test data, for ever", "# once said
 OLDER = [
     ("pyproject.toml", "httptools>=0.7", "httptools>=0.6"),
     ("Makefile", "commit, then: make release", "then: make release"),
-    ("src/flight_delays/answer.py", '"""From rows to', '"""Long ago: from rows to'),
-    ("tests/unit/test_metrics.py", "import pytest\n", "import pytest  # once\n"),
+    ("src/modelcycle/serving/answer.py", '"""From rows to', '"""Long ago: from rows to'),
+    ("tests/unit/test_features.py", "import pandas as pd\n", "import pandas as pd  # once\n"),
     (".pre-commit-config.yaml", "types: [text]", "types: [file]"),
     (".github/workflows/ci.yml", "make update UPDATE=--propose", "make update"),
     (".gitlab-ci.yml", "make update UPDATE=--propose", "make update"),
@@ -75,7 +75,7 @@ def template(tmp_path_factory) -> Path:
     swap(folder / "cookiecutter.json", f'"{version}"', '"0.9.0"')
     tree, now = folder / TREE.name, {}
     for name, new, old in OLDER:
-        path = tree / name.replace("flight_delays", "{{cookiecutter.package_name}}")
+        path = tree / name
         now.setdefault(path, path.read_bytes() if path.exists() else None)
         if new is None:
             path.unlink() if old is None else path.write_text(old, encoding="utf-8")
@@ -111,7 +111,7 @@ def old(template, default, tmp_path) -> Repository:
 
 
 def update(repository: Repository, *words: str, **environment: str) -> str:
-    return repository.run("python", "-m", "flight_delays", "update", *words, **environment)
+    return repository.run("modelcycle", "update", *words, **environment)
 
 
 def is_current(repository: Repository) -> bool:
@@ -185,12 +185,12 @@ def test_edits_a_moved_and_a_deleted_file_are_kept(template, default, tmp_path, 
     updated, now = (baked(template, tag, tmp_path / tag, default, **answers) for tag in ("v0.9.0", "v9.0.0"))
     for repository in (updated, now):
         edit(repository)
-        git(repository.path, "mv", "src/flight_delays/answer.py", "src/flight_delays/answers.py")
+        git(repository.path, "mv", "src/modelcycle/serving/answer.py", "src/modelcycle/serving/answers.py")
         (repository.path / "docs/ci.md").unlink()  # which the template has changed since
         commit(repository.path, "ours")
     assert re.search("left out, as not here .*: docs/ci.md", update(updated))
     assert content(updated) == content(now)
-    assert not {"docs/gone.md", "docs/ci.md", "src/flight_delays/answer.py"} & set(content(updated))
+    assert not {"docs/gone.md", "docs/ci.md", "src/modelcycle/serving/answer.py"} & set(content(updated))
 
 
 def test_every_place_for_more_is_in_the_page_and_is_edited():
@@ -249,12 +249,12 @@ def test_a_clone_without_history_is_updated_all_the_same(old, default, tmp_path)
 def conflicting(old) -> Repository:
     """An older bake in which the team has changed lines that the template has changed as well."""
     old.replace("docs/ci.md", "# What CI does", "# Our CI")
-    old.replace("tests/unit/test_metrics.py", "import pytest  # once", "import pytest  # ours")
+    old.replace("tests/unit/test_features.py", "import pandas as pd  # once", "import pandas as pd  # ours")
     commit(old.path, "ours")
     return old
 
 
-SENTENCE = "The template and you have both changed docs/ci.md, tests/unit/test_metrics.py."
+SENTENCE = "The template and you have both changed docs/ci.md, tests/unit/test_features.py."
 
 
 def test_where_both_changed_a_line_a_person_decides(conflicting):
@@ -272,7 +272,7 @@ def test_where_both_changed_a_line_a_person_decides(conflicting):
     assert content(conflicting) == before
     assert not is_current(conflicting)
     assert attempt(conflicting).returncode == 3
-    git(conflicting.path, "checkout", "--ours", "docs/ci.md", "tests/unit/test_metrics.py")
+    git(conflicting.path, "checkout", "--ours", "docs/ci.md", "tests/unit/test_features.py")
     git(conflicting.path, "add", ".")
     git(conflicting.path, "-c", "core.editor=true", "cherry-pick", "--continue")
     assert is_current(conflicting)
@@ -293,13 +293,13 @@ def test_what_the_template_gave_up_and_the_team_changed_a_person_decides(old):
 
 
 def test_what_is_moved_and_much_changed_is_named_with_what_the_template_has_changed(old):
-    (old.path / "src/flight_delays/answer.py").unlink()
-    (old.path / "src/flight_delays/reply.py").write_text('"""All anew."""\n')
+    (old.path / "src/modelcycle/serving/answer.py").unlink()
+    (old.path / "src/modelcycle/serving/reply.py").write_text('"""All anew."""\n')
     commit(old.path, "ours")
     printed = update(old)
-    show = re.search(r"git (show \w+ -- src/flight_delays/answer.py)", printed)[1]
+    show = re.search(r"git (show \w+ -- src/modelcycle/serving/answer.py)", printed)[1]
     assert '+"""From rows to' in git(old.path, *show.split())
-    assert not (old.path / "src/flight_delays/answer.py").exists()
+    assert not (old.path / "src/modelcycle/serving/answer.py").exists()
 
 
 def test_a_new_page_comes_and_a_changed_one_that_is_the_teams_is_named(old):
@@ -324,7 +324,7 @@ def test_another_answer_alone_brings_no_newer_release(old):
 
 def attempt(repository: Repository, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["python", "-m", "flight_delays", "update", *words],
+        ["modelcycle", "update", *words],
         cwd=repository.path,
         env=repository.environment() | environment,
         capture_output=True,

@@ -29,5 +29,5 @@ def test_the_year_is_played_to_its_end_and_shown_on_one_page(copy, tmp_path):
     assert all(month["month"] in page for month in months)
     assert not re.search("""(src|href)=["']http""", page)  # nothing from elsewhere
     assert copy.run("git", "status", "--porcelain") == ""
-    assert len(copy.run("flight-delays", "release", "--history").splitlines()) == len(months) + 1
-    assert 'all_broken": []' in copy.run("flight-delays", "trace", "champion", "--json")
+    assert len(copy.run("modelcycle", "release", "--history").splitlines()) == len(months) + 1
+    assert 'all_broken": []' in copy.run("modelcycle", "trace", "champion", "--json")

@@ -43,7 +43,7 @@ def service() -> Iterator[str]:
         port = free.getsockname()[1]
     settings = {"SERVE_PORT": str(port), "SERVE_OPEN": "true"}
     settings["DATABASE_URL"] = f"sqlite:///{Path('build').resolve()}/pictures.db"  # the demo's own log stays as it is
-    command = [str(DEMO.resolve() / ".venv/bin/python"), "-m", "flight_delays", "serve"]
+    command = [str(DEMO.resolve() / ".venv/bin/python"), "-m", "modelcycle", "serve"]
     process = subprocess.Popen(command, cwd=DEMO, env=os.environ | settings, stdout=subprocess.DEVNULL)
     try:
         yield f"http://127.0.0.1:{port}/"
@@ -69,7 +69,7 @@ def ask(page: Page, address: str) -> None:
 
 def main() -> None:
     """Take the four pictures and put them into one."""
-    review = [str(DEMO.resolve() / ".venv/bin/python"), "-m", "flight_delays", "review", "--since", "2000-01-01"]
+    review = [str(DEMO.resolve() / ".venv/bin/python"), "-m", "modelcycle", "review", "--since", "2000-01-01"]
     subprocess.run(review, cwd=DEMO, check=True)
     parts = Path("build/pictures")
     parts.mkdir(exist_ok=True)

@@ -22,16 +22,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from flight_delays import registry
-from flight_delays.bundle import load_version
-from flight_delays.contract import Contract, read_contract, violations
-from flight_delays.metrics import resamples, score
-from flight_delays.page import PAGES
-from flight_delays.report import BLUE, GREY, ORANGE, axes, picture
-from flight_delays.train import target_values
-from jinja2 import ChoiceLoader, FileSystemLoader
 from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
+from modelcycle.core.contract import Contract, read_contract, target_values, violations
+from modelcycle.core.metrics import resamples, score
+from modelcycle.core.page import fill
+from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.project import read_project
+from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import load_version
 
 SOURCE = Path("example/flights.csv")
 MONTHS = pd.period_range("2013-07", "2013-12", freq="M")
@@ -80,7 +79,7 @@ def service() -> Iterator[Client]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"SERVE_PORT": str(port), "SERVE_OPEN": "true", "SERVE_POLL_SECONDS": "1"}
-    command = [sys.executable, "-m", "flight_delays", "serve"]
+    command = [sys.executable, "-m", "modelcycle", "serve"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             client = Client(port)
@@ -138,7 +137,7 @@ def play(contract: Contract) -> dict[str, Any]:
     commit("Know the year up to June only")
     tool("dvc", "repro")
     commit("Reproduce")
-    print(tool("flight_delays", "release").splitlines()[-1], flush=True)
+    print(tool("modelcycle", "release").splitlines()[-1], flush=True)
     commit("Cards of the first version")
     client = registry.connect()
     first = load_version(client, registry.find_version(client, "1"))
@@ -157,11 +156,11 @@ def play(contract: Contract) -> dict[str, Any]:
             answered = pd.concat(this_month)
             frozen = first.predict(answered)["probability_True"].to_numpy()
             figures = compare(answered, answered["probability"].to_numpy(), frozen, contract)
-            tool("flight_delays", "monitor", "--since", began.isoformat(), passes=(0, 2))
+            tool("modelcycle", "monitor", "--since", began.isoformat(), passes=(0, 2))
             found = json.loads(Path("reports/monitoring.json").read_text(encoding="utf-8"))
             until = str((now + 1).start_time.date())
             known = len(registry.ledger(client))
-            tool("flight_delays", "retrain", "--if-alert", "--until", until, passes=(0, 1))
+            tool("modelcycle", "retrain", "--if-alert", "--until", until, passes=(0, 1))
             decisions = [f"version {entry['version']} {entry['event']}" for entry in registry.ledger(client)[known:]]
             facts = {
                 "month": str(now),
@@ -235,9 +234,8 @@ def main() -> None:
     year = play(read_contract())
     (folder / "year.json").write_text(json.dumps(year, indent=1) + "\n", encoding="utf-8")
     months = year["months"]
-    PAGES.loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent), PAGES.loader])
     plots = {"figures": plot_figures(months, year["test"]), "drift": plot_drift(months)}
-    page = PAGES.get_template("year.html").render(year=year, months=months, plots=plots)
+    page = fill(Path(__file__).with_name("year.html"), read_project().title, year=year, months=months, plots=plots)
     (folder / "year.html").write_text(page, encoding="utf-8")
     print(f"The year: {folder / 'year.html'}")
 
