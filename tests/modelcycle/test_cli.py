@@ -2,9 +2,8 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
-
 from modelcycle.cli import app
+from typer.testing import CliRunner
 
 
 def command(*arguments: str, folder: object = None) -> subprocess.CompletedProcess:

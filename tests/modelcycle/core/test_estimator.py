@@ -1,5 +1,4 @@
 import pytest
-
 from modelcycle.core.errors import InputError
 from modelcycle.core.estimator import make_estimator
 

@@ -2,7 +2,6 @@ import subprocess
 from collections import Counter
 
 import pytest
-
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import load_model, save_model
 

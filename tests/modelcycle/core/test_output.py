@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-
 from modelcycle.core.output import write_atomically
 
 WRITE = """

@@ -1,11 +1,10 @@
 import pytest
-
-from modelcycle.core.contract import Contract
-from modelcycle.core.paths import CONTRACT, PARAMS
-from modelcycle.core.errors import InputError
 from modelcycle.core.config import read_config
+from modelcycle.core.contract import Contract
+from modelcycle.core.errors import InputError
 from modelcycle.core.output import write_atomically
 from modelcycle.core.params import Params
+from modelcycle.core.paths import CONTRACT, PARAMS
 
 
 def test_the_shipped_configuration_is_valid():

@@ -1,11 +1,10 @@
 import pytest
-
-from modelcycle.delivery.deploy import choose, find_script, running
 from modelcycle.core.errors import InputError
-from modelcycle.tracking.registry import pushed, was_champion
+from modelcycle.delivery.deploy import choose, find_script, running
+from modelcycle.tracking.ledger import LedgerEntry, pushed_images, was_champion
 
 
-def ledger(text: str) -> list[dict[str, str]]:
+def ledger(text: str) -> list[LedgerEntry]:
     """Write entries as `1 promoted, 1 pushed service a, 1 deployed staging a`."""
     names = ("version", "event", "target", "image")
     entries = [dict(zip(names, entry.split(), strict=False)) for entry in text.split(", ")]
@@ -14,7 +13,7 @@ def ledger(text: str) -> list[dict[str, str]]:
             entry["environment"] = entry.pop("target")
         if "image" in entry:
             entry["image"] = f"host/x@sha256:{entry['image']}"
-    return entries
+    return [LedgerEntry(by="T", commit="c", at=0, **entry) for entry in entries]
 
 
 ENTRIES = ledger(
@@ -25,7 +24,7 @@ ENTRIES = ledger(
 
 @pytest.mark.parametrize(("digest", "version"), [("", "2"), ("sha256:a", "1"), ("host/x@sha256:d", "3")])
 def test_the_image_is_the_champions_last_or_the_one_with_the_digest(digest, version):
-    assert choose(ENTRIES, digest)["version"] == version
+    assert choose(ENTRIES, digest).version == version
 
 
 @pytest.mark.parametrize("digest", ["sha256:c", "sha256:e"])
@@ -41,13 +40,13 @@ def test_a_champion_without_an_image_is_refused():
 
 def test_what_runs_is_what_was_deployed_last():
     moves = ledger("1 deployed staging a, 2 deployed production b, 2 deployed staging b, 2 undeployed production b")
-    assert running(moves, "staging")["image"].endswith("b")
+    assert running(moves, "staging").image.endswith("b")
     assert running(moves, "production") is None
 
 
 def test_the_ledger_says_who_was_champion_and_what_was_pushed():
     assert [was_champion(ENTRIES, version) for version in "123"] == [True, True, False]
-    assert pushed(ENTRIES, "2") == {"service": "host/x@sha256:b", "pipeline": "host/x@sha256:c"}
+    assert pushed_images(ENTRIES, "2") == {"service": "host/x@sha256:b", "pipeline": "host/x@sha256:c"}
 
 
 def test_an_environment_is_staging_or_production(tmp_path, monkeypatch):

@@ -1,5 +1,4 @@
 import pytest
-
 from modelcycle.core.errors import InputError
 from modelcycle.delivery.image import bill_of_materials, find_builder, image_name, made_of
 

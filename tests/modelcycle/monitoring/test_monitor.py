@@ -3,18 +3,25 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import select, update
-
-from modelcycle.core.project import Project
-from modelcycle.tracking.bundle import Bundle
 from modelcycle.core.contract import Contract, violations
-from modelcycle.pipeline.evaluate import expected
 from modelcycle.core.errors import InputError
-from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_outcomes, read_volumes, write_feedback
 from modelcycle.core.metrics import intervals
-from modelcycle.monitoring.monitor import judge_differences, judge_quality, judge_speed, period_starts, read_seen, read_time, reasons
 from modelcycle.core.params import Monitor
+from modelcycle.core.project import Project
+from modelcycle.monitoring.monitor import (
+    judge_differences,
+    judge_quality,
+    judge_speed,
+    period_starts,
+    read_seen,
+    read_time,
+    reasons,
+)
+from modelcycle.pipeline.evaluate import expected
 from modelcycle.pipeline.prepare import profile
+from modelcycle.tracking.bundle import Bundle
+from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_outcomes, read_volumes, write_feedback
+from sqlalchemy import select, update
 
 START = datetime(2024, 3, 1)
 LIMITS = Monitor()
@@ -107,7 +114,9 @@ def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(se
     found = [judge_differences(counted, "returned", LIMITS) for counted in (whole, part)]
     assert found[1].loc[found[1]["alert"], "column"].tolist() == found[0].loc[found[0]["alert"], "column"].tolist()
     assert "price" in found[1].loc[found[1]["alert"], "column"].tolist()
-    assert (seen(log, served, 1000).histograms["price"].inside == part.histograms["price"].inside).all()  # the same ones each time
+    assert (
+        seen(log, served, 1000).histograms["price"].inside == part.histograms["price"].inside
+    ).all()  # the same ones each time
 
 
 @pytest.mark.parametrize(

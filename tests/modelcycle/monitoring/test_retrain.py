@@ -1,6 +1,5 @@
 import pandas as pd
 import pytest
-
 from modelcycle.core.contract import Column, Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import Ingest

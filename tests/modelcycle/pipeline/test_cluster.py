@@ -1,7 +1,6 @@
 import pytest
-
-from modelcycle.pipeline.cluster import NEEDED, check_environment, environment
 from modelcycle.core.errors import InputError
+from modelcycle.pipeline.cluster import NEEDED, check_environment, environment
 
 HERE = {"Python": "3.11.7", "pandas": "3.0.1", "ruff": "0.14.2", "the code in src/flight_delays": "md5 1"}
 

@@ -2,12 +2,11 @@ import sqlite3
 
 import pandas as pd
 import pytest
-
 from modelcycle.core.contract import Column, Contract
 from modelcycle.core.errors import InputError
+from modelcycle.core.params import Ingest
 from modelcycle.core.table import read_source
 from modelcycle.pipeline.ingest import rows_until
-from modelcycle.core.params import Ingest
 
 
 def test_a_csv_file_is_read_with_the_options_of_pandas(tmp_path):

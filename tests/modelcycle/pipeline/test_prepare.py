@@ -1,9 +1,8 @@
 import pandas as pd
 import pytest
-
 from modelcycle.core.contract import violations
 from modelcycle.core.errors import InputError
-from modelcycle.pipeline.prepare import describe, is_test, require_trainable, profile, reject_report
+from modelcycle.pipeline.prepare import describe, is_test, profile, reject_report, require_trainable
 
 
 def test_a_row_keeps_its_side_when_data_grows(rows):

@@ -2,11 +2,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import read_params
-from modelcycle.process.process import judge_phases, process, write_state
-from modelcycle.release.process_state import judge_process
+from modelcycle.process.process import judge_phases, process
+from modelcycle.release.gate import judge_process
 
 MODELLING = "docs/crisp-dm/4_modelling.md"
 PAGE = """---
@@ -42,11 +41,11 @@ FILES = {
 
 @pytest.fixture
 def params(tmp_path, monkeypatch):
-    params = read_params()
+    params, text = read_params(), Path("params.yaml").read_text(encoding="utf-8")
     params.gate.bound = 0.62
     monkeypatch.chdir(tmp_path)
-    for path, text in FILES.items():
-        write(path, text)
+    for path, content in {**FILES, "params.yaml": text}.items():
+        write(path, content)
     return params
 
 
@@ -170,28 +169,17 @@ def test_a_page_that_can_not_be_read_is_named_in_a_sentence(params, path, text, 
 
 
 def test_the_gate_asks_for_what_comes_before_a_release(params):
-    def judged():
-        write_state(judge_phases(params, date.today()), params)
-        return judge_process(params)
-
-    today = date.today().isoformat()
-    write(MODELLING, PAGE.replace("2027-01-10", today))
+    write(MODELLING, PAGE.replace("2027-01-10", date.today().isoformat()))
     write("docs/crisp-dm/6_deployment.md", PAGE.replace("owner: product owner", "owner: null"))
-    assert judged().passed
+    assert judge_process().passed
     write("docs/crisp-dm/5_evaluation.md", PAGE.replace("2027-01-10", "null"))
-    assert judged().found == "evaluation: never reviewed"
+    assert judge_process().found == "evaluation: never reviewed"
+    write("docs/crisp-dm/5_evaluation.md", "no front matter\n")
+    with pytest.raises(InputError, match=r"5_evaluation\.md has no front matter"):
+        judge_process()
     for page in Path("docs/crisp-dm").iterdir():
         page.unlink()
-    assert judged().found == f"no page in {Path('docs/crisp-dm')}"
-
-
-def test_the_gate_takes_no_state_that_is_missing_damaged_or_of_other_pages(params):
-    assert judge_process(params).found == "reports/process.json is missing or damaged; `make process` writes it"
-    write("reports/process.json", "{")
-    assert judge_process(params).found == "reports/process.json is missing or damaged; `make process` writes it"
-    write_state([], params)
-    write(MODELLING, PAGE.replace("0.62", "0.7"))
-    assert judge_process(params).found == "reports/process.json is outdated; `make process` writes it"
+    assert judge_process().found == f"no page in {Path('docs/crisp-dm')}"
 
 
 def test_the_table_is_printed_and_written_between_the_marks(params, capsys, monkeypatch):

@@ -2,27 +2,31 @@ import shutil
 import subprocess
 import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
+from modelcycle.core.verdict import Verdict
+from modelcycle.process.review import commits, difference, errors, reasons, start_of, weak_slices
+from modelcycle.tracking.ledger import LedgerEntry
 from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
-from modelcycle.process.review import commits, difference, errors, figure_in, reasons, start_of, weak_slices
 
 DAY = datetime(2024, 3, 1)
+
+
+def verdict(rule, found, *interval, passed=True):
+    numbers = dict(zip(("value", "low", "high"), interval, strict=False))
+    return Verdict(rule, passed, found, "more", "Too bad.", numbers)
+
+
 VERDICTS = [
-    {"rule": rule, "passed": rule != "slice shop = Köln", "found": found, "expected": "more", "meaning": "Too bad."}
-    for rule, found in {
-        "better than guessing": "roc_auc 0.75 (0.73 to 0.77)",
-        "slice shop = NO": "roc_auc 0.72 (0.7 to 0.74)",
-        "slice shop = Köln": "roc_auc 0.6 (0.5 to 0.65)",
-        "slice gift = True": "roc_auc 0.73 (0.7 to 0.76)",
-        "calibration": "0.0100 apart",
-        "duel with the champion": "roc_auc 0.75, version 1 0.74; at worst +0.0010",
-    }.items()
+    verdict("better than guessing", "roc_auc 0.75 (0.73 to 0.77)", 0.75, 0.73, 0.77),
+    verdict("slice shop = NO", "roc_auc 0.72 (0.7 to 0.74)", 0.72, 0.7, 0.74),
+    verdict("slice shop = Köln", "roc_auc 0.6 (0.5 to 0.65)", 0.6, 0.5, 0.65, passed=False),
+    verdict("slice gift = True", "roc_auc 0.73 (0.7 to 0.76)", 0.73, 0.7, 0.76),
+    verdict("calibration", "0.0100 apart"),
+    verdict("duel with the champion", "roc_auc 0.75, version 1 0.74; at worst +0.0010"),
 ]
 
 
@@ -97,11 +101,6 @@ def test_a_repository_in_which_nothing_has_happened_gets_a_page_that_says_so(pro
         assert sentence in page
 
 
-def test_a_figure_is_read_from_the_words_of_the_gate():
-    assert figure_in("mae 1234 (1.2e+03 to 1.3e+03)", "mae") == {"value": 1234, "low": 1200, "high": 1300}
-    assert figure_in("mae 1234 (1200 to 1300)", "roc_auc") == figure_in("12 rows", "mae") == {}
-
-
 def run(rows: int, **settings: str) -> SimpleNamespace:
     """A training run as MLflow gives it."""
     return SimpleNamespace(data=SimpleNamespace(params=settings, metrics={"train_rows": float(rows)}))
@@ -120,21 +119,24 @@ def test_a_training_is_told_by_what_differs_from_the_one_before(now, before, wor
     assert difference(now, before).startswith(words)
 
 
+def entry(event, **facts):
+    return LedgerEntry(event, "1", by="T", commit="c", at=0, **facts)
+
+
 def test_a_decision_is_told_with_its_reason():
-    assert reasons({"event": "rejected"}, VERDICTS) == [
+    assert reasons(entry("rejected"), VERDICTS) == [
         "Too bad. (slice shop = Köln: roc_auc 0.6 (0.5 to 0.65); expected more)"
     ]
-    passed, duel = reasons({"event": "promoted"}, VERDICTS)
+    passed, duel = reasons(entry("promoted"), VERDICTS)
     assert passed == "It passed all 6 rules of the gate."
     assert "version 1 0.74; at worst +0.0010" in duel
-    assert reasons({"event": "rolled back", "reason": "too slow"}, VERDICTS) == ["too slow"]
-    assert reasons({"event": "deployed", "environment": "staging", "image": "x"}, []) == ["staging"]
+    assert reasons(entry("rolled back", reason="too slow"), VERDICTS) == ["too slow"]
+    assert reasons(entry("deployed", environment="staging", image="x"), []) == ["staging"]
 
 
 def test_a_slice_is_weak_when_it_is_worse_for_certain():
     assert [part["name"] for part in weak_slices(VERDICTS, "roc_auc")] == ["shop = Köln", "shop = NO"]
-    amounts = [verdict | {"found": verdict["found"].replace("roc_auc", "mae")} for verdict in VERDICTS]
-    assert weak_slices(amounts, "mae") == []
+    assert weak_slices(VERDICTS, "mae") == []  # an amount is better the lower it is
 
 
 @pytest.mark.parametrize(

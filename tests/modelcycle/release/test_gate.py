@@ -1,12 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from modelcycle.pipeline.evaluate import calibration
 from modelcycle.core.errors import InputError
-from modelcycle.release.gate import judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows
 from modelcycle.core.params import Behaviour, Duel, Gate
+from modelcycle.pipeline.evaluate import calibration
 from modelcycle.pipeline.train import fit
+from modelcycle.release.gate import judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows
 
 GATE = Gate(
     bound=0.7,

@@ -1,6 +1,6 @@
 import pytest
-
-from modelcycle.release.rollback import earlier_champion
+from modelcycle.release.rollback import previous_champion
+from modelcycle.tracking.ledger import LedgerEntry
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,6 @@ from modelcycle.release.rollback import earlier_champion
     ],
 )
 def test_the_way_back_leads_past_rollbacks_and_rejections(events, earlier):
-    entries = [
-        dict(zip(("version", "event"), entry.split(" ", 1), strict=True)) for entry in events.split(", ") if entry
-    ]
-    assert earlier_champion(entries) == earlier
+    decisions = [entry.split(" ", 1) for entry in events.split(", ") if entry]
+    entries = [LedgerEntry(event, version, by="T", commit="c", at=0) for version, event in decisions]
+    assert previous_champion(entries) == earlier

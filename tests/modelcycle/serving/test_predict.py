@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from sklearn.dummy import DummyClassifier
-
-from modelcycle.serving import predict
-from modelcycle.core.project import Project
-from modelcycle.tracking.bundle import Bundle
-from modelcycle.core.team import make_features
 from modelcycle.core.errors import InputError
+from modelcycle.core.project import Project
+from modelcycle.core.team import make_features
+from modelcycle.serving import predict
+from modelcycle.tracking.bundle import Bundle
+from sklearn.dummy import DummyClassifier
 
 
 @pytest.fixture
