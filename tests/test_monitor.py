@@ -170,7 +170,8 @@ def test_a_steady_stream_stays_quiet(released):
     code = """
 import numpy as np, pandas as pd
 from modelcycle.tracking.bundle import load_champion
-from modelcycle.monitoring.drift import compare, judge, tally
+from modelcycle.monitoring.drift import compare, judge
+from modelcycle.monitoring.histogram import Histogram
 from modelcycle.pipeline.prepare import profile
 from modelcycle.tracking.registry import connect
 served, train = load_champion(connect()), pd.read_parquet("data/train.parquet")
@@ -184,7 +185,7 @@ for rows in (None, 1000, 100):
         for known in (served.profile, rest):
             found = []
             for name in served.contract.names("feature"):
-                found += compare(name, tally(some[name], np.zeros(len(some), int), 1, known[name]), known[name])
+                found += compare(name, Histogram.count(some[name], np.zeros(len(some), int), 1, known[name]), known[name])
             alerted = bool(judge(found, 0.01, limits)["alert"].any())
             same, other = same + (alerted and known is served.profile), other + (alerted and known is rest)
     print(f"{rows or 'all'} rows of a half: alerts {same} of 50 against all rows, {other} of 50 against the other half")

@@ -264,7 +264,7 @@ def overtake(*given):
     first = find_version(client, "1")
     other = client.create_model_version(EXPERIMENT, first.source, first.run_id, tags=first.tags)
     facts = {"commit": first.tags["git_commit"], "facts": facts_md5(first.tags)}
-    append_to_ledger(client, "promoted", other.version, replaced="1", **facts)
+    record_decision(client, "promoted", other.version, replaced="1", **facts)
 release.document = overtake
 try:
     release.release()
@@ -273,7 +273,7 @@ except InputError as error:
 """
     assert "Version 3 has become the champion meanwhile; try again." in ask(repository, overtaken)
     assert ledger(repository) == ["1 promoted", "3 promoted", "2 overtaken"]
-    assert ask(repository, "print(find_version(client, 'champion').version)") == "3"
+    assert ask(repository, "print(find_version(client, 'champion').number)") == "3"
     assert "version 4 is the champion, 3 was before" in repository.run(TOOL, "release")
     assert "broken" not in repository.run(TOOL, "trace")
     repository.run("make", "rollback", 'REASON=too many "alarms" `id` at $$night')
@@ -304,7 +304,7 @@ def test_a_killed_release_leaves_nothing_half_made(retrained, tmp_path):
     (repository.path / ".dvc/tmp/rwlock").unlink(missing_ok=True)  # which DVC may have been writing; `release` says so
     repository.run(TOOL, "release")
     assert ledger(repository) == ["1 promoted", "2 promoted"]
-    state = "print(champion(client).version, len(versions(client)), find_version(client, 'champion').version)"
+    state = "print(find_champion(client).number, len(list_versions(client)), find_version(client, 'champion').number)"
     assert ask(repository, state) == "2 2 2"
     assert "broken" not in repository.run(TOOL, "trace")
 
@@ -313,7 +313,7 @@ def test_an_interruption_between_ledger_and_alias_is_mended(released, tmp_path):
     repository = fork(released, tmp_path)
     ask(repository, "client.delete_registered_model_alias(EXPERIMENT, 'champion')")
     repository.run(TOOL, "release")
-    assert ask(repository, "print(find_version(client, 'champion').version)") == "1"
+    assert ask(repository, "print(find_version(client, 'champion').number)") == "1"
 
 
 def test_a_registry_out_of_reach_is_named(released):
@@ -413,7 +413,7 @@ def test_a_changed_file_in_the_registry_is_named(released, name):
                 f"client.set_model_version_tag(EXPERIMENT, 1, '{name}', '5')",
                 "tags are not those that the ledger has noted",
             )
-            for name in ("verdict", "gate", "train_rows", "figures")
+            for name in ("verdict", "gate", "train_rows", "metrics")
         ],
         ("client.delete_registered_model_alias(EXPERIMENT, 'champion')", "the alias champion does not name"),
         *[
@@ -422,7 +422,7 @@ def test_a_changed_file_in_the_registry_is_named(released, name):
                 f"client.set_tag(client.search_runs([book])[0].info.run_id, '{name}', 'x')",
                 "in the ledger was edited later",
             )
-            for name in ("by", "figures", "replaced")
+            for name in ("by", "metrics", "replaced")
         ],
         (
             "book = client.get_experiment_by_name(f'{EXPERIMENT} ledger').experiment_id\n"

@@ -31,6 +31,7 @@ from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
 from modelcycle.core.project import read_project
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import load_version
+from modelcycle.tracking.ledger import champion_number, read_ledger
 
 SOURCE = Path("example/flights.csv")
 MONTHS = pd.period_range("2013-07", "2013-12", freq="M")
@@ -159,9 +160,9 @@ def play(contract: Contract) -> dict[str, Any]:
             tool("modelcycle", "monitor", "--since", began.isoformat(), passes=(0, 2))
             found = json.loads(Path("reports/monitoring.json").read_text(encoding="utf-8"))
             until = str((now + 1).start_time.date())
-            known = len(registry.ledger(client))
+            known = len(read_ledger(client))
             tool("modelcycle", "retrain", "--if-alert", "--until", until, passes=(0, 1))
-            decisions = [f"version {entry['version']} {entry['event']}" for entry in registry.ledger(client)[known:]]
+            decisions = [f"version {entry.version} {entry.event}" for entry in read_ledger(client)[known:]]
             facts = {
                 "month": str(now),
                 "version": answered["version"].iloc[0],
@@ -184,7 +185,7 @@ def play(contract: Contract) -> dict[str, Any]:
                 f"{now}   version {facts['version']}: {shown}, {len(found['alerts'])} alerts, {facts['decision']}",
                 flush=True,
             )
-            champion = registry.champion_number(registry.ledger(client))
+            champion = champion_number(read_ledger(client))
             served.connection.close()  # idle for longer than the service keeps a connection; the next request opens one
             while served.ask("/ready")["version"] != champion:
                 time.sleep(0.2)

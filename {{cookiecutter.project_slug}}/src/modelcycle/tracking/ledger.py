@@ -66,7 +66,7 @@ def read_ledger(client: Any) -> list[LedgerEntry]:
         given = dict.fromkeys(("event", "version", "by", "commit"), "unknown")
         given |= {name: value for name, value in tags.items() if name in known}
         if given["event"] in MOVES:
-            if given.get("replaced") != current:
+            if given.get("replaced") != current and not is_edited:
                 given["event"] = "overtaken"
             else:
                 current = given["version"]

@@ -128,8 +128,13 @@ class Version:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What the gate has said of it, rule by rule."""
-        return [Verdict(**verdict) for verdict in json.loads(self.tags.get("gate", "[]"))]
+        """What the gate has said of it, rule by rule. Raises InputError where somebody has edited that."""
+        try:
+            return [Verdict(**verdict) for verdict in json.loads(self.tags.get("gate", "[]"))]
+        except (ValueError, TypeError):
+            raise InputError(
+                f"The tag gate of version {self.number} is not as `release` wrote it: `modelcycle trace {self.number}`."
+            ) from None
 
 
 def list_versions(client: Any, condition: str = "") -> list[Version]:
