@@ -2,8 +2,11 @@
 UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 export PATH := $(CURDIR)/.venv/bin:$(dir $(UV)):$(PATH)
 DEMO := build/flight-delays
+SOURCE := "{{cookiecutter.project_slug}}/src"
+# Of the generated repository the machinery alone, by the rules of here: it holds no Jinja, and bakes do not check it.
+LINTED := hooks tests tools benchmarks $(SOURCE)/modelcycle --config pyproject.toml
 # Test files, and tests of others, that set up no repository.
-FAST := $(addprefix tests/test_,answers.py dev.py release_check.py template.py workflows.py \
+FAST := tests/modelcycle $(addprefix tests/test_,answers.py dev.py machinery.py release_check.py template.py workflows.py \
   ci.py::test_faults_of_six_kinds_are_planted_for_each_provider docs.py::test_every_verb_has_one_line_in_the_readme \
   docs.py::test_the_plan_in_the_docs_is_reckoned_from_what_was_measured \
   update.py::test_every_place_for_more_is_in_the_page_and_is_edited)
@@ -32,12 +35,15 @@ dev: .venv/ready ## bake into build/dev after each edit and show what changed, w
 test: .venv/ready ## bake every pair of answers, and run what comes out for real
 	pytest
 
-test-fast: check ## lint, and test what needs no installed repository: answers, files, hooks, documents
+test-fast: check ## lint, and test what needs no installed repository: machinery, answers, files, hooks, documents
 	pytest $(FAST)
 
-check: .venv/ready ## lint the hooks, the tests and the tools
-	ruff check hooks tests tools benchmarks
-	ruff format --check hooks tests tools benchmarks
+check: .venv/ready ## lint the machinery, the hooks, the tests and the tools; the machinery's types and its rooms' imports
+	ruff check $(LINTED)
+	ruff format --check $(LINTED)
+	PYTHONPATH=$(SOURCE) lint-imports --no-logo
+	! grep -rn --include='*.py' __package__ $(SOURCE)/modelcycle # names come from [tool.modelcycle] in pyproject.toml
+	mypy
 
 release-check: check ## before a tag: version, CHANGELOG, updates from every release, and all tests
 	.venv/bin/python tools/release_check.py
