@@ -47,6 +47,7 @@ def make_data(rows: int) -> None:
     """Write reference.parquet, current.parquet, the profile and a log; a fifth of the numbers has drifted."""
     import numpy as np
     import pandas as pd
+
     from modelcycle.pipeline.prepare import describe
     from modelcycle.tracking.log import ANSWERS, check_log, open_log
 
@@ -81,6 +82,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
 
     import numpy as np
     import pandas as pd
+
     from modelcycle.core.contract import Contract
     from modelcycle.core.params import Monitor
     from modelcycle.core.project import Project

@@ -7,11 +7,12 @@ import sys
 
 import numpy as np
 import pandas as pd
+from sqlalchemy import insert
+
 from modelcycle.core.contract import violations
 from modelcycle.core.settings import read_settings
 from modelcycle.tracking import log, registry
 from modelcycle.tracking.bundle import load_champion
-from sqlalchemy import insert
 
 since, until, share = sys.argv[1], sys.argv[2], float(sys.argv[3])
 served = load_champion(registry.connect())

@@ -185,7 +185,8 @@ for rows in (None, 1000, 100):
         for known in (served.profile, rest):
             found = []
             for name in served.contract.names("feature"):
-                found += compare(name, Histogram.count(some[name], np.zeros(len(some), int), 1, known[name]), known[name])
+                counted = Histogram.count(some[name], np.zeros(len(some), int), 1, known[name])
+                found += compare(name, counted, known[name])
             alerted = bool(judge(found, 0.01, limits)["alert"].any())
             same, other = same + (alerted and known is served.profile), other + (alerted and known is rest)
     print(f"{rows or 'all'} rows of a half: alerts {same} of 50 against all rows, {other} of 50 against the other half")

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
+
 from modelcycle.core.contract import Contract, read_contract, target_values, violations
 from modelcycle.core.metrics import resamples, score
 from modelcycle.core.page import fill

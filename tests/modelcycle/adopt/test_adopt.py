@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+
 from modelcycle.adopt.adopt import csv_format, infer_column, infer_contract, missing_words, number_format
 from modelcycle.core.contract import Column, Contract, violations
 from modelcycle.core.errors import InputError

@@ -1,8 +1,9 @@
 import pandas as pd
 import pytest
+from pydantic import ValidationError
+
 from modelcycle.core.contract import Column, Contract, convert, require_columns, require_unique_keys, violations
 from modelcycle.core.errors import InputError
-from pydantic import ValidationError
 
 
 def test_rows_that_keep_the_contract_have_no_violation(rows, contract):

@@ -1,4 +1,5 @@
 import pytest
+
 from modelcycle.core.errors import InputError
 from modelcycle.core.estimator import make_estimator
 

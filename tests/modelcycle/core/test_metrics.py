@@ -1,8 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from modelcycle.core.metrics import intervals, score
 from sklearn import metrics
+
+from modelcycle.core.metrics import intervals, score
 
 random = np.random.default_rng(0)
 WEIGHTS = random.integers(0, 3, (5, 400)).astype(float)

@@ -2,6 +2,7 @@ import subprocess
 from collections import Counter
 
 import pytest
+
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import load_model, save_model
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from modelcycle.core.output import write_atomically
 
 WRITE = """

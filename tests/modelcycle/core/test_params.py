@@ -1,4 +1,5 @@
 import pytest
+
 from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError

@@ -1,4 +1,5 @@
 import pytest
+
 from modelcycle.core.errors import InputError
 from modelcycle.delivery.deploy import choose, find_script, running
 from modelcycle.tracking.ledger import LedgerEntry, pushed_images, was_champion

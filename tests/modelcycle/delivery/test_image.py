@@ -1,4 +1,5 @@
 import pytest
+
 from modelcycle.core.errors import InputError
 from modelcycle.delivery.image import bill_of_materials, find_builder, image_name, made_of
 

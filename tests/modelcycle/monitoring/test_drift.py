@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
 from modelcycle.monitoring.drift import compare, judge
 from modelcycle.monitoring.histogram import Histogram
 from modelcycle.pipeline.prepare import describe
-from scipy import stats
 
 LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
 random = np.random.default_rng(0)

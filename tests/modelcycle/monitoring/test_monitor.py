@@ -3,6 +3,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import select, update
+
 from modelcycle.core.contract import Contract, violations
 from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import intervals
@@ -21,7 +23,6 @@ from modelcycle.pipeline.evaluate import expected
 from modelcycle.pipeline.prepare import profile
 from modelcycle.tracking.bundle import Bundle
 from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_outcomes, read_volumes, write_feedback
-from sqlalchemy import select, update
 
 START = datetime(2024, 3, 1)
 LIMITS = Monitor()

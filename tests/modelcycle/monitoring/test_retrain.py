@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+
 from modelcycle.core.contract import Column, Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import Ingest

@@ -1,4 +1,5 @@
 import pytest
+
 from modelcycle.core.errors import InputError
 from modelcycle.pipeline.cluster import NEEDED, check_environment, environment
 

@@ -2,6 +2,7 @@ import sqlite3
 
 import pandas as pd
 import pytest
+
 from modelcycle.core.contract import Column, Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import Ingest

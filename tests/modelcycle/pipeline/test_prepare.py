@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+
 from modelcycle.core.contract import violations
 from modelcycle.core.errors import InputError
 from modelcycle.pipeline.prepare import describe, is_test, profile, reject_report, require_trainable

@@ -2,6 +2,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import read_params
 from modelcycle.process.process import judge_phases, process

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.verdict import Verdict

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import Behaviour, Duel, Gate
 from modelcycle.pipeline.evaluate import calibration

@@ -1,4 +1,5 @@
 import pytest
+
 from modelcycle.release.rollback import previous_champion
 from modelcycle.tracking.ledger import LedgerEntry
 

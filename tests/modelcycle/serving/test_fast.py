@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from modelcycle.serving.fast import _binned, _every_code
 from sklearn.ensemble import HistGradientBoostingClassifier
+
+from modelcycle.serving.fast import _binned, _every_code
 
 
 @pytest.mark.parametrize("seen", [[0, 1, 2], [0, 2]], ids=["every code", "a gap"])

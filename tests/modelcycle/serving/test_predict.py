@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyClassifier
+
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import Project
 from modelcycle.core.team import make_features
 from modelcycle.serving import predict
 from modelcycle.tracking.bundle import Bundle
-from sklearn.dummy import DummyClassifier
 
 
 @pytest.fixture
