@@ -23,15 +23,6 @@ def code_of(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
 
 
-def optional_paths() -> dict:
-    (table,) = (
-        node.value
-        for node in ast.parse((TEMPLATE / "hooks/post_gen_project.py").read_text(encoding="utf-8")).body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "OPTIONAL"
-    )
-    return ast.literal_eval(table)
-
-
 def test_every_file_of_the_tree_is_tracked():
     tracked = {TEMPLATE / path for path in git("ls-files", "-z")}
     present = {path for path in TREE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
@@ -77,11 +68,21 @@ def test_the_hooks_are_short_and_pure():
         assert not imported & {"subprocess", "socket", "urllib", "random", "datetime", "time", "os"}
 
 
-def test_the_table_of_the_hook_names_questions_values_and_paths_that_exist():
-    for option, values in optional_paths().items():
-        assert list(values) == CHOICES[option]
-        for path in {path for paths in values.values() for path in paths}:
-            assert (TREE / path).exists()
+def test_the_table_of_rooms_names_paths_that_exist_and_every_folder_that_may_be_left_out(bake):
+    rooms = QUESTIONS["_rooms"]
+    paths = {path for listed in rooms.values() for path in listed}
+    assert not [path for path in paths if not (TREE / path).exists()]
+    assert {f"src/modelcycle/{path.parent.name}" for path in MACHINERY.glob("*/__init__.py")} <= paths
+    assert {f"deploy/{path.name}" for path in (TREE / "deploy").iterdir() if path.is_dir()} <= paths
+    assert {*CHOICES["ci_provider"], *CHOICES["deployment"]} <= set(rooms)
+
+
+def test_a_room_that_is_not_chosen_is_absent(bake):
+    made = bake(ci_provider="gitlab", deployment="openshift", airflow=False, license="MIT")
+    absent = {"github", "jenkins", "bamboo", "server", "airflow"}
+    for room, paths in QUESTIONS["_rooms"].items():
+        for path in paths:
+            assert (made.path / path).exists() == (room not in absent), path
 
 
 def test_every_question_and_choice_has_a_prompt_in_words():
