@@ -351,9 +351,10 @@ def changed_byte(path):
     "data/raw.parquet data/train.parquet data/test.parquet models/model.skops reports/predictions.parquet "
     "contract.yaml params.yaml dvc.lock src/flight_delays/features.py example/flights.csv".split(),
 )
-def test_a_changed_byte_in_the_workspace_is_named(released, name):
-    with changed_byte(released.path / name):
-        printed = released.run(TOOL, "trace", fails=True)
+def test_a_changed_byte_in_the_workspace_is_named(released, tmp_path, name):
+    repository = fork(released, tmp_path)
+    with changed_byte(repository.path / name):
+        printed = repository.run(TOOL, "trace", fails=True)
     assert re.search(rf"error: The trace of version 1 is broken:\n  {re.escape(name)} ", printed), printed[-800:]
 
 
@@ -368,15 +369,14 @@ def test_a_changed_byte_in_the_workspace_is_named_after_later_commits(released, 
 
 
 @pytest.mark.parametrize("name", ["data/train.parquet", "models/model.skops"])
-def test_a_changed_or_deleted_cache_object_is_named(released, name):
-    digest = re.search(rf"{name} md5 (\w+)", released.run(TOOL, "trace"))[1]
-    stored = released.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+def test_a_changed_or_deleted_cache_object_is_named(released, tmp_path, name):
+    repository = fork(released, tmp_path)
+    digest = re.search(rf"{name} md5 (\w+)", repository.run(TOOL, "trace"))[1]
+    stored = repository.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
     with changed_byte(stored):
-        assert f"{name} has md5" in released.run(TOOL, "trace", fails=True).partition("error:")[2]
-    content = stored.read_bytes()
+        assert f"{name} has md5" in repository.run(TOOL, "trace", fails=True).partition("error:")[2]
     stored.unlink()
-    printed = released.run(TOOL, "trace", fails=True)
-    stored.write_bytes(content)
+    printed = repository.run(TOOL, "trace", fails=True)
     assert f"{name}, md5 {digest}, is neither in the cache nor in the remote" in printed
 
 
@@ -393,10 +393,11 @@ def test_a_changed_file_in_a_folder_of_the_cache_is_named(released, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.skops", "contract.yaml", "params.yaml", "profile.json", "expected.json"])
-def test_a_changed_file_in_the_registry_is_named(released, name):
-    (stored,) = (released.path / ".mlflow").rglob(f"release-*/{name}")
+def test_a_changed_file_in_the_registry_is_named(released, tmp_path, name):
+    repository = fork(released, tmp_path)
+    (stored,) = (repository.path / ".mlflow").rglob(f"release-*/{name}")
     with changed_byte(stored):
-        assert f"{name} in the registry has md5" in released.run(TOOL, "trace", fails=True)
+        assert f"{name} in the registry has md5" in repository.run(TOOL, "trace", fails=True)
 
 
 @pytest.mark.parametrize(
