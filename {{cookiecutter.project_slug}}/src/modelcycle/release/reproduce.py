@@ -39,11 +39,9 @@ def reproduce(version: Version) -> Link:
             }
             lock = committed(revision, "uv.lock")
             if lock and lock != (Path("uv.lock").read_bytes() if Path("uv.lock").exists() else b""):
-                subprocess.run(
-                    [shutil.which("uv") or str(Path(".uv/bin/uv").resolve()), "sync", "--frozen", "--quiet"],
-                    cwd=root,
-                    check=True,
-                )
+                own = Path(".uv/bin/uv").resolve()  # where the machine has none that can do this
+                uv = str(own) if own.exists() else "uv"
+                subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=root, check=True)
                 environment["PATH"] = f"{root / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
             link.facts += ", environment from uv.lock" if lock else ", present environment: no uv.lock in the commit"
             Path(cache).mkdir(parents=True, exist_ok=True)  # a fresh clone has none yet
