@@ -87,11 +87,27 @@ def one_worker(name: str) -> Iterator[None]:
         yield
 
 
+GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    """Find a port of this machine that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """Find a port of this machine that nobody listens on, and that no other test has been given to listen on later."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        if port not in GIVEN and port // 2 % workers == worker:  # Linux gives odd ports as long as there are some
+            GIVEN.add(port)
+            return port
+
+
+def system_program(name: str, package: str) -> str:
+    """Give the path of a program of the system; what needs it is skipped where there is none."""
+    if (found := shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")) is None:
+        pytest.skip(f"There is no {name}; install it with `apt install {package}`.")
+    return found
 
 
 def make_base(root: Path) -> None:

@@ -23,7 +23,7 @@ from threading import Thread
 import kubernetes_validate
 import pytest
 from conftest import TREE, Repository
-from containers import HARDENED, KEY, attempt, environment, free_port, one_worker, wait
+from containers import HARDENED, KEY, attempt, environment, free_port, one_worker, system_program, wait
 from ruamel.yaml import YAML
 from test_retrain import TOOL, answer, order, orders  # noqa: F401  the fixture that has released and answered
 from test_serve import ROW
@@ -592,7 +592,8 @@ def secrets_of(target: Target, kubectl: str, **values: str) -> list[dict]:
     folder = target.repository.path / ".secrets"
     folder.mkdir(exist_ok=True)
     (folder / "pipeline.env").write_text("MLFLOW_TRACKING_PASSWORD=p\n")
-    certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=service"]
+    openssl = system_program("openssl", "openssl")
+    certificate = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=service"]
     subprocess.run(
         [*certificate, "-keyout", "tls.key", "-out", "tls.crt"], cwd=folder, check=True, stderr=subprocess.DEVNULL
     )

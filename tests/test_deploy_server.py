@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TREE, Repository, fork
-from containers import environment
+from containers import environment, system_program
 from engine import Engine, make_stand_ins, missing
 from ruamel.yaml import YAML
 from test_image import history
@@ -47,6 +47,7 @@ def baked(bake) -> Repository:
 def certificate(folder: Path) -> None:
     """Make a key and a certificate for localhost."""
     folder.mkdir(parents=True, exist_ok=True)
+    system_program("openssl", "openssl")
     made = [*OPENSSL.split(), "-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
     subprocess.run(made, capture_output=True, check=True)
 
@@ -235,7 +236,12 @@ IMAGE = "registry.example.com/team/flight-delays@sha256:" + "0" * 64
 def test_a_deployment_that_would_not_work_is_refused_before_it_starts(baked, tmp_path, arguments, spoil, complaint):
     prepare(tmp_path / "staging")
     subprocess.run(["sh", "-c", spoil], cwd=tmp_path / "staging", check=True)
-    said = baked.run("deploy/server/apply.sh", *arguments, fails=True, SERVER_ROOT=str(tmp_path))
+    docker = tmp_path / "bin/docker"  # it has Compose, and nothing is asked of it before the complaint
+    docker.parent.mkdir()
+    docker.write_text('#!/bin/sh\n[ "$*" = "compose version" ]\n')
+    docker.chmod(0o755)
+    path = f"{docker.parent}{os.pathsep}{os.environ['PATH']}"
+    said = baked.run("deploy/server/apply.sh", *arguments, fails=True, SERVER_ROOT=str(tmp_path), PATH=path)
     assert complaint in said
     assert not (tmp_path / "staging/.env").exists()
 

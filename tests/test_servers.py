@@ -1,6 +1,5 @@
 """A project moves from files on a laptop to servers as docs/scale.md says, and goes on there with what it had."""
 
-import os
 import re
 import shutil
 import socket
@@ -14,7 +13,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 from conftest import Repository, commit_change, fork, small_disk, start_forks, uncompiled, use_environment
-from containers import free_port, wait
+from containers import free_port, system_program, wait
 from ruamel.yaml import YAML
 
 TOOL = "modelcycle"
@@ -181,6 +180,7 @@ def s3(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ssh(tmp_path_factory):
+    sshd = system_program("sshd", "openssh-server")
     folder, port = tmp_path_factory.mktemp("ssh"), free_port()
     for name in ("host", "user", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -189,7 +189,7 @@ def ssh(tmp_path_factory):
         "StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n"
     )
     Path("/run/sshd").mkdir(exist_ok=True)
-    with running(["/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "config")], listens(port)):
+    with running([sshd, "-D", "-e", "-f", str(folder / "config")], listens(port)):
         local = [["keyfile", str(folder / "user")], ["user", "root"]]
         yield f"ssh://127.0.0.1:{port}{folder}/remote", local, {}
 
@@ -275,7 +275,7 @@ def guarded(tmp_path_factory) -> int:
         "userlist team\n user someone insecure-password right\n"
         f"listen tracking\n bind 127.0.0.1:{port}\n http-request auth unless {{ http_auth(team) }}\n"
     )
-    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    haproxy = system_program("haproxy", "haproxy")
     with running([haproxy, "-db", "-f", str(folder / "haproxy.cfg")], listens(port)):
         yield port
 
