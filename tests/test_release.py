@@ -126,9 +126,7 @@ def test_a_rejected_model_is_a_version_but_no_champion(released, tmp_path):
 
 def test_a_shallow_clone_does_not_skip_the_duel(retrained, tmp_path):
     repository = fork(retrained, tmp_path)
-    repository.run("git", "checkout", "--quiet", "--orphan", "shallow")
-    repository.commit("all that is here")
-    repository.run("git", "branch", "--quiet", "-D", "main")
+    (repository.path / ".git/shallow").write_text(repository.run("git", "rev-parse", "HEAD"))
     repository.run("git", "reflog", "expire", "--expire=now", "--all")
     repository.run("git", "gc", "--quiet", "--prune=now")
     assert "is not in this repository: `git fetch --unshallow`" in repository.run(TOOL, "release", fails=True)

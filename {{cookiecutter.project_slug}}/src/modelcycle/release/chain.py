@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, PARAMS
-from modelcycle.tracking.git import committed, git, is_on_a_branch
+from modelcycle.tracking.git import committed, git, how_to_fetch, is_on_a_branch
 from modelcycle.tracking.lineage import locked, provenance
 
 
@@ -111,7 +111,7 @@ def check_commit(tags: dict[str, str]) -> Link:
     revision = tags.get("git_commit", "none")
     link = Link("commit", revision)
     if not git("cat-file", "-t", revision):
-        link.broken.append(f"commit {revision} is not in this repository; try `git fetch --unshallow`")
+        link.broken.append(f"commit {revision} is not in this repository; try `{how_to_fetch()}`")
         return link
     link.facts += " " + git("show", "--no-patch", "--format=%cs %an: %s", revision)
     if not is_on_a_branch(revision):

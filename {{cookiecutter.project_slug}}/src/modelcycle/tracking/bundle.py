@@ -24,7 +24,7 @@ from modelcycle.core.output import report_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, FEATURES, MODEL, MODEL_CARD, PROFILE
 from modelcycle.core.project import Project, read_project
 from modelcycle.tracking import registry
-from modelcycle.tracking.git import committed
+from modelcycle.tracking.git import committed, how_to_fetch
 from modelcycle.tracking.registry import Version
 
 NOTE = "version.json"  # of an exported version: its number, facts, and the md5 of each file
@@ -88,7 +88,7 @@ def features_source(version: Version, project: Project) -> bytes:
     source = committed(revision, f"src/{project.package}/{FEATURES}")
     if source is None:
         raise InputError(
-            f"Commit {revision[:7]} of version {version.number} is not in this repository: `git fetch --unshallow`, "
+            f"Commit {revision[:7]} of version {version.number} is not in this repository: `{how_to_fetch()}`, "
             "or `make rollback` to a version whose commit is."
         )
     return source

@@ -54,6 +54,16 @@ def committed(revision: str, path: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def is_shallow() -> bool:
+    """Say whether this is a clone without its older commits."""
+    return git("rev-parse", "--is-shallow-repository") == "true"
+
+
+def how_to_fetch() -> str:
+    """Give the command that brings a commit which is not here; git refuses --unshallow in a complete clone."""
+    return "git fetch --unshallow" if is_shallow() else "git fetch"
+
+
 def is_on_a_branch(revision: str) -> bool:
     """Say whether a commit belongs to a branch or a tag, here or as last fetched: git keeps it then."""
     return bool(git("for-each-ref", "--contains", revision, "--count=1", "refs/heads", "refs/remotes", "refs/tags"))
