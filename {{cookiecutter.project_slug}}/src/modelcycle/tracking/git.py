@@ -64,6 +64,11 @@ def how_to_fetch() -> str:
     return "git fetch --unshallow" if is_shallow() else "git fetch"
 
 
+def first_commits() -> list[str]:
+    """List the commits that the history begins with, the oldest last; empty where that can't be known from here."""
+    return [] if is_shallow() else git("rev-list", "--max-parents=0", "HEAD").splitlines()
+
+
 def is_on_a_branch(revision: str) -> bool:
     """Say whether a commit belongs to a branch or a tag, here or as last fetched: git keeps it then."""
     return bool(git("for-each-ref", "--contains", revision, "--count=1", "refs/heads", "refs/remotes", "refs/tags"))

@@ -7,7 +7,7 @@ experiment with a run for each decision, to which is only ever added. The alias 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,13 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, RAW, TEST, TRAIN
 from modelcycle.core.project import read_project
 from modelcycle.core.verdict import Verdict
-from modelcycle.tracking.git import commit
+from modelcycle.tracking.git import commit, first_commits
 from modelcycle.tracking.ledger import append_to_ledger, champion_number, read_ledger
 
 LOCAL_STORE = Path(".mlflow")
 FACTS = ("git_commit", "verdict", "train_rows", "test_share", "metrics", "gate")
 RELEASED = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED)  # the files that a version consists of
+FIRST_COMMIT = "first_commit"  # the experiment's tag by which two projects of one name are told apart
 IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # known here: MLflow sets the variable itself later
 
 
@@ -55,12 +56,35 @@ def connect() -> Any:
             client = mlflow.MlflowClient()
             if client.get_experiment_by_name(read_project().registered_name) is None:
                 client.create_experiment(read_project().registered_name, _artifacts())
-            mlflow.set_experiment(read_project().registered_name)
+            experiment = mlflow.set_experiment(read_project().registered_name)
     except Exception as error:  # a server, a database and a file store each raise their own
         raise InputError(
             f"The tracking store {mlflow.get_tracking_uri()} does not answer: {first_line(error)}"
         ) from None
+    if not IS_LOCAL:
+        require_own_experiment(client, experiment)
     return client
+
+
+def require_own_experiment(client: Any, experiment: Any) -> None:
+    """Raise InputError where an experiment is another repository's: its first commit is none of this one's.
+
+    An experiment without the tag gets it. A shallow clone and a repository without a commit can't tell.
+    """
+    from mlflow import MlflowException
+
+    ours, theirs = first_commits(), experiment.tags.get(FIRST_COMMIT)
+    if ours and not theirs:
+        with suppress(MlflowException):  # who may only read leaves it to those who may write
+            client.set_experiment_tag(experiment.experiment_id, FIRST_COMMIT, ours[-1])
+    elif ours and theirs not in ours:
+        tag = f"mlflow.set_experiment('{experiment.name}'); mlflow.set_experiment_tag('{FIRST_COMMIT}', '{ours[-1]}')"
+        raise InputError(
+            f"{os.environ['MLFLOW_TRACKING_URI']} holds {experiment.name} of another repository, whose first commit is "
+            f"{theirs[:7]}, not {ours[-1][:7]}: give yours another name under [tool.modelcycle] in pyproject.toml, as "
+            f'in `experiment = "our_{experiment.name}"`; or, if it is this one before its history was rewritten, type '
+            f'`.venv/bin/python -c "import mlflow; {tag}"`.'
+        )
 
 
 def _artifacts() -> str | None:
