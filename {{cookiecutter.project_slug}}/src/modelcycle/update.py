@@ -111,6 +111,15 @@ def team_owned(made: Path) -> list[str]:
     return sorted({file.relative_to(made).as_posix() for file in files} - {RECORD.as_posix()})
 
 
+def format_as_here(made: Path) -> None:
+    """Format a rendering with this repository's settings of ruff, without what they leave out, such as the machinery.
+
+    ruff takes the paths that are left out from the folder that it is started in.
+    """
+    config = Path("pyproject.toml").resolve()
+    run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", config, folder=made)
+
+
 def keep(made: Path, skipped: list[str], message: str, *parents: str) -> str:
     """Make a commit, on no branch, of a rendering without some of its files."""
     place = {"GIT_DIR": git("rev-parse", "--absolute-git-dir"), "GIT_WORK_TREE": str(made)}
@@ -256,7 +265,7 @@ def render_both(template: Path, record: Record, answers: dict[str, str], found: 
     (after / RECORD).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
     if settings(Path()).get("ruff") != settings(before).get("ruff"):  # or each reformatted line would be a change
         for made in (before, after):
-            run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", Path("pyproject.toml"), made)
+            format_as_here(made)
     return before, after
 
 

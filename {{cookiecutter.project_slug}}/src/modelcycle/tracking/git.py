@@ -17,7 +17,9 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False).stdout.strip()
 
 
-def run(*command: str | Path, environment: dict[str, str] | None = None, show: bool = False) -> str:
+def run(
+    *command: str | Path, environment: dict[str, str] | None = None, show: bool = False, folder: Path | None = None
+) -> str:
     """Run a command, `dvc` and `python` being those of this environment, and give what it prints, or show it.
 
     Raises InputError with what it said last, if it fails; of a step of the pipeline it is the step's own sentence.
@@ -29,7 +31,13 @@ def run(*command: str | Path, environment: dict[str, str] | None = None, show: b
     start = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
     kept = None if show else subprocess.PIPE
     done = subprocess.run(
-        [*start, *command[1:]], env=given, stdout=kept, stderr=subprocess.PIPE, encoding="utf-8", check=False
+        [*start, *command[1:]],
+        env=given,
+        cwd=folder,
+        stdout=kept,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         said = f"{done.stdout or ''}{done.stderr}".strip().splitlines() or [
