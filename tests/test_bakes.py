@@ -2,12 +2,13 @@
 
 import json
 import re
+import shutil
 import tomllib
 
 import nbformat
 import pytest
 from allpairspy import AllPairs
-from conftest import CHOICES, use_environment
+from conftest import CHOICES, Repository, use_environment
 from ruamel.yaml import YAML
 
 DEFAULT = {name: choices[0] for name, choices in CHOICES.items()}
@@ -24,6 +25,13 @@ def baked(request, bake, default):
     repository = bake(**request.param, **NAMES)
     use_environment(repository.path, default)
     return repository, request.param
+
+
+@pytest.fixture
+def copied(baked, tmp_path):
+    """A copy of a bake, for tests that leave something in it: a worker may run the others after them."""
+    repository, answers = baked
+    return Repository(shutil.copytree(repository.path, tmp_path / repository.path.name, symlinks=True)), answers
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +119,8 @@ def test_without_airflow_nothing_speaks_of_it(baked):
     assert named == set() if not answers["airflow"] else {"Makefile", "README.md", ".gitignore"} < named
 
 
-def test_git_takes_every_file_and_the_checks_pass_and_change_nothing(baked, plain):
-    repository, answers = baked
+def test_git_takes_every_file_and_the_checks_pass_and_change_nothing(copied, plain):
+    repository, answers = copied
     repository.commit()
     tracked = set(repository.run("git", "ls-files").split())
     assert tracked == {path.as_posix() for path in repository.files()}
@@ -124,8 +132,8 @@ def test_git_takes_every_file_and_the_checks_pass_and_change_nothing(baked, plai
     assert repository.run("git", "status", "--porcelain") == ""
 
 
-def test_dvc_takes_the_remote(baked):
-    repository, answers = baked
+def test_dvc_takes_the_remote(copied):
+    repository, answers = copied
     repository.run("git", "init", "--quiet")
     name, url = repository.run("dvc", "remote", "list").split()[:2]
     assert name == "team"
