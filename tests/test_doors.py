@@ -128,3 +128,17 @@ def test_an_environment_that_is_a_link_is_shared(project, tmp_path):
     os.utime(project.path / ".venv/ready")
     assert "made again" not in other.run(MAKE, ".venv/ready")
     assert "made again" not in project.run(MAKE, ".venv/ready")
+
+
+def test_a_repository_above_that_ignores_the_folder_is_named(bake):
+    project = bake()
+    above = Repository(project.path.parent)
+    above.run("git", "init", "--quiet")
+    (above.path / ".gitignore").write_text("*\n", encoding="utf-8")
+    printed = project.run(MAKE, "--dry-run", "setup", fails=True)
+    assert f"The git repository {above.path} ignores this folder: type git init" in printed
+    project.run("git", "init")
+    assert "ignores" not in project.run(MAKE, "--dry-run", "setup")
+    (project.path / ".git").rename(above.path / "unused")
+    (above.path / ".gitignore").write_text("*.log\n", encoding="utf-8")  # a repository of several projects
+    assert "ignores" not in project.run(MAKE, "--dry-run", "setup")
