@@ -48,7 +48,7 @@ def make_data(rows: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from modelcycle.pipeline.prepare import describe
+    from modelcycle.pipeline.prepare import describe_column
     from modelcycle.tracking.log import ANSWERS, check_log, open_log
 
     random = np.random.default_rng(0)
@@ -59,7 +59,9 @@ def make_data(rows: int) -> None:
         table |= {column: random.choice(list("abcdefghij"), many) for column in CATEGORIES}
         pd.DataFrame(table).to_parquet(f"{name}.parquet")
     reference, current = pd.read_parquet("reference.parquet"), pd.read_parquet("current.parquet")
-    profile = {name: describe(reference[name], "number" if name in NUMBERS else "category") for name in reference}
+    profile = {
+        name: describe_column(reference[name], "number" if name in NUMBERS else "category") for name in reference
+    }
     Path("profile.json").write_text(json.dumps(profile))
     log = open_log("sqlite:///log.db")
     check_log(log)
@@ -87,7 +89,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     from modelcycle.core.params import Monitor
     from modelcycle.core.project import Project
     from modelcycle.monitoring.monitor import watch
-    from modelcycle.pipeline.prepare import describe
+    from modelcycle.pipeline.prepare import describe_column
     from modelcycle.tracking.bundle import Bundle
     from modelcycle.tracking.log import open_log
 
@@ -95,7 +97,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     types = {name: "number" if name in NUMBERS else "category" for name in profile}
     columns = {name: {"role": "feature", "type": kind} for name, kind in types.items()}
     contract = Contract(description="", columns=columns | {"happened": {"role": "target", "type": "boolean"}})
-    uniform = describe(pd.Series(np.linspace(0, 1, 10_000)), "number")
+    uniform = describe_column(pd.Series(np.linspace(0, 1, 10_000)), "number")
     test = {"figures": {"roc_auc": {}}, "prediction": {"of": "probability_True", **uniform}}
     served = Bundle("1", {}, contract, None, None, Project(package="benchmark"), profile, test)
     span = datetime(2024, 3, 1), datetime(2024, 4, 1)

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import insert
 
-from modelcycle.core.contract import violations
+from modelcycle.core.contract import find_violations
 from modelcycle.core.settings import read_settings
 from modelcycle.tracking import log, registry
 from modelcycle.tracking.bundle import load_champion
 
 since, until, share = sys.argv[1], sys.argv[2], float(sys.argv[3])
 served = load_champion(registry.connect())
-rows, _ = violations(pd.read_csv("example/flights.csv"), served.contract)
+rows, _ = find_violations(pd.read_csv("example/flights.csv"), served.contract)
 rows = rows[(rows["scheduled_departure"] >= since) & (rows["scheduled_departure"] < until)]
 inputs = rows[served.contract.inputs].astype(object).where(rows[served.contract.inputs].notna(), None)
 random = np.random.default_rng(0)

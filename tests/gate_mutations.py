@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier
 
 sys.path.insert(0, "src")
-from modelcycle.core.contract import Column, read_contract, target_values
+from modelcycle.core.contract import Column, extract_target, read_contract
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import read_params
 from modelcycle.core.team import make_features
@@ -35,7 +35,7 @@ class Mutant:
 
 
 def fit(rows=TRAIN, seed=0, contract=CONTRACT):
-    return train_module.fit(PARAMS.train.model_copy(update={"seed": seed}), rows, contract)[0]
+    return train_module.fit_model(PARAMS.train.model_copy(update={"seed": seed}), rows, contract)[0]
 
 
 def answers(model, test=TEST, contract=CONTRACT):
@@ -44,8 +44,10 @@ def answers(model, test=TEST, contract=CONTRACT):
 
 def failed_rules(model, train=TRAIN, test=TEST, contract=CONTRACT):
     """List the rules that say no, as `release` would find them."""
-    truth, predictions = target_values(test, contract), answers(model, test, contract)
-    tables = evaluate.judge(test, predictions, target_values(train, contract), contract, PARAMS.evaluate)
+    truth, predictions = extract_target(test, contract), answers(model, test, contract)
+    tables = evaluate.evaluate_predictions(
+        test, predictions, extract_target(train, contract), contract, PARAMS.evaluate
+    )
     verdicts = [
         *gate.judge_figures(PARAMS.gate, True, *tables.values()),
         gate.judge_data(train, test, contract),
@@ -67,7 +69,7 @@ def shuffled_labels():
 
 def constant():
     made = make_features(TRAIN, CONTRACT)
-    return failed_rules(DummyClassifier(strategy="prior").fit(made, target_values(TRAIN, CONTRACT)))
+    return failed_rules(DummyClassifier(strategy="prior").fit(made, extract_target(TRAIN, CONTRACT)))
 
 
 def leaked_target():

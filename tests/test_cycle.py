@@ -163,9 +163,9 @@ from modelcycle.core.team import make_features
 from modelcycle.core.paths import MODEL
 from modelcycle.core.model_file import load_model
 from modelcycle.core.params import read_params
-from modelcycle.pipeline.train import fit
+from modelcycle.pipeline.train import fit_model
 contract, rows = read_contract(), pd.read_parquet("data/test.parquet")
-model, _ = fit(read_params().train, pd.read_parquet("data/train.parquet"), contract)
+model, _ = fit_model(read_params().train, pd.read_parquet("data/train.parquet"), contract)
 features = make_features(rows, contract)
 stored = load_model(MODEL).predict_proba(features)[:, 1]
 print(abs(model.predict_proba(features)[:, 1] - stored).max(), roc_auc_score(rows["late"].to_numpy(bool), stored))

@@ -172,7 +172,7 @@ import numpy as np, pandas as pd
 from modelcycle.tracking.bundle import load_champion
 from modelcycle.monitoring.drift import compare, judge
 from modelcycle.monitoring.histogram import Histogram
-from modelcycle.pipeline.prepare import profile
+from modelcycle.pipeline.prepare import make_profile
 from modelcycle.tracking.registry import connect
 served, train = load_champion(connect()), pd.read_parquet("data/train.parquet")
 limits = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
@@ -180,7 +180,7 @@ for rows in (None, 1000, 100):
     same = other = 0
     for seed in range(50):
         half = train.sample(frac=0.5, random_state=seed)
-        rest = profile(train.drop(half.index), served.contract)
+        rest = make_profile(train.drop(half.index), served.contract)
         some = half.head(rows or len(half))
         for known in (served.profile, rest):
             found = []

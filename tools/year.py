@@ -25,10 +25,10 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
 
-from modelcycle.core.contract import Contract, read_contract, target_values, violations
-from modelcycle.core.metrics import resamples, score
-from modelcycle.core.page import fill
-from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.contract import Contract, extract_target, find_violations, read_contract
+from modelcycle.core.metrics import draw_resamples, score_predictions
+from modelcycle.core.page import render_page
+from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import load_version
@@ -120,12 +120,12 @@ def compare(rows: pd.DataFrame, in_use: np.ndarray, first: np.ndarray, contract:
     The intervals are bootstrap intervals; that of the difference is paired: both see the same resamples.
     """
     known = rows[TARGET].notna().to_numpy()
-    truth, figures = target_values(rows[known], contract), []
+    truth, figures = extract_target(rows[known], contract), []
     for late in (in_use[known], first[known]):
         table = pd.DataFrame({"prediction": np.where(late > 0.5, "True", "False")})
         table["probability_False"], table["probability_True"] = 1 - late, late
-        weights = [np.ones((1, len(truth))), *resamples(len(truth), DRAWS)]
-        figures.append(np.concatenate([score(truth, table, some)["roc_auc"] for some in weights]))
+        weights = [np.ones((1, len(truth))), *draw_resamples(len(truth), DRAWS)]
+        figures.append(np.concatenate([score_predictions(truth, table, some)["roc_auc"] for some in weights]))
     named = {"in_use": figures[0], "first": figures[1], "difference": figures[0] - figures[1]}
     return {name: [float(x) for x in (all_[0], *np.quantile(all_[1:], [0.025, 0.975]))] for name, all_ in named.items()}
 
@@ -133,7 +133,7 @@ def compare(rows: pd.DataFrame, in_use: np.ndarray, first: np.ndarray, contract:
 def play(contract: Contract) -> dict[str, Any]:
     """Play the year; gives what happened, month by month."""
     flights = pd.read_csv(SOURCE)
-    rows, _ = violations(flights, contract)
+    rows, _ = find_violations(flights, contract)
     month = rows[TIME].dt.to_period("M")
     flights[(month < MONTHS[0]).to_numpy()].to_csv(SOURCE, index=False)
     commit("Know the year up to June only")
@@ -195,7 +195,7 @@ def play(contract: Contract) -> dict[str, Any]:
 
 def plot_figures(months: list[dict[str, Any]], test: dict[str, float]) -> Markup:
     """Draw the figure of the version in use and of the first one, month by month, beside that of the test data."""
-    figure, plot = axes(3.4)
+    figure, plot = make_axes(3.4)
     plot.axhspan(test["low"], test["high"], color=GREY, alpha=0.2, label="on the test data, January to June")
     for name, shift, color, label in [
         ("in_use", -0.08, BLUE, "the version in use"),
@@ -207,14 +207,14 @@ def plot_figures(months: list[dict[str, Any]], test: dict[str, float]) -> Markup
     plot.set_xticks(range(len(months)), [f"{month['month']}\nversion {month['version']}" for month in months])
     plot.set_ylabel("ROC AUC with its 95 % interval")
     plot.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.3), ncols=2)
-    return picture(figure, "The leading figure month by month")
+    return render_svg(figure, "The leading figure month by month")
 
 
 def plot_drift(months: list[dict[str, Any]]) -> Markup:
     """Draw how far each column has moved, month by month, as a share of its limit."""
     table = pd.DataFrame({month["month"]: month["drift"] for month in months}).fillna(0)
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
-    figure, plot = axes(0.6 + 0.3 * len(table), left_open=True)
+    figure, plot = make_axes(0.6 + 0.3 * len(table), left_open=True)
     plot.imshow(
         table, aspect="auto", cmap=LinearSegmentedColormap.from_list("drift", ["white", ORANGE]), vmin=0, vmax=4
     )
@@ -224,7 +224,7 @@ def plot_drift(months: list[dict[str, Any]]) -> Markup:
     plot.set_yticks(range(len(table)), table.index)
     plot.tick_params(length=0)
     plot.spines["bottom"].set_visible(False)
-    return picture(figure, "Drift of each column month by month, as a share of its limit")
+    return render_svg(figure, "Drift of each column month by month, as a share of its limit")
 
 
 def main() -> None:
@@ -237,7 +237,9 @@ def main() -> None:
     (folder / "year.json").write_text(json.dumps(year, indent=1) + "\n", encoding="utf-8")
     months = year["months"]
     plots = {"figures": plot_figures(months, year["test"]), "drift": plot_drift(months)}
-    page = fill(Path(__file__).with_name("year.html"), read_project().title, year=year, months=months, plots=plots)
+    page = render_page(
+        Path(__file__).with_name("year.html"), read_project().title, year=year, months=months, plots=plots
+    )
     (folder / "year.html").write_text(page, encoding="utf-8")
     print(f"The year: {folder / 'year.html'}")
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(TREE / "src"))
 sys.dont_write_bytecode = True  # bakes would hold it
 os.environ["OMP_NUM_THREADS"] = "1"  # as in bakes: with others at work, a fit took 27 s instead of 1
 
-from modelcycle.core.contract import Contract, read_contract, violations  # noqa: E402
+from modelcycle.core.contract import Contract, find_violations, read_contract  # noqa: E402
 from modelcycle.core.params import read_params  # noqa: E402
 from modelcycle.core.table import read_source  # noqa: E402
 from modelcycle.pipeline.prepare import is_test  # noqa: E402
@@ -88,7 +88,7 @@ def real(project: Path) -> SimpleNamespace:
     with contextlib.chdir(project):
         contract, params = read_contract(), read_params()
         sample = read_source(params.ingest).sample(2000, random_state=0).sort_index()
-    typed, broken = violations(sample, contract)
+    typed, broken = find_violations(sample, contract)
     kept = typed.drop(index=broken["index"].unique()).dropna(subset=[contract.target])
     test_side = is_test(kept[contract.identity], 0.3)
     train = params.train.model_copy(update={"search": None})

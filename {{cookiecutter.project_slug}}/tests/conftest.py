@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from modelcycle.core.contract import read_contract, violations
+from modelcycle.core.contract import find_violations, read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import read_params
@@ -18,7 +18,7 @@ from modelcycle.core.table import read_source
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.ingest import rows_until
 from modelcycle.pipeline.prepare import is_test
-from modelcycle.pipeline.train import fit
+from modelcycle.pipeline.train import fit_model
 from ruamel.yaml import YAML
 from sklearn.pipeline import Pipeline
 
@@ -43,7 +43,7 @@ def sample() -> pd.DataFrame:
 def real(sample: pd.DataFrame) -> SimpleNamespace:
     """The project's contract and parameters, with training and test rows from the sample."""
     contract, params = read_contract(), read_params()
-    typed, broken = violations(sample, contract)
+    typed, broken = find_violations(sample, contract)
     kept = typed.drop(index=broken["index"].unique()).dropna(subset=[contract.target])
     test_side = is_test(kept[contract.identity], 0.3)
     train = params.train.model_copy(update={"search": None})
@@ -55,7 +55,7 @@ def real(sample: pd.DataFrame) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def model(real: SimpleNamespace) -> Pipeline:
     """The model that params.yaml describes, trained on the sample."""
-    return fit(real.params, real.train, real.contract)[0]
+    return fit_model(real.params, real.train, real.contract)[0]
 
 
 @pytest.fixture

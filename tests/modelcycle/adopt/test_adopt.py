@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from modelcycle.adopt.adopt import csv_format, infer_column, infer_contract, missing_words, number_format
-from modelcycle.core.contract import Column, Contract, violations
+from modelcycle.core.contract import Column, Contract, find_violations
 from modelcycle.core.errors import InputError
 
 
@@ -49,7 +49,7 @@ def test_ranges_are_wider_than_the_sample_but_do_not_cross_zero():
 def test_a_column_keeps_the_contract_that_was_inferred_from_it(values):
     rows = pd.DataFrame({"x": values, "y": [True, False, True] * (len(values) // 3)})
     columns = {"x": infer_column(rows["x"]), "y": Column(role="target", type="boolean")}
-    broken = violations(rows, Contract(description="", columns=columns))[1]
+    broken = find_violations(rows, Contract(description="", columns=columns))[1]
     assert broken["found"].tolist() == (["inf"] if float("inf") in values else [])
 
 

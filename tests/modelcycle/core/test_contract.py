@@ -2,12 +2,19 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from modelcycle.core.contract import Column, Contract, convert, require_columns, require_unique_keys, violations
+from modelcycle.core.contract import (
+    Column,
+    Contract,
+    convert_values,
+    find_violations,
+    require_columns,
+    require_unique_keys,
+)
 from modelcycle.core.errors import InputError
 
 
 def test_rows_that_keep_the_contract_have_no_violation(rows, contract):
-    typed, broken = violations(rows, contract)
+    typed, broken = find_violations(rows, contract)
     assert broken.empty
     assert typed["price"].tolist()[:2] == [0.5, 1.5]
     assert typed["at"].iloc[0] == pd.Timestamp("2024-03-01")
@@ -30,12 +37,12 @@ def test_rows_that_keep_the_contract_have_no_violation(rows, contract):
 )
 def test_a_value_that_breaks_the_contract_is_named_with_its_rule(rows, contract, column, value, rule):
     rows.loc[3, column] = value
-    _, broken = violations(rows, contract)
+    _, broken = find_violations(rows, contract)
     assert broken[["index", "column", "rule"]].to_numpy().tolist() == [[3, column, rule]]
 
 
 def test_a_row_that_repeats_another_is_a_violation_and_a_shared_key_an_error(rows, contract):
-    typed, broken = violations(pd.concat([rows, rows.tail(1)], ignore_index=True), contract)
+    typed, broken = find_violations(pd.concat([rows, rows.tail(1)], ignore_index=True), contract)
     assert broken["index"].tolist() == [60]
     typed.loc[0, ["order", "at"]] = typed.loc[1, ["order", "at"]]
     with pytest.raises(InputError, match="should identify a row"):
@@ -54,7 +61,7 @@ def test_a_row_that_repeats_another_is_a_violation_and_a_shared_key_an_error(row
     ],
 )
 def test_values_get_the_type_that_the_contract_names(values, kind, expected):
-    converted = convert(pd.Series(values), Column(role="feature" if kind != "text" else "key", type=kind))
+    converted = convert_values(pd.Series(values), Column(role="feature" if kind != "text" else "key", type=kind))
     expected = [pd.Timestamp(value) for value in expected] if kind == "datetime" else expected
     assert [None if pd.isna(value) else value for value in converted] == expected
 

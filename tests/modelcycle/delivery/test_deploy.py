@@ -1,7 +1,7 @@
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.delivery.deploy import choose, find_script, running
+from modelcycle.delivery.deploy import choose_image, find_running, find_script
 from modelcycle.tracking.ledger import LedgerEntry, pushed_images, was_champion
 
 
@@ -25,24 +25,24 @@ ENTRIES = ledger(
 
 @pytest.mark.parametrize(("digest", "version"), [("", "2"), ("sha256:a", "1"), ("host/x@sha256:d", "3")])
 def test_the_image_is_the_champions_last_or_the_one_with_the_digest(digest, version):
-    assert choose(ENTRIES, digest).version == version
+    assert choose_image(ENTRIES, digest).version == version
 
 
 @pytest.mark.parametrize("digest", ["sha256:c", "sha256:e"])
 def test_what_is_no_pushed_service_is_refused(digest):
     with pytest.raises(InputError, match="The ledger knows no image with digest"):
-        choose(ENTRIES, digest)
+        choose_image(ENTRIES, digest)
 
 
 def test_a_champion_without_an_image_is_refused():
     with pytest.raises(InputError, match="No image of the champion, version 4, was pushed"):
-        choose([*ENTRIES, *ledger("4 promoted")], "")
+        choose_image([*ENTRIES, *ledger("4 promoted")], "")
 
 
 def test_what_runs_is_what_was_deployed_last():
     moves = ledger("1 deployed staging a, 2 deployed production b, 2 deployed staging b, 2 undeployed production b")
-    assert running(moves, "staging").image.endswith("b")
-    assert running(moves, "production") is None
+    assert find_running(moves, "staging").image.endswith("b")
+    assert find_running(moves, "production") is None
 
 
 def test_the_ledger_says_who_was_champion_and_what_was_pushed():

@@ -5,7 +5,7 @@ from scipy import stats
 
 from modelcycle.monitoring.drift import compare, judge
 from modelcycle.monitoring.histogram import Histogram
-from modelcycle.pipeline.prepare import describe
+from modelcycle.pipeline.prepare import describe_column
 
 LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
 random = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def booleans(rows: int) -> pd.Series:
 def known(then: dict[str, pd.Series]) -> dict[str, dict]:
     """Describe columns as the profile does."""
     kinds = {name: "number" if pd.api.types.is_float_dtype(values) else "category" for name, values in then.items()}
-    return {name: describe(values, kinds[name]) for name, values in then.items()}
+    return {name: describe_column(values, kinds[name]) for name, values in then.items()}
 
 
 def found(now: dict[str, pd.Series], profile: dict[str, dict]) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def test_a_constant_column_is_compared_in_its_own_unit():
 
 
 def test_chunks_add_up():
-    profile, values, periods = describe(numbers(1000), "number"), numbers(900), np.arange(900) % 3
+    profile, values, periods = describe_column(numbers(1000), "number"), numbers(900), np.arange(900) % 3
     whole = Histogram.count(values, periods, 3, profile)
     first, second = (Histogram.count(values[part], periods[part], 3, profile) for part in (slice(400), slice(400, 900)))
     for name, counts in vars(first + second).items():

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
-from modelcycle.core.contract import Contract, violations
+from modelcycle.core.contract import Contract, find_violations
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import intervals
+from modelcycle.core.metrics import bootstrap_intervals
 from modelcycle.core.params import Monitor
 from modelcycle.core.project import Project
 from modelcycle.monitoring.monitor import (
@@ -19,8 +19,8 @@ from modelcycle.monitoring.monitor import (
     read_time,
     reasons,
 )
-from modelcycle.pipeline.evaluate import expected
-from modelcycle.pipeline.prepare import profile
+from modelcycle.pipeline.evaluate import make_monitoring_reference
+from modelcycle.pipeline.prepare import make_profile
 from modelcycle.tracking.bundle import Bundle
 from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_outcomes, read_volumes, write_feedback
 
@@ -42,13 +42,13 @@ def served(request, contract, rows) -> Bundle:
     contract = Contract.model_validate(known)
     many = pd.concat([rows] * 20, ignore_index=True)
     many["returned"] = [answered(request.param)[1] for _ in range(len(many))]
-    typed, _ = violations(many, contract)
+    typed, _ = find_violations(many, contract)
     predictions = pd.DataFrame(
         [{"prediction": a["prediction"], **prefixed(a)} for a, _ in (answered(request.param) for _ in range(2000))]
     )
     truth = np.array([answered(request.param, p)[1] for p in predictions["prediction"]])
-    figures = intervals(truth, predictions, 50)
-    known_then = profile(typed, contract), expected(predictions, figures)
+    figures = bootstrap_intervals(truth, predictions, 50)
+    known_then = make_profile(typed, contract), make_monitoring_reference(predictions, figures)
     return Bundle("1", {}, contract, None, None, Project(package="orders"), *known_then)
 
 

@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
-from modelcycle.core.contract import violations
+from modelcycle.core.contract import find_violations
 from modelcycle.core.errors import InputError
-from modelcycle.pipeline.prepare import describe, is_test, profile, reject_report, require_trainable
+from modelcycle.pipeline.prepare import describe_column, is_test, make_profile, require_trainable, summarize_violations
 
 
 def test_a_row_keeps_its_side_when_data_grows(rows):
@@ -23,7 +23,7 @@ def test_the_share_of_test_rows_is_the_one_that_was_asked_for():
 
 
 def test_a_target_with_one_value_is_refused(rows, contract):
-    typed, _ = violations(rows.assign(returned="yes"), contract)
+    typed, _ = find_violations(rows.assign(returned="yes"), contract)
     with pytest.raises(InputError, match="the target 'returned' is always True"):
         require_trainable(typed[:40], typed[40:], contract)
     with pytest.raises(InputError, match="leaves 0 test rows"):
@@ -32,13 +32,13 @@ def test_a_target_with_one_value_is_refused(rows, contract):
 
 def test_rejects_are_reported_with_column_rule_count_and_three_examples(rows, contract):
     rows.loc[:4, "price"] = ["101", "102", "103", "104", "105"]
-    _, broken = violations(rows, contract)
-    assert reject_report(broken, 60) == "price is above 100 EUR in 5 of 60 rows, e.g. 101.0, 102.0, 103.0"
+    _, broken = find_violations(rows, contract)
+    assert summarize_violations(broken, 60) == "price is above 100 EUR in 5 of 60 rows, e.g. 101.0, 102.0, 103.0"
 
 
 def test_the_profile_describes_numbers_and_shares(rows, contract):
-    typed, _ = violations(rows, contract)
-    described = profile(typed, contract)
+    typed, _ = find_violations(rows, contract)
+    described = make_profile(typed, contract)
     assert described["price"]["mean"] == pytest.approx(30.0)
     assert sum(described["price"]["shares"]) == pytest.approx(1)
     assert described["shop"]["shares"] == pytest.approx({"Köln": 1 / 3, "NO": 2 / 3})
@@ -47,5 +47,5 @@ def test_the_profile_describes_numbers_and_shares(rows, contract):
 
 def test_the_usual_time_is_the_middle_day_at_the_middle_time_of_day():
     times = pd.Series(pd.to_datetime(["2024-03-01 23:00", "2024-03-09 08:00", "2024-03-05 09:30:40"], format="mixed"))
-    assert describe(times, "datetime")["median"] == "2024-03-05T09:30"
-    assert "median" not in describe(times[:0], "datetime")
+    assert describe_column(times, "datetime")["median"] == "2024-03-05T09:30"
+    assert "median" not in describe_column(times[:0], "datetime")

@@ -4,8 +4,8 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import Behaviour, Duel, Gate
-from modelcycle.pipeline.evaluate import calibration
-from modelcycle.pipeline.train import fit
+from modelcycle.pipeline.evaluate import compute_calibration
+from modelcycle.pipeline.train import fit_model
 from modelcycle.release.gate import judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows
 
 GATE = Gate(
@@ -76,7 +76,7 @@ def test_calibration_of_few_cases_spares_honest_models_and_finds_overconfident_o
         truth = np.where(random.random(rows) < share, "True", "False")
         for given, gaps in [(share, honest), (share**4 / (share**4 + (1 - share) ** 4), bold)]:
             table = pd.DataFrame({"prediction": truth, "probability_False": 1 - given, "probability_True": given})
-            gaps.append(failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=calibration(truth, table)))
+            gaps.append(failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=compute_calibration(truth, table)))
     assert sum(map(bool, honest)) <= 1
     assert sum(map(bool, bold)) >= found * len(bold)
 
@@ -104,6 +104,6 @@ def test_a_model_that_is_as_good_passes_the_duel_and_a_worse_one_does_not():
 
 def test_a_rule_for_what_is_no_input_is_refused(real):
     rule = Behaviour(shuffle=["nothing"], expect="same", by=0)
-    model = fit(real.params, real.train, real.contract)[0]
+    model = fit_model(real.params, real.train, real.contract)[0]
     with pytest.raises(InputError, match=r"expected inputs of contract\.yaml"):
         list(judge_behaviour([rule], model, real.test, real.contract))

@@ -6,18 +6,18 @@ import pytest
 from modelcycle.core.model_file import load_model, predict, save_model
 from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features
-from modelcycle.pipeline.train import fit
+from modelcycle.pipeline.train import fit_model
 
 
 def test_the_same_rows_give_the_same_model(real, predictions):
-    again = fit(real.params, real.train, real.contract)[0]
+    again = fit_model(real.params, real.train, real.contract)[0]
     assert predict(again, make_features(real.test, real.contract)).equals(predictions)
 
 
 def test_a_stored_model_predicts_the_same_and_equal_models_are_equal_files(real, model, predictions, tmp_path):
     trusted = read_project().trusted_types
     save_model(model, tmp_path / "first.skops", trusted)
-    save_model(fit(real.params, real.train, real.contract)[0], tmp_path / "second.skops", trusted)
+    save_model(fit_model(real.params, real.train, real.contract)[0], tmp_path / "second.skops", trusted)
     loaded = load_model(tmp_path / "first.skops", trusted)
     assert str(loaded[-1].get_params()) == str(model[-1].get_params())
     assert predict(loaded, make_features(real.test, real.contract)).equals(predictions)

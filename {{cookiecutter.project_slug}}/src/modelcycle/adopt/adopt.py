@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from modelcycle.core.config import _yaml, edit_params, explain
-from modelcycle.core.contract import BOOLEANS, Column, Contract, convert, require_unique_keys
+from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
+from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, convert_values, require_unique_keys
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_atomically
@@ -91,7 +91,7 @@ def infer_column(values: pd.Series) -> Column:
     if known.nunique() < 2:
         return _ignored(f"is always {known.iloc[0]}" if len(known) else "is always empty")
     words = set(known.unique().astype("str")) if known.nunique() <= 4 else set()
-    if {word.strip().lower() for word in words} in [set(pair) for pair in BOOLEANS]:
+    if {word.strip().lower() for word in words} in [set(pair) for pair in BOOLEAN_WORDS]:
         return Column(type="boolean", **facts)
     if not is_datetime64_any_dtype(known) and (numbers := pd.to_numeric(known, errors="coerce")).notna().all():
         finite = numbers[np.isfinite(numbers.astype("float64"))]
@@ -119,7 +119,10 @@ def infer_date_format(known: pd.Series) -> str | None:
     """Find the format in which (n,) known values are dates; empty for ISO 8601, None where they are no dates."""
     for date_format in DATE_FORMATS:
         column = Column(role="feature", type="datetime", format=date_format)
-        if convert(known.head(1000), column).notna().all() and convert(known, column).notna().mean() > 0.99:
+        if (
+            convert_values(known.head(1000), column).notna().all()
+            and convert_values(known, column).notna().mean() > 0.99
+        ):
             return date_format
     return None
 
@@ -129,7 +132,7 @@ def _ignored(reason: str) -> Column:
 
 
 def _texts(values: pd.Series) -> list[str]:
-    return sorted(convert(values.dropna(), Column(role="feature", type="category")).unique())
+    return sorted(convert_values(values.dropna(), Column(role="feature", type="category")).unique())
 
 
 def infer_target(values: pd.Series) -> Column:
@@ -149,7 +152,7 @@ def infer_target(values: pd.Series) -> Column:
 
 def leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
     """List the features of (n, m) rows that tell the target all by themselves, each tried with a small tree."""
-    target = convert(rows[contract.target], contract.columns[contract.target]).dropna()
+    target = convert_values(rows[contract.target], contract.columns[contract.target]).dropna()
     sample = rows.loc[target.sample(min(5000, len(target)), random_state=0).index]
     tree, scoring = DecisionTreeRegressor(max_leaf_nodes=200, random_state=0), "r2"
     truth = target[sample.index].to_numpy()
@@ -161,7 +164,7 @@ def leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
     found = []
     with warnings.catch_warnings(action="ignore"):  # of classes that are rarer than folds
         for name in contract.names("feature"):
-            codes = pd.factorize(convert(sample[name], contract.columns[name]), sort=True)[0][:, None]
+            codes = pd.factorize(convert_values(sample[name], contract.columns[name]), sort=True)[0][:, None]
             if cross_val_score(tree, codes, truth, cv=3, scoring=scoring, error_score=0).mean() > LEAK:
                 found.append(name)
     return found
@@ -202,7 +205,7 @@ def write_contract(contract: Contract) -> None:
         text.write("# Inferred from a sample: correct what is wrong, add `unit` and `description`.\n")
         text.write("# Roles: key, time, feature, target, ignored.\n")
         text.write("# Types: number, integer, boolean, category, datetime, text.\n")
-        _yaml().dump({"description": contract.description, "columns": columns}, text)
+        make_yaml().dump({"description": contract.description, "columns": columns}, text)
 
 
 def write_params(source: Path, options: dict[str, Any], contract: Contract) -> None:
@@ -245,7 +248,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     try:
         contract = infer_contract(rows, str(file), target, key, time)
     except ValidationError as error:
-        raise InputError(f"{file}: {explain(error)}") from None
+        raise InputError(f"{file}: {explain_validation_error(error)}") from None
     distinct = rows.drop_duplicates([name for name in rows if contract.columns[str(name)].role != "ignored"])
     require_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
 

@@ -28,21 +28,21 @@ def read_config(model: type[Config], path: Path) -> Config:
 
 
 def parse_config(model: type[Config], text: str, path: Path) -> Config:
-    """Turn YAML text, which stands in `path`, into a pydantic model. Raises InputError as read_config does."""
+    """Turn YAML text into a pydantic model; `path` is where it stands. Raises InputError as read_config does."""
     try:
         # Pure Python reads YAML 1.2, where `no` is a word; the C parser would read it as false.
         return model.model_validate(YAML(typ="safe", pure=True).load(text))
     except ValidationError as error:
-        raise InputError(f"{path}: {explain(error)}") from None
-    except (YAMLError, ValueError) as error:  # of an impossible date a ValueError
+        raise InputError(f"{path}: {explain_validation_error(error)}") from None
+    except (YAMLError, ValueError) as error:  # ValueError: an impossible date
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def explain(error: ValidationError) -> str:
-    """Turn the first of pydantic's complaints into 'key is found; expected ...'."""
-    first, *others = error.errors(include_url=False)
+def explain_validation_error(error: ValidationError) -> str:
+    """Turn the first of pydantic's errors into a sentence: 'KEY is VALUE; expected ...'."""
+    first, *rest = error.errors(include_url=False)
     key = ".".join(str(part) for part in first["loc"]) or "the file"
-    more = f" ({len(others)} more below it.)" if others else ""
+    more = f" ({len(rest)} more below it.)" if rest else ""
     match first["type"]:
         case "missing":
             return f"{key} is missing.{more}"
@@ -53,18 +53,18 @@ def explain(error: ValidationError) -> str:
     return f"{key} is {first['input']!r}; expected {first['msg'].replace('Input should be', '').strip()}.{more}"
 
 
-def _yaml() -> YAML:
-    """Write YAML as people do: a short list on one line, nothing wrapped, `null` spelled out."""
+def make_yaml() -> YAML:
+    """Make a YAML reader and writer that writes as people do: short lists inline, no wrapping, `null` spelled out."""
 
-    def text(representer: Any, value: str) -> Any:
-        style = '"' if re.search(r"^\? |[\x85\u2028\u2029]", value) else None  # which would not be read back
+    def represent_text(representer: Any, value: str) -> Any:
+        style = '"' if re.search(r"^\? |[\x85\u2028\u2029]", value) else None  # unquoted, it would not be read back
         return representer.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     yaml = YAML()
     yaml.default_flow_style = None
     yaml.width = 10_000
     yaml.indent(mapping=2, sequence=4, offset=2)  # as params.yaml is written
-    yaml.representer.add_representer(str, text)
+    yaml.representer.add_representer(str, represent_text)
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
@@ -73,9 +73,9 @@ def _yaml() -> YAML:
 
 @contextmanager
 def edit_params() -> Iterator[Any]:
-    """Give the values of params.yaml to be changed, and write them back; comments and everything else in it stay."""
-    yaml = _yaml()
+    """Yield the values of params.yaml for editing, then write them back; comments and layout stay."""
+    yaml = make_yaml()
     params = yaml.load(PARAMS.read_text(encoding="utf-8"))
     yield params
-    with write_atomically(PARAMS) as draft, draft.open("w", encoding="utf-8") as text:
-        yaml.dump(params, text)
+    with write_atomically(PARAMS) as draft, draft.open("w", encoding="utf-8") as stream:
+        yaml.dump(params, stream)

@@ -15,7 +15,7 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import require_output
 from modelcycle.core.paths import CONTRACT
 
-BOOLEANS = [  # how yes and no are written
+BOOLEAN_WORDS = [  # how yes and no are written
     *[("true", "false"), ("t", "f"), ("yes", "no"), ("y", "n"), ("1", "0"), ("1.0", "0.0")],
     *[("ja", "nein"), ("j", "n"), ("wahr", "falsch"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não")],
 ]
@@ -38,7 +38,7 @@ class Column(BaseModel):
     reason: str = ""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Column":
+    def _check_consistency(self) -> "Column":
         if self.role == "time" and self.type != "datetime":
             raise ValueError(f"a time column has type datetime, not {self.type}")
         if self.role == "target" and self.type in ("datetime", "text"):
@@ -62,7 +62,7 @@ class Column(BaseModel):
 
 
 class Contract(BaseModel):
-    """All columns that the project knows. Columns of the data that are not named here are left out."""
+    """All columns that the project uses. Columns of the data that are not named here are dropped."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -70,12 +70,12 @@ class Contract(BaseModel):
     columns: dict[str, Column]
 
     @model_validator(mode="after")
-    def _has_one_target(self) -> "Contract":
-        for role, least, most in [("target", 1, 1), ("time", 0, 1), ("feature", 1, len(self.columns))]:
+    def _check_roles(self) -> "Contract":
+        for role, minimum, maximum in [("target", 1, 1), ("time", 0, 1), ("feature", 1, len(self.columns))]:
             names = self.names(role)
-            if not least <= len(names) <= most:
-                wanted = "exactly one" if most == 1 == least else "at most one" if most == 1 else "at least one"
-                raise ValueError(f"expected {wanted} column with role {role}, found {', '.join(names) or 'none'}")
+            if not minimum <= len(names) <= maximum:
+                count = "exactly one" if maximum == 1 == minimum else "at most one" if maximum == 1 else "at least one"
+                raise ValueError(f"expected {count} column with role {role}, found {', '.join(names) or 'none'}")
         for name in self.names("key", "target"):
             if name == "prediction" or name.startswith("probability_"):
                 raise ValueError(f"'{name}' is what the model's answer is called; give this column another name")
@@ -112,11 +112,11 @@ class Contract(BaseModel):
 
 
 def read_contract() -> Contract:
-    """Read contract.yaml. Raises InputError where it does not hold together."""
+    """Read contract.yaml. Raises InputError when it is invalid."""
     return read_config(Contract, CONTRACT)
 
 
-def convert(values: pd.Series, column: Column) -> pd.Series:
+def convert_values(values: pd.Series, column: Column) -> pd.Series:
     """Give (n,) values the type that the contract names; a value that can't be read becomes missing."""
     match column.type:
         case "number" | "integer":
@@ -127,7 +127,7 @@ def convert(values: pd.Series, column: Column) -> pd.Series:
             return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
         case "boolean":
             words = values.astype("str").str.strip().str.lower()
-            meaning = {word: word == yes for yes, no in BOOLEANS for word in (yes, no)}
+            meaning = {word: word == yes for yes, no in BOOLEAN_WORDS for word in (yes, no)}
             return words.map(meaning).astype("boolean")
         case "datetime":
             if pd.api.types.is_datetime64_any_dtype(values):
@@ -141,10 +141,10 @@ def convert(values: pd.Series, column: Column) -> pd.Series:
     return values.astype("str").where(values.notna())
 
 
-def request_table(rows: list[dict[str, Any]], names: list[str], contract: Contract) -> pd.DataFrame:
-    """Make a table (n, names) of rows as requests hold them and the log keeps them.
+def make_request_table(rows: list[dict[str, Any]], names: list[str], contract: Contract) -> pd.DataFrame:
+    """Make a table (n, names) of rows as requests hold them and the log stores them.
 
-    Their times are in ISO form, not in the one that the contract names for the source's.
+    Times are in ISO format, not in the one that the contract names for the source.
     """
     table = pd.DataFrame(rows, columns=names, dtype="object")
     for name in names:
@@ -153,7 +153,7 @@ def request_table(rows: list[dict[str, Any]], names: list[str], contract: Contra
     return table
 
 
-def violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
+def find_violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check raw rows against the contract.
 
     rows: (n, m) as ingested, with a unique index, holding at least the contract's columns.
@@ -162,44 +162,48 @@ def violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd
     """
     import pandera.pandas as pa  # imported late: the service's image has none
 
-    used = {name: column for name, column in contract.columns.items() if column.role != "ignored"}
-    typed = pd.DataFrame({name: convert(rows[name], column) for name, column in used.items()}, index=rows.index)
-    found = []
-    for name, column in used.items():
+    columns = {name: column for name, column in contract.columns.items() if column.role != "ignored"}
+    typed = pd.DataFrame(
+        {name: convert_values(rows[name], column) for name, column in columns.items()}, index=rows.index
+    )
+    violations = []
+    for name, column in columns.items():
         unreadable = rows.index[rows[name].notna() & typed[name].isna()]
-        found.append(_listed(unreadable, name, f"is no {column.type}", rows.loc[unreadable, name]))
+        violations.append(_list_violations(unreadable, name, f"is no {column.type}", rows.loc[unreadable, name]))
     schema = pa.DataFrameSchema(
-        {name: pa.Column(checks=_checks(column), nullable=True) for name, column in used.items()}
+        {name: pa.Column(checks=_make_checks(column), nullable=True) for name, column in columns.items()}
     )
     try:
         schema.validate(typed, lazy=True)
     except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases.rename(columns={"check": "rule", "failure_case": "found"})
-        found.append(cases[["index", "column", "rule", "found"]])
-    for name in [name for name, column in used.items() if not column.nullable]:
+        failures = errors.failure_cases.rename(columns={"check": "rule", "failure_case": "found"})
+        violations.append(failures[["index", "column", "rule", "found"]])
+    for name in [name for name, column in columns.items() if not column.nullable]:
         missing = rows.index[rows[name].isna()]
-        found.append(_listed(missing, name, "is missing", rows.loc[missing, name]))
+        violations.append(_list_violations(missing, name, "is missing", rows.loc[missing, name]))
     if key := contract.names("key"):
-        repeated = rows.index[rows.duplicated(list(used))]
-        found.append(_listed(repeated, ", ".join(key), "repeats an earlier row", rows.loc[repeated, key[0]]))
-    found = [part for part in found if len(part)] or found[:1]  # many are empty, and each costs time
-    return typed, pd.concat([part.astype({"found": "str"}) for part in found], ignore_index=True)
+        repeated = rows.index[rows.duplicated(list(columns))]
+        violations.append(
+            _list_violations(repeated, ", ".join(key), "repeats an earlier row", rows.loc[repeated, key[0]])
+        )
+    violations = [part for part in violations if len(part)] or violations[:1]  # most are empty, and each costs time
+    return typed, pd.concat([part.astype({"found": "str"}) for part in violations], ignore_index=True)
 
 
-def rejected(rows: pd.DataFrame, broken: pd.DataFrame) -> pd.DataFrame:
-    """Give those of (n, m) raw rows that occur in the violations, (r, 1 + m): `reason` in front, its parts joined."""
-    reasons = (broken["column"] + " " + broken["rule"]).groupby(broken["index"]).agg("; ".join)
+def select_rejects(rows: pd.DataFrame, violations: pd.DataFrame) -> pd.DataFrame:
+    """Select those of (n, m) raw rows that have violations, (r, 1 + m): `reason` in front, several joined by ';'."""
+    reasons = (violations["column"] + " " + violations["rule"]).groupby(violations["index"]).agg("; ".join)
     rejects = rows.loc[reasons.index]
     rejects.insert(0, "reason", reasons, allow_duplicates=True)
     return rejects
 
 
-def _listed(index: pd.Index, column: str, rule: str, found: pd.Series) -> pd.DataFrame:
-    return pd.DataFrame({"index": index, "column": column, "rule": rule, "found": found.to_numpy()})
+def _list_violations(index: pd.Index, column: str, rule: str, values: pd.Series) -> pd.DataFrame:
+    return pd.DataFrame({"index": index, "column": column, "rule": rule, "found": values.to_numpy()})
 
 
-def _checks(column: Column) -> list[Any]:
-    """Say the column's range and allowed values as pandera checks, each with its rule in words."""
+def _make_checks(column: Column) -> list[Any]:
+    """Turn the column's range and allowed values into pandera checks, each with its rule in words."""
     import pandera.pandas as pa
 
     unit = f" {column.unit}" if column.unit else ""
@@ -240,15 +244,15 @@ def read_table(path: Path, verb: str, contract: Contract, columns: list[str] | N
 def require_unique_keys(rows: pd.DataFrame, contract: Contract) -> None:
     """Raise InputError when rows share a key; where there is a time, a key may occur once at each."""
     key = contract.names("key", "time")
-    if contract.names("key") and (same := rows.duplicated(key)).any():
-        example = " ".join(str(value) for value in rows.loc[same, key].iloc[0])
+    if contract.names("key") and (repeats := rows.duplicated(key)).any():
+        example = " ".join(str(value) for value in rows.loc[repeats, key].iloc[0])
         raise InputError(
-            f"contract.yaml: {', '.join(key)} should identify a row, but {same.sum():,} rows repeat another row's, "
+            f"contract.yaml: {', '.join(key)} should identify a row, but {repeats.sum():,} rows repeat another row's, "
             f"e.g. {example}; give one more column the role key, or mend the data."
         )
 
 
-def target_values(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
+def extract_target(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
     """Give the target of (n, m) rows as (n,) booleans, texts or floats."""
     kind = {"boolean": bool, "category": object}.get(contract.columns[contract.target].type, float)
     return rows[contract.target].to_numpy(kind)

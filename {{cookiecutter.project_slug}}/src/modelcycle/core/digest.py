@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def md5(path: Path) -> str:
-    """Digest a file's content, (32,) hexadecimal digits; the same as DVC's."""
+    """Digest a file's content: 32 hexadecimal digits, the same as DVC's."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

@@ -14,5 +14,5 @@ class Conflict(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """Give the first line of what an error says, or its kind where it says nothing."""
+    """Give the first line of an error's message, or its type where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)

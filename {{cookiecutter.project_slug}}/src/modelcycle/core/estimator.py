@@ -14,11 +14,11 @@ def make_estimator(name: str, parameters: dict[str, Any], seed: int, classificat
     name: a class with its module; the ending Classifier or Regressor may be left to the target's type.
     Raises InputError for a class or parameter that does not exist, or that does not fit the target.
     """
-    module, _, class_name = name.rpartition(".")
-    wanted = "Classifier" if classification else "Regressor"
+    module_name, _, class_name = name.rpartition(".")
+    suffix = "Classifier" if classification else "Regressor"
     try:
-        found = importlib.import_module(module or "builtins")
-        estimator = (getattr(found, class_name, None) or getattr(found, class_name + wanted))()
+        module = importlib.import_module(module_name or "builtins")
+        estimator = (getattr(module, class_name, None) or getattr(module, class_name + suffix))()
         estimator.get_params()
     except (ImportError, AttributeError, TypeError):
         raise InputError(
@@ -28,14 +28,14 @@ def make_estimator(name: str, parameters: dict[str, Any], seed: int, classificat
     if not (is_classifier(estimator) if classification else is_regressor(estimator)):
         kind = "classes" if classification else "amounts"
         raise InputError(f"params.yaml: train.estimator is {name}, but the target of contract.yaml holds {kind}.")
-    known = estimator.get_params()
+    defaults = estimator.get_params()
     for parameter in parameters:
-        if parameter not in known:
+        if parameter not in defaults:
             raise InputError(
                 f"params.yaml: train.parameters.{parameter} is no parameter of {type(estimator).__name__}; "
-                f"expected one of {', '.join(known)}."
+                f"expected one of {', '.join(defaults)}."
             )
-    estimator.set_params(**({"random_state": seed} if "random_state" in known else {}) | parameters)
+    estimator.set_params(**({"random_state": seed} if "random_state" in defaults else {}) | parameters)
     if classification and not hasattr(estimator, "predict_proba"):
         raise InputError(
             f"params.yaml: train.estimator is {name}, which gives no probabilities; expected one that does."

@@ -1,6 +1,6 @@
 """How good predictions are, for many weightings of the rows at once, which is what a bootstrap needs.
 
-scikit-learn's functions take one weighting per call; a test proves that these give the same figures.
+scikit-learn's functions take one weighting per call; a test proves that these give the same values.
 """
 
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-LEADING = {True: "roc_auc", False: "mae"}  # the metric to judge by, for classes and for amounts
+LEADING_METRIC = {True: "roc_auc", False: "mae"}  # the metric to judge by, for classes and for amounts
 HIGHER_IS_BETTER = {"roc_auc", "accuracy", "r2"}
-MEANING = {
+METRIC_MEANINGS = {
     "roc_auc": "how often a case of a class gets a higher probability for it than a case of another; 0.5 is guessing",
     "accuracy": "share of cases whose most probable class is the right one",
     "log_loss": "how wrong the probabilities are, confident errors most; 0 is perfect",
@@ -24,8 +24,8 @@ MEANING = {
 def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve as the Mann-Whitney statistic, ties counting half.
 
-    positive: (n,) booleans. scores: (n,). weights: (d, n).
-    Returns (d,), NaN where one of the two sides has no weight.
+    positive: (n,) booleans. scores: (n,). weights: (r, n).
+    Returns (r,), NaN where one of the two sides has no weight.
     """
     order = np.argsort(scores)
     first_of_ties = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
@@ -37,66 +37,74 @@ def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) 
         return np.asarray((wins * below).sum(axis=1) / (wins.sum(axis=1) * losses.sum(axis=1)))
 
 
-def score(truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
+def score_predictions(truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Score predictions once for each row of weights.
 
-    truth: (n,). predictions: (n, 1 + c) as `model.predict` gives them. weights: (d, n).
-    Returns (d,) figures for each metric: for classes where there are probabilities or classes, else for amounts.
+    truth: (n,). predictions: (n, 1 + c) as `model_file.predict` gives them. weights: (r, n).
+    Returns (r,) values for each metric: those of classification where there are probabilities, else of regression.
     """
+    is_classification = len(predictions.columns) > 1
+    return (_score_classification if is_classification else _score_regression)(truth, predictions, weights)
+
+
+def _score_regression(truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    error = predictions["prediction"].to_numpy(float) - truth
+    centred = truth - truth.mean()  # or large values would drown their variance
+    variance = shares @ centred**2 - (shares @ centred) ** 2
+    mean_squared_error = shares @ error**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "mae": shares @ np.abs(error),
+            "rmse": np.sqrt(mean_squared_error),
+            "r2": np.where(variance > 0, 1 - mean_squared_error / variance, np.nan),
+        }
+
+
+def _score_classification(truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
     shares = weights / weights.sum(axis=1, keepdims=True)
     classes = predictions.columns[1:].str.removeprefix("probability_").to_numpy()
-    if not len(classes):
-        error = predictions["prediction"].to_numpy(float) - truth
-        centred = truth - truth.mean()  # or large values would drown their spread
-        spread = shares @ centred**2 - (shares @ centred) ** 2
-        squared = shares @ error**2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return {
-                "mae": shares @ np.abs(error),
-                "rmse": np.sqrt(squared),
-                "r2": np.where(spread > 0, 1 - squared / spread, np.nan),
-            }
     probabilities = predictions.to_numpy()[:, 1:].astype(float)
-    happened = truth.astype(str)[:, None] == classes
-    given = np.clip((probabilities * happened).sum(axis=1), 1e-15, 1)
-    seen = [i for i in range(len(classes)) if happened[:, i].any()][-1 if len(classes) == 2 else 0 :]
-    areas = np.array([weighted_auc(happened[:, i], probabilities[:, i], weights) for i in seen]).reshape(
-        -1, len(weights)
-    )
+    one_hot = truth.astype(str)[:, None] == classes
+    true_class_probabilities = np.clip((probabilities * one_hot).sum(axis=1), 1e-15, 1)
+    present = [i for i in range(len(classes)) if one_hot[:, i].any()]
+    scored = present[-1:] if len(classes) == 2 else present  # both of two classes have the same area
+    areas = [weighted_auc(one_hot[:, i], probabilities[:, i], weights) for i in scored]
+    areas_by_class = np.array(areas).reshape(-1, len(weights))
     with np.errstate(invalid="ignore"):
-        auc = np.nansum(areas, axis=0) / np.isfinite(areas).sum(axis=0)
-    half = 2 if len(classes) == 2 else 1  # the customary Brier score of two classes counts one of them
+        mean_auc = np.nansum(areas_by_class, axis=0) / np.isfinite(areas_by_class).sum(axis=0)
+    brier_terms = 2 if len(classes) == 2 else 1  # the customary Brier score of two classes counts one of them
     return {
-        "roc_auc": auc,
-        "log_loss": shares @ -np.log(given),
-        "brier": shares @ ((probabilities - happened) ** 2).sum(axis=1) / half,
+        "roc_auc": mean_auc,
+        "log_loss": shares @ -np.log(true_class_probabilities),
+        "brier": shares @ ((probabilities - one_hot) ** 2).sum(axis=1) / brier_terms,
         "accuracy": shares @ (predictions["prediction"].to_numpy() == truth).astype(float),
     }
 
 
-def resamples(rows: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Draw bootstrap resamples of rows as weights, in batches (b, rows) that fit into memory."""
+def draw_resamples(n_rows: int, n_resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Draw bootstrap resamples of rows as weights, in batches (b, n_rows) that fit into memory."""
     random = np.random.default_rng(seed)
-    batch = max(1, 2_000_000 // rows)
-    for start in range(0, draws, batch):
-        picks = random.integers(0, rows, (min(batch, draws - start), rows))
-        yield np.stack([np.bincount(pick, minlength=rows) for pick in picks]).astype(float)
+    batch = max(1, 2_000_000 // n_rows)
+    for start in range(0, n_resamples, batch):
+        samples = random.integers(0, n_rows, (min(batch, n_resamples - start), n_rows))
+        yield np.stack([np.bincount(sample, minlength=n_rows) for sample in samples]).astype(float)
 
 
-def intervals(truth: np.ndarray, predictions: pd.DataFrame, draws: int) -> pd.DataFrame:
+def bootstrap_intervals(truth: np.ndarray, predictions: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     """Score predictions with 95 % bootstrap intervals: a row for each metric, with value, low and high.
 
     The percentile interval of B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
     """
-    values = score(truth, predictions, np.ones((1, len(truth))))
-    batches = [score(truth, predictions, weights) for weights in resamples(len(truth), draws)]
-    figures = {}
-    for metric, value in values.items():
-        drawn = np.concatenate([batch[metric] for batch in batches])
-        drawn = drawn[np.isfinite(drawn)]
-        figures[metric] = [value[0], *(np.quantile(drawn, [0.025, 0.975]) if len(drawn) else [np.nan, np.nan])]
-    table = pd.DataFrame.from_dict(figures, orient="index", columns=["value", "low", "high"])
-    return table.map(six_digits)
+    unweighted = score_predictions(truth, predictions, np.ones((1, len(truth))))
+    batches = [score_predictions(truth, predictions, weights) for weights in draw_resamples(len(truth), n_resamples)]
+    rows = {}
+    for metric, value in unweighted.items():
+        scores = np.concatenate([batch[metric] for batch in batches])
+        scores = scores[np.isfinite(scores)]
+        rows[metric] = [value[0], *(np.quantile(scores, [0.025, 0.975]) if len(scores) else [np.nan, np.nan])]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+    return table.map(round_to_six_digits)
 
 
 def format_metrics(metrics: dict[str, float]) -> str:
@@ -104,6 +112,6 @@ def format_metrics(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
-def six_digits(figure: float) -> float:
-    """Round to six significant digits, of which no more are ever meant."""
-    return float(f"{figure:.6g}")
+def round_to_six_digits(number: float) -> float:
+    """Round to six significant digits; further ones mean nothing."""
+    return float(f"{number:.6g}")

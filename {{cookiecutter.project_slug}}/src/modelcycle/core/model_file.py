@@ -1,4 +1,4 @@
-"""Predict with a model, store it, and load it without running code that its file may carry."""
+"""Predict with a model, save it, and load it without running code that its file may contain."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from modelcycle.core.errors import InputError
 
 # Types that a model file may hold beside scikit-learn's own. Loading refuses all others, so that no file runs code.
-TRUSTED = [
+TRUSTED_TYPES = [
     "functools.partial",
     "numpy.dtype",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
@@ -51,34 +51,37 @@ def save_model(model: Pipeline, path: Path, trusted_types: Sequence[str] = ()) -
     import skops.io
 
     content = skops.io.dumps(model)
-    if unknown := sorted(set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED, *trusted_types}):
+    if untrusted := sorted(set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED_TYPES, *trusted_types}):
         raise InputError(
-            f"The model holds types that are not trusted: {', '.join(unknown)}. "
+            f"The model holds types that are not trusted: {', '.join(untrusted)}. "
             "If you know where they come from, add them to trusted_types under [tool.modelcycle] in pyproject.toml."
         )
-    path.write_bytes(_same_bytes(content))
+    path.write_bytes(_make_reproducible(content))
 
 
-def _same_bytes(content: bytes) -> bytes:
-    """Make equal models equal files: skops names the parts of its archive by memory address and stamps the time."""
+def _make_reproducible(content: bytes) -> bytes:
+    """Give equal models equal bytes: skops names the parts of its archive by memory address and stamps the time."""
     numbers: dict[str, str] = {}
-    name_of_part = re.compile(r'(?<="__id__": )\d+|(?<="file": ")[^."]+')
-    stable = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as parts, zipfile.ZipFile(stable, "w", zipfile.ZIP_DEFLATED) as target:
+    part_name = re.compile(r'(?<="__id__": )\d+|(?<="file": ")[^."]+')
+    reproducible = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as parts,
+        zipfile.ZipFile(reproducible, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         schema = parts.read("schema.json").decode()
-        schema = name_of_part.sub(lambda found: numbers.setdefault(found[0], str(len(numbers))), schema)
-        target.writestr(zipfile.ZipInfo("schema.json"), schema, zipfile.ZIP_DEFLATED)
+        schema = part_name.sub(lambda match: numbers.setdefault(match[0], str(len(numbers))), schema)
+        archive.writestr(zipfile.ZipInfo("schema.json"), schema, zipfile.ZIP_DEFLATED)
         for name in sorted(set(parts.namelist()) - {"schema.json"}, key=lambda name: int(numbers[Path(name).stem])):
             new_name = numbers[Path(name).stem] + Path(name).suffix
-            target.writestr(zipfile.ZipInfo(new_name), parts.read(name), zipfile.ZIP_DEFLATED)
-    return stable.getvalue()
+            archive.writestr(zipfile.ZipInfo(new_name), parts.read(name), zipfile.ZIP_DEFLATED)
+    return reproducible.getvalue()
 
 
 def load_model(path: Path, trusted_types: Sequence[str] = ()) -> Pipeline:
-    """Read a model without running any code that the file may carry. Raises InputError when it is not one."""
+    """Load a model without running any code that the file may contain. Raises InputError when it is not one."""
     import skops.io
 
     try:
-        return skops.io.load(path, trusted=[*TRUSTED, *trusted_types])
+        return skops.io.load(path, trusted=[*TRUSTED_TYPES, *trusted_types])
     except Exception as error:  # skops raises what zipfile, json and numpy raise
         raise InputError(f"{path} is no model that can be loaded: {error}") from None

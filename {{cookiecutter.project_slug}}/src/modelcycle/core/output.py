@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 
 def configure_logging(level: int) -> None:
-    """Let the machinery's diagnostics from this level on appear on standard error, as plain sentences."""
+    """Send the machinery's log records from this level on to standard error, as plain sentences."""
     logger, handler = logging.getLogger("modelcycle"), logging.StreamHandler()
     handler.setFormatter(SentenceFormatter())
     logger.handlers, logger.propagate = [handler], False
@@ -26,7 +26,7 @@ def configure_logging(level: int) -> None:
 
 
 class SentenceFormatter(logging.Formatter):
-    """Write a record as its message alone, without the passwords of addresses."""
+    """Format a record as its message alone, with the passwords in URLs masked."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the text, with the traceback where there is one."""
@@ -34,18 +34,18 @@ class SentenceFormatter(logging.Formatter):
 
 
 def mask_passwords(text: str) -> str:
-    """Hide the passwords of addresses such as https://user:password@host."""
+    """Mask the passwords in URLs such as https://user:password@host."""
     return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
 
 
 def progress_console() -> Console | None:
-    """Give where progress is shown: standard error, where that is a terminal and nobody wants it quiet."""
+    """Give a console on standard error for progress bars; None when that is no terminal or with --quiet."""
     console = Console(stderr=True)
     return console if console.is_terminal and logging.getLogger("modelcycle").isEnabledFor(logging.INFO) else None
 
 
 def track_progress(items: Iterable[Item], description: str, total: int) -> Iterable[Item]:
-    """Go through items and show how many of the total are done."""
+    """Iterate over items with a progress bar."""
     console = progress_console()
     return track(items, description, total, transient=True, console=console, disable=console is None)
 
@@ -57,10 +57,10 @@ def report_line(verb: str, result: str, place: object = "") -> None:
 
 @contextmanager
 def write_atomically(path: Path, folder: Path | None = None) -> Iterator[Path]:
-    """Give a draft to write to, which takes the place of `path` only when the block succeeds and the disk has it.
+    """Yield a draft to write to, which replaces `path` only when the block succeeds and the disk has it.
 
-    The draft is this writer's own: of several writers at once, the last one's file stays, as it wrote it.
-    folder: where the draft lies, on the same disk; beside `path` where it is not given.
+    Each writer has its own draft: of several at once, the file of the last one stays, complete.
+    folder: where the draft lies, on the same disk; by default beside `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = (folder or path.parent) / f".{path.stem}.{secrets.token_hex(8)}{path.suffix}"  # writers look at the suffix

@@ -1,4 +1,4 @@
-"""Fill in the HTML pages that people look at. A page lies beside the module that fills it in."""
+"""Render the HTML pages that people look at. A page's template lies beside the module that renders it."""
 
 import re
 from pathlib import Path
@@ -11,25 +11,25 @@ from markupsafe import Markup
 from modelcycle.core.metrics import format_metrics
 
 
-def short(figure: float) -> str:
-    """Write a figure as people read it: three decimals, more only where it is very small, fewer where it is large."""
-    return f"{figure:.3f}" if figure == 0 or 0.001 <= abs(figure) < 1000 else f"{figure:.4g}"
+def format_number(number: float) -> str:
+    """Format a number for people: three decimals, or four significant digits where it is very small or large."""
+    return f"{number:.3f}" if number == 0 or 0.001 <= abs(number) < 1000 else f"{number:.4g}"
 
 
-def as_html(markdown: str) -> Markup:
-    """Turn Markdown into HTML. HTML in it is shown, not obeyed; comments are left out."""
+def render_markdown(markdown: str) -> Markup:
+    """Turn Markdown into HTML. HTML in it is escaped; comments are left out."""
     text = re.sub("<!--.*?-->", "", markdown, flags=re.DOTALL)
     return Markup(MarkdownIt("js-default").render(text))  # noqa: S704  escaped by js-default
 
 
-def fill(page: Path, project: str, **facts: Any) -> str:
-    """Fill a page in; it can include style.css and name the project."""
-    return environment(page.parent).get_template(page.name).render(project=project, **facts)
+def render_page(template: Path, project: str, **context: Any) -> str:
+    """Render a template; it can include style.css and name the project."""
+    return make_jinja_environment(template.parent).get_template(template.name).render(project=project, **context)
 
 
-def environment(folder: Path) -> Environment:
-    """Give Jinja's environment for the pages of a folder."""
+def make_jinja_environment(folder: Path) -> Environment:
+    """Make the Jinja environment for the templates of a folder."""
     loader = FileSystemLoader([folder, Path(__file__).parent])
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    pages.filters |= {"short": short, "metrics": format_metrics, "as_html": as_html}
-    return pages
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"short": format_number, "metrics": format_metrics, "as_html": render_markdown}
+    return environment

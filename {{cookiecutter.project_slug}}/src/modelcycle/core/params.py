@@ -1,4 +1,4 @@
-"""What to ingest, split, train, evaluate and demand: the values of params.yaml, checked before anything runs."""
+"""The values of params.yaml, for ingest, prepare, train, evaluate, gate and monitor, checked before anything runs."""
 
 from datetime import date, datetime
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from modelcycle.core.paths import PARAMS
 
 
 class Section(BaseModel):
-    """A part of params.yaml: no key is taken that does nothing."""
+    """A part of params.yaml; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,14 +25,14 @@ class Ingest(Section):
 
     @field_validator("csv")
     @classmethod
-    def _is_one_table(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if found := {"chunksize", "iterator"} & set(value):
-            raise ValueError(f"{found.pop()} gives no table; expected options about how the file is written")
+    def _check_csv_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if unsupported := {"chunksize", "iterator"} & set(value):
+            raise ValueError(f"{unsupported.pop()} gives no table; expected options about how the file is written")
         return value
 
     @field_validator("until", mode="before")
     @classmethod
-    def _is_no_number(cls, value: Any) -> Any:
+    def _check_until(cls, value: Any) -> Any:
         if isinstance(value, int | float):
             raise ValueError(f'a time is expected, in quotes, such as "2024-01-31"; found the number {value}')
         return value
@@ -70,7 +70,7 @@ class Evaluate(Section):
 
 
 class Behaviour(Section):
-    """What the model's answers have to do when columns of the test rows are changed."""
+    """How predictions must react when columns of the test rows are changed."""
 
     set: dict[str, Any] = {}
     add: dict[str, float] = {}

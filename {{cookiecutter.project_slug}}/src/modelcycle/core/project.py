@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from modelcycle.core.config import explain
+from modelcycle.core.config import explain_validation_error
 from modelcycle.core.errors import InputError
 
 PYPROJECT = Path("pyproject.toml")
@@ -15,7 +15,7 @@ class Project(BaseModel):
     """The project's own names.
 
     package: the team's package below src/. experiment: the name of experiment, registered model and ledger in MLflow,
-    by default the package's. trusted_types: what model files may hold besides the types that `model_file` lists.
+    by default the package's. trusted_types: types that model files may hold besides those that `model_file` lists.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,4 +52,4 @@ def read_project() -> Project:
     try:
         return Project.model_validate(entries.get("tool", {}).get("modelcycle", {}))
     except ValidationError as error:
-        raise InputError(f"{PYPROJECT}, [tool.modelcycle]: {explain(error)}") from None
+        raise InputError(f"{PYPROJECT}, [tool.modelcycle]: {explain_validation_error(error)}") from None

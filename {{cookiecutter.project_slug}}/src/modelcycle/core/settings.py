@@ -1,4 +1,4 @@
-"""What is told from outside, by environment variables: each has a default that is safe on one machine."""
+"""Settings from environment variables; each has a default that is safe on one machine."""
 
 import hashlib
 import hmac
@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from modelcycle.core.config import explain
+from modelcycle.core.config import explain_validation_error
 from modelcycle.core.errors import InputError
 
 LOCAL_LOG = Path(".mlflow/predictions.db")
@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
-    """SERVE_HOST, SERVE_PORT and so on; DATABASE_URL and DASK_SCHEDULER_ADDRESS are named as elsewhere."""
+    """SERVE_HOST, SERVE_PORT and so on; DATABASE_URL and DASK_SCHEDULER_ADDRESS keep their customary names."""
 
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True)
 
@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
     @property
     def is_open(self) -> bool:
-        """Whether it is wanted that anybody may ask, and nobody else can reach the service."""
+        """Whether requests need no key: SERVE_OPEN is set and only this machine can reach the service."""
         return self.open and self.host in LOOPBACK
 
     def digests(self) -> list[str]:
@@ -45,43 +45,43 @@ class Settings(BaseSettings):
 
         Raises InputError with the variable, what was found and what is expected.
         """
-        found = [("SERVE_KEYS", word) for word in self.keys.split()]
+        entries = [("SERVE_KEYS", entry) for entry in self.keys.split()]
         if self.keys_file:
             try:
-                words = self.keys_file.read_text(encoding="utf-8").split()
+                lines = self.keys_file.read_text(encoding="utf-8").split()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
                 raise InputError(f"SERVE_KEYS_FILE is {self.keys_file}, which can't be read: {reason}.") from None
-            found += [(f"SERVE_KEYS_FILE, {self.keys_file},", word) for word in words]
-        for name, word in found:
-            digest, _, day = word.partition(":")
-            if not re.fullmatch("[0-9a-f]{64}", digest) or (word != digest and not is_day(day)):
+            entries += [(f"SERVE_KEYS_FILE, {self.keys_file},", entry) for entry in lines]
+        for variable, entry in entries:
+            digest, _, last_day = entry.partition(":")
+            if not re.fullmatch("[0-9a-f]{64}", digest) or (entry != digest and not is_iso_date(last_day)):
                 raise InputError(
-                    f"{name} holds {word[:12]}...; expected SHA-256 digests (printf %s KEY | sha256sum), "
+                    f"{variable} holds {entry[:12]}...; expected SHA-256 digests (printf %s KEY | sha256sum), "
                     "each with :YYYY-MM-DD behind it where the key ends."
                 )
-        return [word for _, word in found]
+        return [entry for _, entry in entries]
 
 
-def is_day(text: str) -> bool:
-    """Say whether a text is a date such as 2027-01-31."""
+def is_iso_date(text: str) -> bool:
+    """Say whether a text is a date in ISO format, such as 2027-01-31."""
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
 
 
-def key_owner(key: str, digests: list[str], today: date) -> str | None:
-    """Say whom an API key belongs to, by the start of its digest; None where it is unknown or has expired.
+def find_key_owner(key: str, digests: list[str], today: date) -> str | None:
+    """Find the owner of an API key, named by the start of its digest; None where it is unknown or has expired.
 
-    Takes the same time for every wrong key.
+    digests: as `Settings.digests` lists them. Takes the same time for every wrong key.
     """
-    digest, found = hashlib.sha256(key.encode()).hexdigest(), None
-    for known in digests:
-        same = hmac.compare_digest(digest, known[:64])
-        if same and today.isoformat() <= (known[65:] or "9999"):
-            found = f"key {digest[:8]}"
-    return found
+    digest, owner = hashlib.sha256(key.encode()).hexdigest(), None
+    for entry in digests:
+        is_same = hmac.compare_digest(digest, entry[:64])
+        if is_same and today.isoformat() <= (entry[65:] or "9999"):
+            owner = f"key {digest[:8]}"
+    return owner
 
 
 def read_settings() -> Settings:
@@ -89,14 +89,14 @@ def read_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        name, _, complaint = explain(error).partition(" ")
+        name, _, complaint = explain_validation_error(error).partition(" ")
         raise InputError(f"environment: SERVE_{name.upper()} {complaint}") from None
-    settings.digests()  # or it would be found out with the first request
+    settings.digests()  # a malformed one would only show with the first request
     return settings
 
 
 def require_keys(settings: Settings) -> None:
-    """Raise InputError when anybody could ask, unless that is wanted and nobody else can reach the service."""
+    """Raise InputError when requests would need no key, unless that is wanted and only this machine can send them."""
     if not settings.digests() and not settings.is_open:
         raise InputError(
             f"There are no API keys and SERVE_HOST is {settings.host}; set SERVE_KEYS or SERVE_KEYS_FILE to their "

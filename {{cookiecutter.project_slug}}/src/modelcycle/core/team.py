@@ -12,14 +12,14 @@ from modelcycle.core.project import read_project
 
 def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Turn (n, m) rows into features (n, k), by the team's features.py."""
-    features: pd.DataFrame = _module("features").make_features(rows, contract)
+    features: pd.DataFrame = _import_module("features").make_features(rows, contract)
     return features
 
 
 def make_model(estimator: Any, features: pd.DataFrame) -> Pipeline:
-    """Put the encoding of (n, k) features that an estimator needs in front of it, by the team's model.py."""
-    return _module("model").make_model(estimator, features)
+    """Put the encoding that an estimator needs for (n, k) features in front of it, by the team's model.py."""
+    return _import_module("model").make_model(estimator, features)
 
 
-def _module(name: str) -> Any:
+def _import_module(name: str) -> Any:
     return importlib.import_module(f"{read_project().package}.{name}")

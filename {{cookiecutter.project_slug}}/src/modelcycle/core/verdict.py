@@ -1,4 +1,4 @@
-"""What a rule of the gate says of a model, as release, report and cards show it."""
+"""The gate's verdicts on a model, as release, report and cards show them."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass
 class Verdict:
-    """What one rule says of a model, in words.
+    """The verdict of one rule on a model, in words.
 
     interval: value, low and high of the metric, where the rule is about it.
     """

@@ -26,20 +26,20 @@ def find_script(name: str, environment: str) -> Path:
     raise InputError(f"There is no {name} in deploy/{', deploy/'.join(PLATFORMS)} of {Path.cwd()}.")
 
 
-def call(script: Path, *arguments: str, **variables: str) -> None:
+def run_script(script: Path, *arguments: str, **variables: str) -> None:
     """Run a script of the platform; what it says goes to the terminal. Raises InputError when it fails."""
     done = subprocess.run([str(script), *arguments], env=os.environ | variables, check=False)
     if done.returncode:
         raise InputError(f"{script} ended with exit status {done.returncode}; it says above why.")
 
 
-def running(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
+def find_running(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
     """Give the ledger's entry of what runs in an environment; None where nothing does."""
     moves = [entry for entry in entries if entry.environment == environment]
     return moves[-1] if moves and moves[-1].event == "deployed" else None
 
 
-def choose(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
+def choose_image(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
     """Give the entry of the image to deploy: by its digest, or the champion's last. Raises InputError without one."""
     services = [entry for entry in entries if entry.event == "pushed" and entry.target == "service"]
     champion = champion_number(entries) or "none"
@@ -59,12 +59,12 @@ def deploy(environment: str, digest: str) -> None:
     script, client = find_script("apply.sh", environment), registry.connect()
     with registry.one_at_a_time():
         entries = read_ledger(client)
-        chosen, before = choose(entries, digest), running(entries, environment)
+        chosen, before = choose_image(entries, digest), find_running(entries, environment)
         version, image = chosen.version, chosen.image
         if environment == "production" and not was_champion(entries, version):
             raise InputError(f"Version {version} was never the champion: it can't go into production.")
         replaced = before.image if before else "none"
-        call(script, environment, image, PIPELINE_IMAGE=pushed_images(entries, version).get("pipeline", ""))
+        run_script(script, environment, image, PIPELINE_IMAGE=pushed_images(entries, version).get("pipeline", ""))
         noted = {"commit": chosen.commit, "environment": environment, "image": image, "replaced": replaced}
         registry.record_decision(client, "deployed", version, **noted)
     report_line("deploy", f"version {version} runs in {environment}", image)
@@ -77,8 +77,8 @@ def undeploy(environment: str) -> None:
     """Take away what runs in an environment, also what the ledger does not know: a deployment may have failed."""
     script, client = find_script("remove.sh", environment), registry.connect()
     with registry.one_at_a_time():
-        before = running(read_ledger(client), environment)
-        call(script, environment)
+        before = find_running(read_ledger(client), environment)
+        run_script(script, environment)
         if before:
             noted = {"commit": before.commit, "environment": environment, "image": before.image}
             registry.record_decision(client, "undeployed", before.version, **noted)

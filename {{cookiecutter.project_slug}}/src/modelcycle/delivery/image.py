@@ -27,12 +27,12 @@ from modelcycle.tracking.registry import Version
 
 BUILDERS = ("docker", "podman", "buildah")
 # HEALTHCHECK is of Docker's format only; buildah keeps layers only if told; older Dockers know no secrets otherwise.
-HABITS = {"BUILDAH_FORMAT": "docker", "BUILDAH_LAYERS": "true", "DOCKER_BUILDKIT": "1"}
+BUILDER_VARIABLES = {"BUILDAH_FORMAT": "docker", "BUILDAH_LAYERS": "true", "DOCKER_BUILDKIT": "1"}
 log = logging.getLogger(__name__)
 OCI = "org.opencontainers.image"
 
 
-def image_name(target: str) -> str:
+def get_image_name(target: str) -> str:
     """Say what the images of a stage of the Dockerfile are called. Raises InputError where nobody has said it."""
     if not (name := os.environ.get("IMAGE")):
         raise InputError("IMAGE is not set; expected a name such as registry.example.com/ml/flights. `make` sets it.")
@@ -53,16 +53,18 @@ def find_builder() -> str:
     )
 
 
-def run(*command: str) -> str:
+def run_builder(*command: str) -> str:
     """Run a builder, show what it says and give it back. Raises InputError when it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", env=os.environ | HABITS, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, encoding="utf-8", env=os.environ | BUILDER_VARIABLES, check=False
+    )
     log.info(done.stdout.rstrip())
     if done.returncode:
         raise InputError(f"`{' '.join(command[:2])}` ended with exit status {done.returncode}; it says above why.")
     return done.stdout
 
 
-def fill_context(client: Any, version: Version, context: Path) -> None:
+def write_build_context(client: Any, version: Version, context: Path) -> None:
     """Put into a folder what an image is built from: the files of the version's commit, and the version in model/."""
     revision = version.commit
     features_source(version, read_project())  # says so where the commit is not here
@@ -74,7 +76,7 @@ def fill_context(client: Any, version: Version, context: Path) -> None:
     write_version(client, version, context / "model")
 
 
-def labels(version: Version) -> dict[str, str]:
+def make_labels(version: Version) -> dict[str, str]:
     """Say where an image comes from. The same version has the same labels."""
     return {
         f"{OCI}.version": version.number,
@@ -84,7 +86,7 @@ def labels(version: Version) -> dict[str, str]:
     }
 
 
-def bill_of_materials(packages: list[str], name: str, noted: dict[str, str]) -> dict[str, Any]:
+def make_bill_of_materials(packages: list[str], name: str, noted: dict[str, str]) -> dict[str, Any]:
     """List what an image holds in the form of CycloneDX 1.6. packages: (n,) URLs; noted: the image's labels."""
     parts = []
     for package in packages:
@@ -98,7 +100,7 @@ def bill_of_materials(packages: list[str], name: str, noted: dict[str, str]) -> 
     return {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "metadata": metadata, "components": parts}
 
 
-def made_of(measured: str) -> tuple[int, str]:
+def parse_sizes(measured: str) -> tuple[int, str]:
     """Read the output of du, first of all: the megabytes of an image, and what they are made of in words."""
     (total, _), *rows = [line.split("\t") for line in measured.splitlines()]
     parts: dict[str, int] = {}
@@ -111,7 +113,7 @@ def made_of(measured: str) -> tuple[int, str]:
     return int(total) // 1024, ", ".join(f"{name} {size // 1024}" for name, size in shown.items())
 
 
-def keep(name: str, text: str) -> None:
+def write_ci_output(name: str, text: str) -> None:
     """Leave a file in reports/, where CI takes it from: as an artefact, and for the deployment."""
     with write_atomically(REPORT.parent / name) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
@@ -119,27 +121,27 @@ def keep(name: str, text: str) -> None:
 
 def image(name: str, target: str) -> None:
     """Build the image of a version, given by number or alias, and keep the list of what it holds with the version."""
-    place, builder, client = image_name(target), find_builder(), registry.connect()
+    place, builder, client = get_image_name(target), find_builder(), registry.connect()
     version = registry.find_version(client, name)
-    noted, tag = labels(version), f"{place}:{version.number}"
+    noted, tag = make_labels(version), f"{place}:{version.number}"
     build = [builder, "build", *os.environ.get("BUILD_OPTIONS", "").split()]
     marks = [word for label, value in noted.items() for word in ("--label", f"{label}={value}")]
     with tempfile.TemporaryDirectory() as context, tempfile.TemporaryDirectory() as parts:
-        fill_context(client, version, Path(context))
-        run(*build, "--target", target, "--tag", tag, *marks, context)
+        write_build_context(client, version, Path(context))
+        run_builder(*build, "--target", target, "--tag", tag, *marks, context)
         output = ["--output", f"type=local,dest={parts}"]
-        run(*build, "--target", "parts", "--build-arg", f"TARGET={target}", *output, context)
+        run_builder(*build, "--target", "parts", "--build-arg", f"TARGET={target}", *output, context)
         packages = (Path(parts) / "packages").read_text(encoding="utf-8").splitlines()
-        megabytes, in_words = made_of((Path(parts) / "sizes").read_text(encoding="utf-8"))
-    bill, listed = f"images/version-{version.number}-{target}.cdx.json", bill_of_materials(packages, place, noted)
+        megabytes, in_words = parse_sizes((Path(parts) / "sizes").read_text(encoding="utf-8"))
+    bill, listed = f"images/version-{version.number}-{target}.cdx.json", make_bill_of_materials(packages, place, noted)
     client.log_dict(version.run_id, listed, bill)
-    keep(f"{target}.cdx.json", json.dumps(listed, indent=1))
+    write_ci_output(f"{target}.cdx.json", json.dumps(listed, indent=1))
     report_line("image", f"version {version.number}, {megabytes} MB", tag)
     report_line("", f"{len(packages)} packages, listed among the version's artifacts", bill)
     report_line("", f"MB: {in_words}")
 
 
-def revision_of(builder: str, tag: str) -> str:
+def find_revision(builder: str, tag: str) -> str:
     """Say which commit a local image was built from; empty where there is no such image."""
     how, config = (["inspect", "--type=image"], "Docker.") if builder == "buildah" else (["image", "inspect"], "")
     form = f'{{{{index .{config}Config.Labels "{OCI}.revision"}}}}'
@@ -153,7 +155,7 @@ def push_image(builder: str, tag: str) -> str:
         own = [] if builder == "docker" else ["--digestfile", note.name]
         if own and tag.startswith(("localhost:", "127.")):  # Docker needs no TLS there either
             own.append("--tls-verify=false")
-        said = run(builder, "push", *own, *os.environ.get("PUSH_OPTIONS", "").split(), tag)
+        said = run_builder(builder, "push", *own, *os.environ.get("PUSH_OPTIONS", "").split(), tag)
         if not (found := re.findall("sha256:[0-9a-f]{64}", note.read() if own else said)):
             raise InputError(f"{builder} has pushed {tag} without naming its digest; PUSH_OPTIONS may be why.")
         return str(found[-1])
@@ -161,10 +163,10 @@ def push_image(builder: str, tag: str) -> str:
 
 def push(name: str, target: str) -> None:
     """Push the image of a version and enter its digest into the ledger; the version's tag follows."""
-    place, builder, client = image_name(target), find_builder(), registry.connect()
+    place, builder, client = get_image_name(target), find_builder(), registry.connect()
     version = registry.find_version(client, name)
     tag, commit = f"{place}:{version.number}", version.commit
-    if (found := revision_of(builder, tag)) != commit:
+    if (found := find_revision(builder, tag)) != commit:
         state = f"is of commit {found[:7]}" if found else f"is not among the images of {builder}"
         raise InputError(f"{tag} {state}; expected version {version.number} of {commit[:7]}: `make image` builds it.")
     reference = f"{place}@{push_image(builder, tag)}"
@@ -172,5 +174,5 @@ def push(name: str, target: str) -> None:
         if pushed_images(read_ledger(client), version.number).get(target) != reference:
             registry.record_decision(client, "pushed", version.number, commit=commit, image=reference, target=target)
         client.set_model_version_tag(read_project().registered_name, version.number, f"image.{target}", reference)
-    keep(f"{target}.digest", reference)
+    write_ci_output(f"{target}.digest", reference)
     report_line("push", f"version {version.number}", reference)

@@ -18,9 +18,9 @@ import pyarrow.json as arrow_json
 from scipy.stats import binomtest
 from sqlalchemy import Engine
 
-from modelcycle.core.contract import Contract, convert, target_values
+from modelcycle.core.contract import Contract, convert_values, extract_target
 from modelcycle.core.errors import Alert, InputError
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, intervals, six_digits
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, bootstrap_intervals, round_to_six_digits
 from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import Monitor, read_params
 from modelcycle.core.paths import MONITORING, MONITORING_REPORT
@@ -141,26 +141,26 @@ def judge_quality(outcomes: list[dict[str, Any]], served: Bundle, limits: Monito
     Returns labels, then, alert, over_time and, where there are enough labels, now, figures and worse_for_certain.
     """
     contract, target = served.contract, served.contract.target
-    metric = LEADING[contract.is_classification]
+    metric = LEADING_METRIC[contract.is_classification]
     then = served.expected["figures"][metric]
-    happened = convert(pd.Series([row["outcome"] for row in outcomes], dtype="object"), contract.columns[target])
+    happened = convert_values(pd.Series([row["outcome"] for row in outcomes], dtype="object"), contract.columns[target])
     rows = [row for row, is_known in zip(outcomes, happened.notna(), strict=True) if is_known]
     quality = {"metric": metric, "labels": len(rows), "unreadable": len(outcomes) - len(rows), "then": then}
     classes = happened.value_counts()
     too_few = contract.is_classification and (len(classes) < 2 or classes.iloc[1] < FEWEST_OF_A_CLASS)
     if len(rows) < limits.labels or too_few:
         return quality | {"alert": False, "over_time": []}
-    truth = target_values(pd.DataFrame({target: happened.dropna()}), contract)
+    truth = extract_target(pd.DataFrame({target: happened.dropna()}), contract)
     predictions = pd.DataFrame([row["answer"]["probabilities"] for row in rows]).add_prefix("probability_")
     predictions.insert(0, "prediction", [row["answer"]["prediction"] for row in rows])
-    figures = intervals(truth, predictions, draws)
+    figures = bootstrap_intervals(truth, predictions, draws)
     present = figures.loc[metric].to_dict()
     sign, scale = 1 if metric in HIGHER_IS_BETTER else -1, 1 if contract.is_classification else then["value"]
     noise = np.hypot(present["high"] - present["low"], then["high"] - then["low"]) / 2
-    worse = six_digits(float(sign * (then["value"] - present["value"]) - noise) / scale)
+    worse = round_to_six_digits(float(sign * (then["value"] - present["value"]) - noise) / scale)
     over_time = []
     for part in np.array_split(np.arange(len(rows))[::-1], min(8, len(rows) // limits.labels)):  # the latest come first
-        point = intervals(truth[part], predictions.iloc[part], draws).loc[metric]
+        point = bootstrap_intervals(truth[part], predictions.iloc[part], draws).loc[metric]
         if point.notna().all():
             over_time.append({"at": rows[part[len(part) // 2]]["at"], "labels": len(part), **point})
     facts = {"now": present, "worse_for_certain": worse, "alert": worse > limits.quality, "over_time": over_time}
@@ -172,7 +172,9 @@ def judge_speed(took: pd.Series, limits: Monitor) -> dict[str, Any]:
     if took.empty:
         return {"answers": 0, "alert": False}
     slow = int((took > limits.milliseconds).sum())
-    quantiles = {f"milliseconds_{share}": six_digits(float(took.quantile(share / 100))) for share in (50, 95, 99)}
+    quantiles = {
+        f"milliseconds_{share}": round_to_six_digits(float(took.quantile(share / 100))) for share in (50, 95, 99)
+    }
     alert = binomtest(slow, len(took), 0.05, alternative="greater").pvalue < limits.chance
     return {"answers": len(took), "slow": slow, **quantiles, "alert": bool(alert)}
 

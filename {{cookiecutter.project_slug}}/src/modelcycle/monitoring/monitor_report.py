@@ -11,9 +11,9 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from modelcycle.core.page import fill
+from modelcycle.core.page import render_page
 from modelcycle.core.params import Monitor
-from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
 from modelcycle.monitoring.histogram import Histogram, Profile
 
@@ -40,12 +40,12 @@ def plot_effects(differences: list[dict[str, Any]], limit: float) -> Markup:
     rows = [row for row in differences if row["what"] in ("values", "prediction")]
     rows = sorted(rows, key=lambda row: row["effect"])[-15:]
     names = [("prediction of " if row["what"] == "prediction" else "") + row["column"] for row in rows]
-    figure, plot = axes(0.8 + 0.26 * len(rows), left_open=True)
+    figure, plot = make_axes(0.8 + 0.26 * len(rows), left_open=True)
     plot.barh(names, [row["effect"] for row in rows], color=[ORANGE if row["alert"] else BLUE for row in rows])
     plot.axvline(limit, color=GREY, linestyle="--", label=f"limit: {limit:g}")
     plot.set_xlabel("how far from the training data (standard deviations; for categories Jensen-Shannon distance)")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
-    return picture(figure, "How far each column has moved")
+    return render_svg(figure, "How far each column has moved")
 
 
 def course(row: dict[str, Any], histogram: Histogram, profile: Profile) -> tuple[np.ndarray, str]:
@@ -77,12 +77,12 @@ def plot_courses(rows: list[dict[str, Any]], seen: Any) -> Markup:
         plot.tick_params(labelsize=8)
         plot.margins(y=0.25)
         time_axis(plot, seen.starts)
-    return picture(figure, "The columns that have changed most, over time")
+    return render_svg(figure, "The columns that have changed most, over time")
 
 
 def plot_quality(quality: dict[str, Any], starts: np.ndarray) -> Markup:
     """Draw the leading figure of the cases with a known outcome over time, beside that of the test data."""
-    figure, plot = axes(2.8)
+    figure, plot = make_axes(2.8)
     then, points = quality["then"], pd.DataFrame(quality["over_time"])
     plot.axhspan(then["low"], then["high"], color=GREY, alpha=0.25, linewidth=0, label="on the test data")
     plot.axhline(then["value"], color=GREY, linestyle="--")
@@ -92,7 +92,7 @@ def plot_quality(quality: dict[str, Any], starts: np.ndarray) -> Markup:
     plot.set_ylabel(f"{quality['metric']} with its 95 % interval")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     time_axis(plot, starts)
-    return picture(figure, "Quality over time")
+    return render_svg(figure, "Quality over time")
 
 
 def plot_load(periods: pd.DataFrame, starts: np.ndarray, slow: bool) -> Markup:
@@ -113,7 +113,7 @@ def plot_load(periods: pd.DataFrame, starts: np.ndarray, slow: bool) -> Markup:
     for plot in plots:
         plot.spines[["top", "right"]].set_visible(False)
     time_axis(plots[-1], starts)
-    return picture(figure, "Answers and the time they took")
+    return render_svg(figure, "Answers and the time they took")
 
 
 def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: dict[str, Any], limits: Monitor) -> None:
@@ -124,7 +124,7 @@ def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: di
     quality, speed, rows = result["quality"], result["speed"], result["differences"]
     # The prediction comes first, then what alerts, then all others; each by its size.
     ranked = sorted(rows, key=lambda x: (x["what"] != "prediction", not x["alert"], -x["effect"] / x["limit"]))
-    content = fill(
+    content = render_page(
         Path(__file__).with_name("monitoring.html"),
         read_project().title,
         result=result,

@@ -16,7 +16,14 @@ import pyarrow.parquet as pq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from modelcycle.core.config import edit_params
-from modelcycle.core.contract import Contract, convert, read_contract, request_table, require_columns, violations
+from modelcycle.core.contract import (
+    Contract,
+    convert_values,
+    find_violations,
+    make_request_table,
+    read_contract,
+    require_columns,
+)
 from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import Alert, InputError, first_line
 from modelcycle.core.output import report_line, write_atomically
@@ -42,9 +49,9 @@ def labelled_rows(cases: list[dict[str, Any]], contract: Contract) -> pd.DataFra
     Cases that break the contract are left out, as those without a key: nothing tells them from one another.
     """
     used = [name for name, column in contract.columns.items() if column.role != "ignored"]
-    rows = request_table([case["inputs"] | {contract.target: case["outcome"]} for case in cases], used, contract)
+    rows = make_request_table([case["inputs"] | {contract.target: case["outcome"]} for case in cases], used, contract)
     rows = rows.drop_duplicates(contract.identity, keep="last", ignore_index=True)
-    typed, broken = violations(rows, contract)
+    typed, broken = find_violations(rows, contract)
     return typed[~typed.index.isin(broken["index"]) & typed[contract.target].notna()]
 
 
@@ -61,9 +68,9 @@ def not_in(rows: pd.DataFrame, ingest: Ingest, contract: Contract) -> pd.DataFra
         append(rows, trial, ingest.csv, contract)
         table = read_source(ingest.model_copy(update={"source": str(trial)}), contract)
     require_columns(table.columns, contract, ingest.source)
-    identities = pd.DataFrame({name: convert(table[name], contract.columns[name]) for name in contract.identity})
+    identities = pd.DataFrame({name: convert_values(table[name], contract.columns[name]) for name in contract.identity})
     is_known = identities.duplicated().tail(len(rows))
-    _, broken = violations(table.tail(len(rows)), contract)
+    _, broken = find_violations(table.tail(len(rows)), contract)
     return rows.loc[(~is_known & ~is_known.index.isin(broken["index"])).to_numpy()]
 
 

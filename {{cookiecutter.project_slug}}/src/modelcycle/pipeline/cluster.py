@@ -20,11 +20,11 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.project import read_project
 from modelcycle.core.settings import read_settings
 
-NEEDED = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
+REQUIRED_LIBRARIES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
 @contextmanager
-def connected() -> Iterator[Any]:
+def connect_to_cluster() -> Iterator[Any]:
     """Give a client of the cluster, None where no address is set. Raises InputError when the cluster can't be used.
 
     Dask gives the tasks of a worker that is lost to another one. How long it waits for a connection is its own setting,
@@ -48,12 +48,12 @@ def connected() -> Iterator[Any]:
         try:
             client = stack.enter_context(distributed.Client(address))
             client.wait_for_workers(1, dask.config.get("distributed.comm.timeouts.connect"))
-            found = client.run(environment, package)
+            found = client.run(describe_environment, package)
         except Exception as error:  # no such scheduler, none of its workers, none with this package
             raise InputError(f"{named} can't be used: {first_line(error)}") from None
-        here = environment(package)
+        here = describe_environment(package)
         for worker, there in found.items():
-            check_environment(here, there, worker)
+            require_same_environment(here, there, worker)
         try:
             yield client
         except (
@@ -66,7 +66,7 @@ def connected() -> Iterator[Any]:
             ) from None
 
 
-def environment(package: str) -> dict[str, str]:
+def describe_environment(package: str) -> dict[str, str]:
     """Say what a result depends on beside data and parameters: the versions of Python and libraries, and the code.
 
     package: the team's, which a worker can't know: it has no pyproject.toml.
@@ -80,10 +80,10 @@ def environment(package: str) -> dict[str, str]:
     return versions
 
 
-def check_environment(here: dict[str, str], there: dict[str, str], worker: str) -> None:
+def require_same_environment(here: dict[str, str], there: dict[str, str], worker: str) -> None:
     """Raise InputError where a worker has another version of something, or lacks what every result needs."""
     for name in sorted(here):
-        found = there.get(name, "nothing" if name in NEEDED else here[name])
+        found = there.get(name, "nothing" if name in REQUIRED_LIBRARIES else here[name])
         if found != here[name]:
             raise InputError(
                 f"The worker {worker} has {found} of {name}, this machine {here[name]}; install the same commit there "
@@ -91,7 +91,7 @@ def check_environment(here: dict[str, str], there: dict[str, str], worker: str) 
             )
 
 
-def spread(
+def map_on_cluster(
     client: Any, function: Callable[..., Any], *lists: Any, shared: dict[str, Any], **same: Any
 ) -> Iterator[Any]:
     """Call a function on the cluster for each set of arguments, and give the results in their order.
@@ -104,7 +104,7 @@ def spread(
         yield future.result()
 
 
-def check_folder(client: Any, folder: Path) -> None:
+def require_shared_folder(client: Any, folder: Path) -> None:
     """Raise InputError where a worker does not see the same folder as this machine."""
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / f".seen-by-workers-{os.getpid()}"

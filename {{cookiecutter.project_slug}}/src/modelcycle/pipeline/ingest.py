@@ -8,7 +8,7 @@ from datetime import date
 
 import pandas as pd
 
-from modelcycle.core.contract import Contract, convert, read_contract, require_columns
+from modelcycle.core.contract import Contract, convert_values, read_contract, require_columns
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import read_params
@@ -22,7 +22,7 @@ def rows_until(rows: pd.DataFrame, contract: Contract, until: date | None) -> pd
         return rows
     if contract.time is None:
         raise InputError("params.yaml: ingest.until is set, but no column of contract.yaml has the role time.")
-    times = convert(rows[contract.time], contract.columns[contract.time])
+    times = convert_values(rows[contract.time], contract.columns[contract.time])
     kept = rows[~(times >= pd.to_datetime(until, utc=True).tz_localize(None))]
     if kept.empty:
         raise InputError(f"params.yaml: ingest.until is {until}, but the first row is of {times.min()}.")

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modelcycle.core.contract import Contract, read_contract, read_table, rejected, require_unique_keys, violations
+from modelcycle.core.contract import (
+    Contract,
+    find_violations,
+    read_contract,
+    read_table,
+    require_unique_keys,
+    select_rejects,
+)
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import read_params
@@ -30,7 +37,7 @@ def is_test(keys: pd.DataFrame, share: float) -> np.ndarray:
     return pd.util.hash_pandas_object(words, index=False).to_numpy() / 2**64 < share
 
 
-def reject_report(broken: pd.DataFrame, rows: int) -> str:
+def summarize_violations(broken: pd.DataFrame, rows: int) -> str:
     """Say which column breaks which rule, how often, with three examples: the most frequent first."""
     lines = []
     for (column, rule), found in sorted(broken.groupby(["column", "rule"])["found"], key=lambda group: -len(group[1])):
@@ -51,7 +58,7 @@ def require_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contrac
         raise InputError(f"{RAW}: the target '{target}' is always {classes[0]}; expected at least two {kind}.")
 
 
-def describe(values: pd.Series, kind: str) -> dict[str, Any]:
+def describe_column(values: pd.Series, kind: str) -> dict[str, Any]:
     """Describe (n,) values of one of the contract's types, as the reference for later drift tests.
 
     Numbers by mean, standard deviation, median and quantiles: `edges` are values that occur, the first is the least
@@ -76,25 +83,25 @@ def describe(values: pd.Series, kind: str) -> dict[str, Any]:
     return column
 
 
-def profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
+def make_profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
     """Describe (n, k) training rows column by column: the inputs and the target."""
     names = [*contract.inputs, contract.target]
-    return {name: describe(rows[name], contract.columns[name].type) for name in names}
+    return {name: describe_column(rows[name], contract.columns[name].type) for name in names}
 
 
 def prepare() -> None:
     """Check data/raw.parquet, write the rejects, split the rest and describe the training data."""
     contract, params = read_contract(), read_params().prepare
     raw = read_table(RAW, "ingest", contract)
-    typed, broken = violations(raw, contract)
-    rejects = rejected(raw, broken)
+    typed, broken = find_violations(raw, contract)
+    rejects = select_rejects(raw, broken)
     with write_atomically(REJECTS) as draft:
         rejects.to_csv(draft, index_label="row")
     if len(rejects) > params.max_rejected * len(raw):
         raise InputError(
             f"{RAW}: {len(rejects):,} of {len(raw):,} rows ({len(rejects) / len(raw):.1%}) break contract.yaml, "
             f"prepare.max_rejected in params.yaml allows {params.max_rejected:.1%}. "
-            f"{reject_report(broken, len(raw))}. All of them: {REJECTS}."
+            f"{summarize_violations(broken, len(raw))}. All of them: {REJECTS}."
         )
     kept = typed.drop(index=rejects.index)
     require_unique_keys(kept, contract)
@@ -106,7 +113,7 @@ def prepare() -> None:
         with write_atomically(path) as draft:
             part.to_parquet(draft, index=False)
     with write_atomically(PROFILE) as draft:
-        described = json.dumps(profile(train, contract), indent=1, ensure_ascii=False)
+        described = json.dumps(make_profile(train, contract), indent=1, ensure_ascii=False)
         draft.write_text(described + "\n", encoding="utf-8")
     unlabelled = len(kept) - len(labelled)
     report_line("prepare", f"{len(raw):,} rows, {len(rejects):,} rejected, {unlabelled:,} without a target", REJECTS)

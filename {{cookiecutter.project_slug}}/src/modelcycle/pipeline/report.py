@@ -8,16 +8,16 @@ import pandas as pd
 from markupsafe import Markup
 
 from modelcycle.core.contract import Contract
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, MEANING
-from modelcycle.core.page import fill
-from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS
+from modelcycle.core.page import render_page
+from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
 from modelcycle.core.verdict import Duel, Verdict
 
 
 def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
     """Draw what was predicted against what happened, (g, 4), beside the diagonal on which both agree."""
-    figure, plot = axes(3.6)
+    figure, plot = make_axes(3.6)
     ends = [groups[["predicted", "observed"]].min().min(), groups[["predicted", "observed"]].max().max()]
     plot.plot(ends, ends, color=GREY, linestyle="--", label="prediction and truth agree")
     label = "this model, a group of cases each, with margin"
@@ -25,22 +25,22 @@ def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
     plot.set_xlabel("predicted probability" if classification else "predicted")
     plot.set_ylabel("share that happened" if classification else "mean of the truth")
     plot.legend(frameon=False)
-    return picture(figure, "Predicted against observed, in groups")
+    return render_svg(figure, "Predicted against observed, in groups")
 
 
 def plot_importance(table: pd.DataFrame, metric: str) -> Markup:
     """Draw the columns that matter most, at most 15, as bars."""
     top = table.head(15)[::-1]
-    figure, plot = axes(0.6 + 0.26 * len(top), left_open=True)
+    figure, plot = make_axes(0.6 + 0.26 * len(top), left_open=True)
     plot.barh(top["column"], top["worse"], color=BLUE)
     plot.set_xlabel(f"how much worse {metric} gets without the column's information")
-    return picture(figure, "Importance of each column")
+    return render_svg(figure, "Importance of each column")
 
 
 def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
     """Draw each slice's figure with its interval beside the figure of all cases; weak slices stand out."""
     rows = table[::-1].reset_index(drop=True)
-    figure, plot = axes(0.8 + 0.26 * len(rows), left_open=True)
+    figure, plot = make_axes(0.8 + 0.26 * len(rows), left_open=True)
     colors = [ORANGE if weak else BLUE for weak in rows["weak"]]
     plot.axvline(overall, color=GREY, linestyle="--", label=f"all cases: {overall:.3f}")
     plot.hlines(rows.index, rows["low"], rows["high"], color=colors)
@@ -48,19 +48,19 @@ def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
     plot.set_yticks(rows.index, rows["slice"] + "  (" + rows["rows"].map("{:,}".format) + ")")
     plot.set_xlabel(f"{metric} with its 95 % interval")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
-    return picture(figure, "Each slice's figure with its interval")
+    return render_svg(figure, "Each slice's figure with its interval")
 
 
 def plot_duel(duel: Duel) -> Markup:
     """Draw how much better the model is than the champion, in each of the resamples."""
-    figure, plot = axes(2.8, left_open=True)
+    figure, plot = make_axes(2.8, left_open=True)
     plot.hist(duel.differences, bins=40, color=BLUE)
     plot.axvline(0, color=GREY, linestyle="--", label="as good as the champion")
     plot.axvline(-duel.margin, color=ORANGE, label="worse than this is refused")
     plot.set_yticks([])
     plot.set_xlabel(f"how much better {duel.metric} is than the champion's, in {len(duel.differences):,} resamples")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    return picture(figure, "Differences from the champion in the resamples")
+    return render_svg(figure, "Differences from the champion in the resamples")
 
 
 def write_report(
@@ -78,7 +78,7 @@ def write_report(
     earlier: the commit and the metrics.json of the last committed run that differs, if any.
     verdicts, duel: what the gate says, and its comparison with the champion, once the model is to be released.
     """
-    leading = LEADING[contract.is_classification]
+    leading = LEADING_METRIC[contract.is_classification]
     better = 1 if leading in HIGHER_IS_BETTER else -1
     intervals, slices, calibration, importance = tables
     figures = intervals.set_index("metric")
@@ -88,7 +88,7 @@ def write_report(
     edge = slices["high"] < lead["value"] if better == 1 else slices["low"] > lead["value"]
     slices = slices.assign(weak=edge).sort_values("value", ascending=better == 1)
     before = json.loads(earlier[1]) if earlier else {}
-    content = fill(
+    content = render_page(
         Path(__file__).with_name("report.html"),
         read_project().title,
         contract=contract,
@@ -99,7 +99,7 @@ def write_report(
         leading=leading,
         lead=lead,
         is_better=(lead["value"] - lead["baseline"]) * better > 0,
-        meaning=MEANING,
+        meaning=METRIC_MEANINGS,
         weak=slices[slices["weak"]].to_dict("records"),
         slices=plot_slices(slices.head(25), lead["value"], leading) if len(slices) else None,
         calibration=plot_calibration(calibration, contract.is_classification),

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
 
-from modelcycle.core.contract import Contract, read_contract, read_table, target_values
+from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.estimator import make_estimator
 from modelcycle.core.model_file import save_model
@@ -18,7 +18,7 @@ from modelcycle.core.params import Search, Train, read_params
 from modelcycle.core.paths import MODEL, TRAIN
 from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features, make_model
-from modelcycle.pipeline.cluster import connected, spread
+from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster
 from modelcycle.tracking.registry import connect, log_training
 
 
@@ -39,9 +39,9 @@ def search_parameters(
         for trial in trials
     ]
     how: dict[str, Any] = {"cv": search.folds, "scoring": scoring}
-    with connected() as cluster:
+    with connect_to_cluster() as cluster:
         if cluster:
-            folds = spread(cluster, cross_val_score, models, shared={"X": features, "y": target}, **how)
+            folds = map_on_cluster(cluster, cross_val_score, models, shared={"X": features, "y": target}, **how)
         else:
             folds = (cross_val_score(model, features, target, **how) for model in models)
         scores = [score.mean() for score in track_progress(folds, "search", len(models))]
@@ -56,7 +56,7 @@ def search_parameters(
     return trials[best]
 
 
-def fit(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline, dict[str, Any]]:
+def fit_model(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline, dict[str, Any]]:
     """Fit the model that params.yaml describes.
 
     rows: (n, m) training data in the contract's types.
@@ -65,7 +65,7 @@ def fit(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline,
     features = make_features(rows, contract)
     if not isinstance(features, pd.DataFrame):
         raise InputError(f"features.py: make_features gives a {type(features).__name__}; expected a DataFrame.")
-    target = target_values(rows, contract)
+    target = extract_target(rows, contract)
     parameters = dict(train.parameters)
     try:
         if train.search:
@@ -82,7 +82,7 @@ def train() -> None:
     rows = read_table(TRAIN, "prepare", contract)
     connect()  # a store out of reach is better known before the training than after it
     started = time.perf_counter()
-    model, parameters = fit(params, rows, contract)
+    model, parameters = fit_model(params, rows, contract)
     seconds = time.perf_counter() - started
     with write_atomically(MODEL) as draft:
         save_model(model, draft, read_project().trusted_types)

@@ -15,14 +15,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from modelcycle.core.contract import Contract, convert, read_contract
+from modelcycle.core.contract import Contract, convert_values, read_contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, MEANING
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS
 from modelcycle.core.output import report_line, write_atomically
-from modelcycle.core.page import fill
+from modelcycle.core.page import render_page
 from modelcycle.core.params import read_params
 from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
-from modelcycle.core.plots import BLUE, GREY, ORANGE, axes, picture
+from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
 from modelcycle.core.settings import read_settings
 from modelcycle.core.verdict import Verdict
@@ -114,7 +114,7 @@ def points(versions: list[Version], changes: list[dict[str, Any]], metric: str) 
 
 def plot_points(found: list[dict[str, Any]], start: datetime, metric: str) -> Markup:
     """Draw the figures with their intervals, one after the other, and where the review begins."""
-    figure, plot = axes(3.2)
+    figure, plot = make_axes(3.2)
     for how, (label, marker, color) in LOOKS.items():
         if places := [place for place, point in enumerate(found) if point["how"] == how]:
             value, low, high = np.array([[found[place][x] for x in ("value", "low", "high")] for place in places]).T
@@ -126,7 +126,7 @@ def plot_points(found: list[dict[str, Any]], start: datetime, metric: str) -> Ma
     plot.set_xticks(range(len(found)), names, rotation=60 if len(found) > 9 else 0, fontsize=8)
     plot.set_ylabel(f"{metric}, {'higher' if metric in HIGHER_IS_BETTER else 'lower'} is better")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
-    return picture(figure, "The leading figure of each version and commit, with its interval")
+    return render_svg(figure, "The leading figure of each version and commit, with its interval")
 
 
 def difference(run: Any, before: Any) -> str:
@@ -183,7 +183,7 @@ def errors(said: list[dict[str, Any]], contract: Contract) -> pd.DataFrame:
     """
     pairs = [(entry["outcome"], entry["answer"]["prediction"]) for entry in said]
     table = pd.DataFrame(pairs, columns=["outcome", "answer"], dtype="object")
-    both = table.apply(convert, column=contract.columns[contract.target])
+    both = table.apply(convert_values, column=contract.columns[contract.target])
     truth, answers = both["outcome"], both["answer"]
     if contract.is_classification:
         off, guess = truth != answers, truth != next(iter(truth.mode()), None)
@@ -196,7 +196,7 @@ def review(since: str) -> None:
     """Write the page. Raises InputError when `since` is no tag, commit or date, or a store is out of reach."""
     contract, params, client = read_contract(), read_params(), registry.connect()
     then, start = start_of(since)
-    metric, log = LEADING[contract.is_classification], open_log(read_settings().database_url)
+    metric, log = LEADING_METRIC[contract.is_classification], open_log(read_settings().database_url)
     with reading():
         said = read_feedback(log, start, MOST_OUTCOMES)
         comments = read_feedback(log, start, MOST, commented=True)
@@ -207,12 +207,12 @@ def review(since: str) -> None:
     earlier = [entry for entry in ledger if entry.time < start]
     champion = champion_number(ledger)
     found = points(versions, commits(f"--max-count={MOST}", "--", "dvc.lock"), metric)
-    content = fill(
+    content = render_page(
         Path(__file__).with_name("review.html"),
         read_project().title,
         contract=contract,
         metric=metric,
-        meaning=MEANING[metric],
+        meaning=METRIC_MEANINGS[metric],
         most=MOST,
         since=since,
         start=start,

@@ -9,9 +9,9 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from modelcycle.core import params
-from modelcycle.core.contract import Contract, convert
+from modelcycle.core.contract import Contract, convert_values
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING, resamples, score
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, draw_resamples, score_predictions
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import Behaviour, Gate
 from modelcycle.core.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
@@ -28,7 +28,7 @@ def judge_figures(
     A slice of classes is compared with all cases. Amounts may differ in size from slice to slice, so there it is
     compared with guessing the slice's own median.
     """
-    metric, figures = LEADING[classification], figures.set_index("metric")
+    metric, figures = LEADING_METRIC[classification], figures.set_index("metric")
     sign = 1 if metric in HIGHER_IS_BETTER else -1
     value, low, high, baseline = map(float, figures.loc[metric, ["value", "low", "high", "baseline"]])
     worst, best_guess = (low, baseline) if sign > 0 else (-high, -baseline)
@@ -112,7 +112,7 @@ def judge_behaviour(
     for name in contract.names("feature"):
         column = contract.columns[name]
         if column.nullable:
-            missing[name] = convert(pd.Series(None, rows.index, dtype="object"), column)
+            missing[name] = convert_values(pd.Series(None, rows.index, dtype="object"), column)
         if column.type == "category" and not column.values:
             unseen[name] = "never seen before"
     for kind, odd in [("missing values", missing), ("unseen values", unseen)]:
@@ -169,7 +169,7 @@ def changed(rows: pd.DataFrame, rule: Behaviour, contract: Contract) -> pd.DataF
     rows = rows.copy()
     for name, value in rule.set.items():
         column = contract.columns[name]
-        rows[name] = convert(pd.Series([value] * len(rows), rows.index, dtype="object"), column)
+        rows[name] = convert_values(pd.Series([value] * len(rows), rows.index, dtype="object"), column)
         if (rows[name].isna().any() and value is not None) or value not in (column.values or [value]):
             expected = f"one of {', '.join(column.values)}" if column.values else column.type
             raise InputError(f"params.yaml: gate.behaviour sets {name} to {value!r}; contract.yaml expects {expected}.")
@@ -200,14 +200,14 @@ def judge_duel(
     truth: (n,). new, champion: (n, 1 + c) predictions, `version` being the champion's. The one-sided test of
     non-inferiority: at the wanted confidence, the difference must not lie below the margin.
     """
-    metric = LEADING[classification]
+    metric = LEADING_METRIC[classification]
     sign = 1 if metric in HIGHER_IS_BETTER else -1
     once = np.ones((1, len(truth)))
-    ours, theirs = (float(score(truth, predictions, once)[metric][0]) for predictions in (new, champion))
+    ours, theirs = (float(score_predictions(truth, predictions, once)[metric][0]) for predictions in (new, champion))
     differences = sign * np.concatenate(
         [
-            score(truth, new, drawn)[metric] - score(truth, champion, drawn)[metric]
-            for drawn in resamples(len(truth), draws)
+            score_predictions(truth, new, drawn)[metric] - score_predictions(truth, champion, drawn)[metric]
+            for drawn in draw_resamples(len(truth), draws)
         ]
     )
     differences = differences[np.isfinite(differences)]

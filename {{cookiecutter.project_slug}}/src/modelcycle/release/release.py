@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from modelcycle.core import paths
-from modelcycle.core.contract import Contract, read_contract, read_table, target_values
+from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, write_atomically
@@ -20,7 +20,7 @@ from modelcycle.core.params import Params, read_params
 from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features
 from modelcycle.core.verdict import Duel, Verdict
-from modelcycle.pipeline.evaluate import judge
+from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.report import write_report
 from modelcycle.release.cards import require_marks, write_cards
@@ -114,7 +114,7 @@ def compare_with_champion(
         return not_held(f"The champion can't answer today's rows: {first_line(error)}"), None
     if list(ours) != list(theirs):
         return not_held("The champion knows other classes."), None
-    truth, draws = target_values(rows, contract), params.evaluate.bootstrap
+    truth, draws = extract_target(rows, contract), params.evaluate.bootstrap
     ours = ours.loc[rows.index]
     return judge_duel(params.gate.duel, champion.version, truth, ours, theirs, draws, contract.is_classification)
 
@@ -129,7 +129,7 @@ def judge_all(
     """
     model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
     ours = predict(model, make_features(test, contract))
-    tables = list(judge(test, ours, target_values(train, contract), contract, params.evaluate).values())
+    tables = list(evaluate_predictions(test, ours, extract_target(train, contract), contract, params.evaluate).values())
     verdicts = list(judge_figures(params.gate, contract.is_classification, *tables))
     verdicts += [judge_data(train, test, contract)]
     verdicts += judge_behaviour(params.gate.behaviour, model, test.head(1000), contract)

@@ -21,7 +21,7 @@ from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import Connection, Engine
 from typing_extensions import TypedDict
 
-from modelcycle.core.contract import Column, Contract, request_table
+from modelcycle.core.contract import Column, Contract, make_request_table
 from modelcycle.serving.fast import FEW, FastPredict, Row
 from modelcycle.tracking.bundle import Bundle
 from modelcycle.tracking.log import Line, connect_writer, in_utc, now, write_lines
@@ -136,7 +136,7 @@ def unusual(rows: list[Row], profile: dict[str, Any]) -> list[list[str]]:
 def predict_rows(bundle: Bundle, fast: FastPredict | None, rows: list[Row]) -> tuple[list[Any], np.ndarray]:
     """Predict rows: the predictions, and (n, c) probabilities or (n, 0) for amounts."""
     if fast is None:
-        table = bundle.predict(request_table(rows, bundle.contract.inputs, bundle.contract))
+        table = bundle.predict(make_request_table(rows, bundle.contract.inputs, bundle.contract))
         return table["prediction"].tolist(), table.iloc[:, 1:].to_numpy(float)
     found = fast(rows)
     if not bundle.contract.is_classification:

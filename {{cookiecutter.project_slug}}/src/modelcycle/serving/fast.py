@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modelcycle.core.contract import Column, request_table
+from modelcycle.core.contract import Column, make_request_table
 from modelcycle.tracking.bundle import Bundle
 
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ def fast_predict(bundle: Bundle) -> FastPredict | None:
     with suppress(Exception):  # whatever does not fit: the pipeline is always right
         predict = _compiled(bundle)
         rows = trial_rows(bundle, 400)
-        expected = bundle.predict(request_table(rows, bundle.contract.inputs, bundle.contract))
+        expected = bundle.predict(make_request_table(rows, bundle.contract.inputs, bundle.contract))
         columns = expected.iloc[:, 1:] if len(expected.columns) > 1 else expected
         found = [predict(rows), np.vstack([predict(rows[i : i + FEW]) for i in range(0, len(rows), FEW)])]
         if np.allclose(found, columns.to_numpy(float), rtol=1e-12, atol=1e-12):

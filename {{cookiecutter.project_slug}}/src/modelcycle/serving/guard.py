@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.settings import Settings, key_owner
+from modelcycle.core.settings import Settings, find_key_owner
 from modelcycle.serving.telemetry import Telemetry
 
 # What needs no key. It tells of no case, but which columns there are, and which values are usual.
@@ -90,7 +90,7 @@ class Guard:
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         key = given.decode("latin-1")  # Prometheus and its Operator can send nothing but Authorization
         is_open = not self.digests and self.settings.is_open  # without a single key nobody is let in, but by this
-        caller = "local" if is_open else key_owner(key, self.digests, datetime.now(UTC).date())
+        caller = "local" if is_open else find_key_owner(key, self.digests, datetime.now(UTC).date())
         if caller is None:
             return JSONResponse({"detail": "The header X-API-Key holds no key that is known and valid today."}, 401)
         scope["caller"] = caller

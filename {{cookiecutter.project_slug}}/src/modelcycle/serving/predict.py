@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 import rich.progress
 from filelock import FileLock, Timeout
 
-from modelcycle.core.contract import Contract, rejected, require_columns, violations
+from modelcycle.core.contract import Contract, find_violations, require_columns, select_rejects
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import progress_console, report_line, track_progress, write_atomically
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, tidy
-from modelcycle.pipeline.cluster import check_folder, connected, spread
+from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
 from modelcycle.tracking import registry
 from modelcycle.tracking.bundle import Bundle, load_champion, load_version
 from modelcycle.tracking.manifest import MADE_BY, manifest_path, read_manifest
@@ -107,8 +107,8 @@ def check(rows: pd.DataFrame, contract: Contract, path: Path) -> tuple[pd.DataFr
     """
     wanted = input_contract(contract, rows.columns)
     require_columns(rows.columns, wanted, str(path))
-    typed, broken = violations(rows, wanted)
-    rejects = rejected(rows, broken)
+    typed, broken = find_violations(rows, wanted)
+    rejects = select_rejects(rows, broken)
     return typed.drop(index=rejects.index), rejects
 
 
@@ -239,9 +239,9 @@ def predict_on(
     client: Any, files: list[tuple[Path, Path]], bundle: Bundle, **how: Any
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Predict each file on a cluster, and give what `predict_file` does, in the files' order."""
-    check_folder(client, files[0][1].parent.absolute())
+    require_shared_folder(client, files[0][1].parent.absolute())
     sources, outputs, names = zip(*[(one.absolute(), other.absolute(), str(one)) for one, other in files], strict=True)
-    done = spread(client, predict_file, sources, outputs, names, names, shared={"bundle": bundle}, **how)
+    done = map_on_cluster(client, predict_file, sources, outputs, names, names, shared={"bundle": bundle}, **how)
     yield from track_progress(done, "predict", len(files))
 
 
@@ -277,7 +277,7 @@ def predict(inputs: list[Path], output: Path, version: str, chunk_rows: int) -> 
     files, client = pairs(inputs, output), registry.connect()
     bundle = load_version(client, registry.find_version(client, version)) if version else load_champion(client)
     how: dict[str, Any] = {"options": read_params().ingest.csv, "chunk_rows": chunk_rows}
-    with connected() as cluster:
+    with connect_to_cluster() as cluster:
         if cluster:
             done = predict_on(cluster, files, bundle, **how)
         else:

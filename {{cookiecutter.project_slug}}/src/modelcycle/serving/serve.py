@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelcycle.core.errors import first_line
 from modelcycle.core.output import report_line
-from modelcycle.core.page import fill
+from modelcycle.core.page import render_page
 from modelcycle.core.settings import Settings, read_settings, require_keys
 from modelcycle.serving.answer import (
     Job,
@@ -218,7 +218,7 @@ def create_app(  # noqa: C901  restructured with the service
         start = {name: typical(bundle.contract.columns[name], known) for name, known in shown.items()}
         classes = sorted(shown[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
         keys = [name for name, column in bundle.contract.columns.items() if column.role == "key"]
-        return fill(PAGE, bundle.project.title, bundle=bundle, start=start, classes=classes, keys=keys)
+        return render_page(PAGE, bundle.project.title, bundle=bundle, start=start, classes=classes, keys=keys)
 
     described = next(route for route in app.routes if getattr(route, "path", "") == "/predict")
 

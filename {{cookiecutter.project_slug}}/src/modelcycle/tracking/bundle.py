@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from modelcycle.core.config import read_config
-from modelcycle.core.contract import Contract, convert
+from modelcycle.core.contract import Contract, convert_values
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.model_file import load_model, predict
@@ -57,7 +57,7 @@ class Bundle:
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model.predict` does."""
-        inputs = {name: convert(rows[name], self.contract.columns[name]) for name in self.contract.inputs}
+        inputs = {name: convert_values(rows[name], self.contract.columns[name]) for name in self.contract.inputs}
         return predict(self.model, self.make_features(pd.DataFrame(inputs, index=rows.index), self.contract))
 
 
