@@ -1,6 +1,6 @@
-"""Bring an image that was pushed to where it runs, and take it away again.
+"""Deploy a pushed image to an environment, and remove it again.
 
-What is particular to a platform is in its folder: `apply.sh ENVIRONMENT IMAGE@DIGEST` and `remove.sh ENVIRONMENT`.
+What is specific to a platform is in its folder: `apply.sh ENVIRONMENT IMAGE@DIGEST` and `remove.sh ENVIRONMENT`.
 """
 
 import os
@@ -27,59 +27,62 @@ def find_script(name: str, environment: str) -> Path:
 
 
 def run_script(script: Path, *arguments: str, **variables: str) -> None:
-    """Run a script of the platform; what it says goes to the terminal. Raises InputError when it fails."""
-    done = subprocess.run([str(script), *arguments], env=os.environ | variables, check=False)
-    if done.returncode:
-        raise InputError(f"{script} ended with exit status {done.returncode}; it says above why.")
+    """Run a script of the platform; its output goes to the terminal. Raises InputError when it fails."""
+    process = subprocess.run([str(script), *arguments], env=os.environ | variables, check=False)
+    if process.returncode:
+        raise InputError(f"{script} ended with exit status {process.returncode}; it says above why.")
 
 
 def find_running(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
-    """Give the ledger's entry of what runs in an environment; None where nothing does."""
-    moves = [entry for entry in entries if entry.environment == environment]
-    return moves[-1] if moves and moves[-1].event == "deployed" else None
+    """Find the ledger entry of the deployment that runs in an environment; None where nothing does."""
+    events = [entry for entry in entries if entry.environment == environment]
+    return events[-1] if events and events[-1].event == "deployed" else None
 
 
 def choose_image(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
-    """Give the entry of the image to deploy: by its digest, or the champion's last. Raises InputError without one."""
-    services = [entry for entry in entries if entry.event == "pushed" and entry.target == "service"]
+    """Choose the ledger entry of the image to deploy: by its digest, or the champion's last.
+
+    Raises InputError when no such image was pushed.
+    """
+    pushed = [entry for entry in entries if entry.event == "pushed" and entry.target == "service"]
     champion = champion_number(entries) or "none"
     if digest:
-        wanted = [entry for entry in services if entry.image.endswith("@" + digest.rpartition("@")[2])]
-        missing = f"The ledger knows no image with digest {digest}; `release --history` shows what was pushed."
+        matches = [entry for entry in pushed if entry.image.endswith("@" + digest.rpartition("@")[2])]
+        message = f"The ledger knows no image with digest {digest}; `release --history` shows what was pushed."
     else:
-        wanted = [entry for entry in services if entry.version == champion]
-        missing = f"No image of the champion, version {champion}, was pushed; `make image push`, then deploy again."
-    if not wanted:
-        raise InputError(missing)
-    return wanted[-1]
+        matches = [entry for entry in pushed if entry.version == champion]
+        message = f"No image of the champion, version {champion}, was pushed; `make image push`, then deploy again."
+    if not matches:
+        raise InputError(message)
+    return matches[-1]
 
 
 def deploy(environment: str, digest: str) -> None:
-    """Deploy an image to an environment; to production only what the gate, or who overruled it, made the champion."""
+    """Deploy an image to an environment; to production only that of a version which was ever the champion."""
     script, client = find_script("apply.sh", environment), registry.connect()
     with registry.one_at_a_time():
         entries = read_ledger(client)
-        chosen, before = choose_image(entries, digest), find_running(entries, environment)
-        version, image = chosen.version, chosen.image
+        entry, previous = choose_image(entries, digest), find_running(entries, environment)
+        version, image = entry.version, entry.image
         if environment == "production" and not was_champion(entries, version):
             raise InputError(f"Version {version} was never the champion: it can't go into production.")
-        replaced = before.image if before else "none"
+        replaced = previous.image if previous else "none"
         run_script(script, environment, image, PIPELINE_IMAGE=pushed_images(entries, version).get("pipeline", ""))
-        noted = {"commit": chosen.commit, "environment": environment, "image": image, "replaced": replaced}
-        registry.record_decision(client, "deployed", version, **noted)
+        facts = {"commit": entry.commit, "environment": environment, "image": image, "replaced": replaced}
+        registry.record_decision(client, "deployed", version, **facts)
     report_line("deploy", f"version {version} runs in {environment}", image)
-    if before and replaced != image:
-        report_line("", f"version {before.version} did before", replaced)
+    if previous and replaced != image:
+        report_line("", f"version {previous.version} did before", replaced)
         report_line("", f"back to it: make deploy ENV={environment} DIGEST={replaced.rpartition('@')[2]}")
 
 
 def undeploy(environment: str) -> None:
-    """Take away what runs in an environment, also what the ledger does not know: a deployment may have failed."""
+    """Remove what runs in an environment, also what the ledger does not list: a deployment may have failed."""
     script, client = find_script("remove.sh", environment), registry.connect()
     with registry.one_at_a_time():
-        before = find_running(read_ledger(client), environment)
+        previous = find_running(read_ledger(client), environment)
         run_script(script, environment)
-        if before:
-            noted = {"commit": before.commit, "environment": environment, "image": before.image}
-            registry.record_decision(client, "undeployed", before.version, **noted)
-    report_line("undeploy", f"version {before.version if before else 'unknown'} ran in {environment}")
+        if previous:
+            facts = {"commit": previous.commit, "environment": environment, "image": previous.image}
+            registry.record_decision(client, "undeployed", previous.version, **facts)
+    report_line("undeploy", f"version {previous.version if previous else 'unknown'} ran in {environment}")

@@ -1,7 +1,7 @@
 """Build the image of a version and push it to the container registry.
 
-An image follows from its version: the Dockerfile, uv.lock and the source in it are those of the version's commit, so
-that nothing uncommitted gets in. The digest that a registry gives it goes into the ledger.
+An image is determined by its version: its Dockerfile, uv.lock and source are those of the version's commit, so that
+nothing uncommitted gets in. The digest that a registry gives it goes into the ledger.
 """
 
 import json
@@ -26,27 +26,27 @@ from modelcycle.tracking.ledger import pushed_images, read_ledger
 from modelcycle.tracking.registry import Version
 
 BUILDERS = ("docker", "podman", "buildah")
-# HEALTHCHECK is of Docker's format only; buildah keeps layers only if told; older Dockers know no secrets otherwise.
+# Only Docker's format has HEALTHCHECK; buildah caches layers only if told; older Dockers need BuildKit for secrets.
 BUILDER_VARIABLES = {"BUILDAH_FORMAT": "docker", "BUILDAH_LAYERS": "true", "DOCKER_BUILDKIT": "1"}
 log = logging.getLogger(__name__)
 OCI = "org.opencontainers.image"
 
 
 def get_image_name(target: str) -> str:
-    """Say what the images of a stage of the Dockerfile are called. Raises InputError where nobody has said it."""
+    """Get the name, without tag, of the images of a stage of the Dockerfile. Raises InputError without IMAGE."""
     if not (name := os.environ.get("IMAGE")):
         raise InputError("IMAGE is not set; expected a name such as registry.example.com/ml/flights. `make` sets it.")
     return name if target == "service" else f"{name}-{target}"
 
 
 def find_builder() -> str:
-    """Find the first of the builders that works, or take BUILDER. Raises InputError that says how to get one."""
+    """Find the first builder that works, or take BUILDER. Raises InputError that says how to get one."""
     names = [os.environ["BUILDER"]] if os.environ.get("BUILDER") else BUILDERS
-    there = [name for name in names if shutil.which(name)]
-    for name in there:
+    installed = [name for name in names if shutil.which(name)]
+    for name in installed:
         if subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0:
             return name
-    state = f"{' and '.join(there)} does not answer" if there else "there is none here"
+    state = f"{' and '.join(installed)} does not answer" if installed else "there is none here"
     raise InputError(
         f"Images are made with {' or '.join(names)}, but {state}. Start the Docker service, or install one that needs "
         "none: `apt install buildah`, `dnf install buildah`, `brew install podman`."
@@ -54,21 +54,19 @@ def find_builder() -> str:
 
 
 def run_builder(*command: str) -> str:
-    """Run a builder, show what it says and give it back. Raises InputError when it fails."""
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, encoding="utf-8", env=os.environ | BUILDER_VARIABLES, check=False
-    )
-    log.info(done.stdout.rstrip())
-    if done.returncode:
-        raise InputError(f"`{' '.join(command[:2])}` ended with exit status {done.returncode}; it says above why.")
-    return done.stdout
+    """Run a builder, log its output and return it. Raises InputError when it fails."""
+    environment = os.environ | BUILDER_VARIABLES
+    process = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment, check=False)
+    log.info(process.stdout.rstrip())
+    if process.returncode:
+        raise InputError(f"`{' '.join(command[:2])}` ended with exit status {process.returncode}; it says above why.")
+    return process.stdout
 
 
 def write_build_context(client: Any, version: Version, context: Path) -> None:
-    """Put into a folder what an image is built from: the files of the version's commit, and the version in model/."""
-    revision = version.commit
-    features_source(version, read_project())  # says so where the commit is not here
-    archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True).stdout
+    """Write to a folder what an image is built from: the files of the version's commit, and the version in model/."""
+    features_source(version, read_project())  # raises where the commit is not in this clone
+    archive = subprocess.run(["git", "archive", version.commit], capture_output=True, check=True).stdout
     subprocess.run(["tar", "-xf", "-", "-C", str(context)], input=archive, check=True)
     for name in ("Dockerfile", "uv.lock"):
         if not (context / name).exists():
@@ -77,7 +75,7 @@ def write_build_context(client: Any, version: Version, context: Path) -> None:
 
 
 def make_labels(version: Version) -> dict[str, str]:
-    """Say where an image comes from. The same version has the same labels."""
+    """Make the labels that name an image's origin. The same version has the same labels."""
     return {
         f"{OCI}.version": version.number,
         f"{OCI}.revision": version.commit,
@@ -86,90 +84,92 @@ def make_labels(version: Version) -> dict[str, str]:
     }
 
 
-def make_bill_of_materials(packages: list[str], name: str, noted: dict[str, str]) -> dict[str, Any]:
-    """List what an image holds in the form of CycloneDX 1.6. packages: (n,) URLs; noted: the image's labels."""
-    parts = []
+def make_bill_of_materials(packages: list[str], image_name: str, labels: dict[str, str]) -> dict[str, Any]:
+    """List an image's contents in the format CycloneDX 1.6. packages: (n,) package URLs; labels: the image's."""
+    components = []
     for package in packages:
         head, _, version = package.lower().replace("_", "-").rpartition("@")
         url = f"{head}@{quote(version, safe='')}"
-        part = {"type": "library", "name": head.rpartition("/")[2], "version": version, "purl": url, "bom-ref": url}
-        parts.append(part)
-    image = {"type": "container", "name": name, "version": noted[f"{OCI}.version"]}
-    properties = [{"name": label, "value": value} for label, value in noted.items()]
-    metadata = {"timestamp": noted[f"{OCI}.created"], "component": image, "properties": properties}
-    return {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "metadata": metadata, "components": parts}
+        name = head.rpartition("/")[2]
+        components.append({"type": "library", "name": name, "version": version, "purl": url, "bom-ref": url})
+    image = {"type": "container", "name": image_name, "version": labels[f"{OCI}.version"]}
+    properties = [{"name": label, "value": value} for label, value in labels.items()]
+    metadata = {"timestamp": labels[f"{OCI}.created"], "component": image, "properties": properties}
+    header = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}
+    return header | {"metadata": metadata, "components": components}
 
 
-def parse_sizes(measured: str) -> tuple[int, str]:
-    """Read the output of du, first of all: the megabytes of an image, and what they are made of in words."""
-    (total, _), *rows = [line.split("\t") for line in measured.splitlines()]
-    parts: dict[str, int] = {}
+def parse_sizes(output: str) -> tuple[int, str]:
+    """Parse the output of du, the total first: an image's megabytes, and the largest parts of them in words."""
+    (total, _), *rows = [line.split("\t") for line in output.splitlines()]
+    sizes: dict[str, int] = {}
     for size, path in rows:
         name = Path(path).name.removesuffix(".libs")
-        parts[name] = parts.get(name, 0) + int(size)
-    largest = dict(sorted(parts.items(), key=lambda part: -part[1])[:6])
-    inside, named = sum(parts.values()), sum(largest.values())
-    shown = {"base": int(total) - inside, **largest, "other packages": inside - named}
+        sizes[name] = sizes.get(name, 0) + int(size)
+    largest = dict(sorted(sizes.items(), key=lambda item: -item[1])[:6])
+    measured = sum(sizes.values())
+    shown = {"base": int(total) - measured, **largest, "other packages": measured - sum(largest.values())}
     return int(total) // 1024, ", ".join(f"{name} {size // 1024}" for name, size in shown.items())
 
 
 def write_ci_output(name: str, text: str) -> None:
-    """Leave a file in reports/, where CI takes it from: as an artefact, and for the deployment."""
+    """Write a file to reports/, where CI finds it: as an artefact, and for the deployment."""
     with write_atomically(REPORT.parent / name) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
 
 
 def image(name: str, target: str) -> None:
-    """Build the image of a version, given by number or alias, and keep the list of what it holds with the version."""
-    place, builder, client = get_image_name(target), find_builder(), registry.connect()
+    """Build the image of a version, named by number or alias, and store its bill of materials with the version."""
+    repository, builder, client = get_image_name(target), find_builder(), registry.connect()
     version = registry.find_version(client, name)
-    noted, tag = make_labels(version), f"{place}:{version.number}"
+    labels, tag = make_labels(version), f"{repository}:{version.number}"
     build = [builder, "build", *os.environ.get("BUILD_OPTIONS", "").split()]
-    marks = [word for label, value in noted.items() for word in ("--label", f"{label}={value}")]
+    label_options = [word for label, value in labels.items() for word in ("--label", f"{label}={value}")]
     with tempfile.TemporaryDirectory() as context, tempfile.TemporaryDirectory() as parts:
         write_build_context(client, version, Path(context))
-        run_builder(*build, "--target", target, "--tag", tag, *marks, context)
+        run_builder(*build, "--target", target, "--tag", tag, *label_options, context)
         output = ["--output", f"type=local,dest={parts}"]
         run_builder(*build, "--target", "parts", "--build-arg", f"TARGET={target}", *output, context)
         packages = (Path(parts) / "packages").read_text(encoding="utf-8").splitlines()
-        megabytes, in_words = parse_sizes((Path(parts) / "sizes").read_text(encoding="utf-8"))
-    bill, listed = f"images/version-{version.number}-{target}.cdx.json", make_bill_of_materials(packages, place, noted)
-    client.log_dict(version.run_id, listed, bill)
-    write_ci_output(f"{target}.cdx.json", json.dumps(listed, indent=1))
+        megabytes, largest_parts = parse_sizes((Path(parts) / "sizes").read_text(encoding="utf-8"))
+    bill = make_bill_of_materials(packages, repository, labels)
+    bill_path = f"images/version-{version.number}-{target}.cdx.json"
+    client.log_dict(version.run_id, bill, bill_path)
+    write_ci_output(f"{target}.cdx.json", json.dumps(bill, indent=1))
     report_line("image", f"version {version.number}, {megabytes} MB", tag)
-    report_line("", f"{len(packages)} packages, listed among the version's artifacts", bill)
-    report_line("", f"MB: {in_words}")
+    report_line("", f"{len(packages)} packages, listed among the version's artifacts", bill_path)
+    report_line("", f"MB: {largest_parts}")
 
 
 def find_revision(builder: str, tag: str) -> str:
-    """Say which commit a local image was built from; empty where there is no such image."""
-    how, config = (["inspect", "--type=image"], "Docker.") if builder == "buildah" else (["image", "inspect"], "")
-    form = f'{{{{index .{config}Config.Labels "{OCI}.revision"}}}}'
-    command = [builder, *how, "--format", form, tag]
+    """Find the commit that a local image was built from; empty where there is no such image."""
+    inspect, config = (["inspect", "--type=image"], "Docker.") if builder == "buildah" else (["image", "inspect"], "")
+    template = f'{{{{index .{config}Config.Labels "{OCI}.revision"}}}}'
+    command = [builder, *inspect, "--format", template, tag]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip()
 
 
 def push_image(builder: str, tag: str) -> str:
-    """Push an image and give the digest that the registry has for it."""
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as note:
-        own = [] if builder == "docker" else ["--digestfile", note.name]
-        if own and tag.startswith(("localhost:", "127.")):  # Docker needs no TLS there either
-            own.append("--tls-verify=false")
-        said = run_builder(builder, "push", *own, *os.environ.get("PUSH_OPTIONS", "").split(), tag)
-        if not (found := re.findall("sha256:[0-9a-f]{64}", note.read() if own else said)):
+    """Push an image and return the digest that the registry gives it."""
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as digest_file:
+        options = [] if builder == "docker" else ["--digestfile", digest_file.name]
+        if options and tag.startswith(("localhost:", "127.")):  # Docker needs no TLS there either
+            options.append("--tls-verify=false")
+        output = run_builder(builder, "push", *options, *os.environ.get("PUSH_OPTIONS", "").split(), tag)
+        if not (digests := re.findall("sha256:[0-9a-f]{64}", digest_file.read() if options else output)):
             raise InputError(f"{builder} has pushed {tag} without naming its digest; PUSH_OPTIONS may be why.")
-        return str(found[-1])
+        return str(digests[-1])
 
 
 def push(name: str, target: str) -> None:
     """Push the image of a version and enter its digest into the ledger; the version's tag follows."""
-    place, builder, client = get_image_name(target), find_builder(), registry.connect()
+    repository, builder, client = get_image_name(target), find_builder(), registry.connect()
     version = registry.find_version(client, name)
-    tag, commit = f"{place}:{version.number}", version.commit
-    if (found := find_revision(builder, tag)) != commit:
-        state = f"is of commit {found[:7]}" if found else f"is not among the images of {builder}"
+    tag, commit = f"{repository}:{version.number}", version.commit
+    if (revision := find_revision(builder, tag)) != commit:
+        state = f"is of commit {revision[:7]}" if revision else f"is not among the images of {builder}"
         raise InputError(f"{tag} {state}; expected version {version.number} of {commit[:7]}: `make image` builds it.")
-    reference = f"{place}@{push_image(builder, tag)}"
+    reference = f"{repository}@{push_image(builder, tag)}"
     with registry.one_at_a_time():
         if pushed_images(read_ledger(client), version.number).get(target) != reference:
             registry.record_decision(client, "pushed", version.number, commit=commit, image=reference, target=target)
