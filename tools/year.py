@@ -26,7 +26,7 @@ from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
 
 from modelcycle.core.contract import Contract, extract_target, find_violations, read_contract
-from modelcycle.core.metrics import draw_resamples, score_predictions
+from modelcycle.core.metrics import draw_resamples, score_resamples
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
@@ -125,7 +125,7 @@ def compare(rows: pd.DataFrame, in_use: np.ndarray, first: np.ndarray, contract:
         table = pd.DataFrame({"prediction": np.where(late > 0.5, "True", "False")})
         table["probability_False"], table["probability_True"] = 1 - late, late
         weights = [np.ones((1, len(truth))), *draw_resamples(len(truth), DRAWS)]
-        figures.append(np.concatenate([score_predictions(truth, table, some)["roc_auc"] for some in weights]))
+        figures.append(np.concatenate([score_resamples(truth, table, some)["roc_auc"] for some in weights]))
     named = {"in_use": figures[0], "first": figures[1], "difference": figures[0] - figures[1]}
     return {name: [float(x) for x in (all_[0], *np.quantile(all_[1:], [0.025, 0.975]))] for name, all_ in named.items()}
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from modelcycle.core.metrics import bootstrap_intervals, score_predictions
+from modelcycle.core.metrics import bootstrap_intervals, score_resamples
 
 random = np.random.default_rng(0)
 WEIGHTS = random.integers(0, 3, (5, 400)).astype(float)
@@ -18,7 +18,7 @@ def frame(probabilities: np.ndarray, classes: list) -> pd.DataFrame:
 def test_two_classes_score_as_in_scikit_learn():
     truth = random.random(400) < 0.3
     probability = np.round(np.clip(0.3 * truth + random.random(400) * 0.7, 0.01, 0.99), 2)  # rounded: there are ties
-    scores = score_predictions(truth, frame(np.c_[1 - probability, probability], [False, True]), WEIGHTS)
+    scores = score_resamples(truth, frame(np.c_[1 - probability, probability], [False, True]), WEIGHTS)
     for i, weights in enumerate(WEIGHTS):
         assert scores["roc_auc"][i] == pytest.approx(metrics.roc_auc_score(truth, probability, sample_weight=weights))
         assert scores["log_loss"][i] == pytest.approx(metrics.log_loss(truth, probability, sample_weight=weights))
@@ -30,7 +30,7 @@ def test_two_classes_score_as_in_scikit_learn():
 def test_many_classes_score_as_in_scikit_learn():
     truth = random.choice(["a", "b", "c"], 400).astype(object)
     probabilities = random.dirichlet([1, 1, 1], 400)
-    scores = score_predictions(truth, frame(probabilities, ["a", "b", "c"]), np.ones((1, 400)))
+    scores = score_resamples(truth, frame(probabilities, ["a", "b", "c"]), np.ones((1, 400)))
     expected = metrics.roc_auc_score(truth.astype(str), probabilities, multi_class="ovr", average="macro")
     assert scores["roc_auc"][0] == pytest.approx(expected)
     assert scores["log_loss"][0] == pytest.approx(metrics.log_loss(truth.astype(str), probabilities))
@@ -40,13 +40,13 @@ def test_many_classes_score_as_in_scikit_learn():
 def test_amounts_score_as_in_scikit_learn(offset):
     truth = offset + random.normal(size=400)
     guess = truth + random.normal(size=400)
-    scores = score_predictions(truth, pd.DataFrame({"prediction": guess}), WEIGHTS)
+    scores = score_resamples(truth, pd.DataFrame({"prediction": guess}), WEIGHTS)
     for i, weights in enumerate(WEIGHTS):
         assert scores["mae"][i] == pytest.approx(metrics.mean_absolute_error(truth, guess, sample_weight=weights))
         expected = metrics.root_mean_squared_error(truth, guess, sample_weight=weights)
         assert scores["rmse"][i] == pytest.approx(expected)
         assert scores["r2"][i] == pytest.approx(metrics.r2_score(truth, guess, sample_weight=weights))
-    assert np.isnan(score_predictions(np.full(400, 1.5), pd.DataFrame({"prediction": guess}), WEIGHTS)["r2"]).all()
+    assert np.isnan(score_resamples(np.full(400, 1.5), pd.DataFrame({"prediction": guess}), WEIGHTS)["r2"]).all()
 
 
 def test_an_interval_holds_its_value_and_covers_the_truth_as_often_as_it_says():

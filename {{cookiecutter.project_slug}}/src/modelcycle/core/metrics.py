@@ -37,8 +37,14 @@ def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) 
         return np.asarray((wins * below).sum(axis=1) / (wins.sum(axis=1) * losses.sum(axis=1)))
 
 
-def score_predictions(truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Score predictions once for each row of weights.
+def score_predictions(truth: np.ndarray, predictions: pd.DataFrame) -> dict[str, float]:
+    """Score (n, 1 + c) predictions against the (n,) truth by each metric, all rows counting the same."""
+    scores = score_resamples(truth, predictions, np.ones((1, len(truth))))
+    return {metric: float(values[0]) for metric, values in scores.items()}
+
+
+def score_resamples(truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Score predictions by each metric once for each row of weights, such as `draw_resamples` gives.
 
     truth: (n,). predictions: (n, 1 + c) as `model_file.predict` gives them. weights: (r, n).
     Returns (r,) values for each metric: those of classification where there are probabilities, else of regression.
@@ -96,13 +102,12 @@ def bootstrap_intervals(truth: np.ndarray, predictions: pd.DataFrame, n_resample
 
     The percentile interval of B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
     """
-    unweighted = score_predictions(truth, predictions, np.ones((1, len(truth))))
-    batches = [score_predictions(truth, predictions, weights) for weights in draw_resamples(len(truth), n_resamples)]
+    batches = [score_resamples(truth, predictions, weights) for weights in draw_resamples(len(truth), n_resamples)]
     rows = {}
-    for metric, value in unweighted.items():
+    for metric, value in score_predictions(truth, predictions).items():
         scores = np.concatenate([batch[metric] for batch in batches])
         scores = scores[np.isfinite(scores)]
-        rows[metric] = [value[0], *(np.quantile(scores, [0.025, 0.975]) if len(scores) else [np.nan, np.nan])]
+        rows[metric] = [value, *(np.quantile(scores, [0.025, 0.975]) if len(scores) else [np.nan, np.nan])]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
     return table.map(round_to_six_digits)
 

@@ -1,4 +1,4 @@
-"""Judge the model on the test data: figures with intervals, weak spots, calibration, and what matters to it."""
+"""Evaluate the model on the test data: metrics with confidence intervals, slices, calibration, feature importance."""
 
 import json
 from pathlib import Path
@@ -31,50 +31,50 @@ from modelcycle.tracking.lineage import earlier_version
 from modelcycle.tracking.registry import log_evaluation
 
 
-def predict_baseline(train: np.ndarray, rows: int, classification: bool) -> pd.DataFrame:
-    """Predict (rows,) the trivial way: the classes' shares in the training target, or its median."""
+def predict_baseline(train_target: np.ndarray, n_rows: int, classification: bool) -> pd.DataFrame:
+    """Predict (n_rows, 1 + c) without features: the classes' shares in the training target, or its median."""
     dummy = DummyClassifier(strategy="prior") if classification else DummyRegressor(strategy="median")
-    return predict(dummy.fit(np.zeros((len(train), 1)), train), pd.DataFrame({"nothing": np.zeros(rows)}))
+    dummy.fit(np.zeros((len(train_target), 1)), train_target)
+    return predict(dummy, pd.DataFrame({"nothing": np.zeros(n_rows)}))
 
 
 def label_slices(values: pd.Series) -> pd.Series:
-    """Say for each of (n,) values which slice it is in: its category, or its quarter of the numbers."""
+    """Label each of (n,) values with its slice: its category, or its quartile of the numbers."""
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > 4 and values.dtype != "boolean":
         return pd.qcut(values.astype(float), 4, duplicates="drop").astype("str").fillna("missing")
     return values.astype("str").fillna("missing")
 
 
-def score_slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, draws: int) -> pd.DataFrame:
+def score_slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     """Score each slice of at least 30 rows by the leading metric, the largest 20 of a column.
 
-    rows: (n, s) the columns to slice by. truth: (n,). predictions: (n, 1 + c). draws: resamples for the intervals.
-    Returns (s, 6): slice, rows, the metric with its interval, and what guessing reaches in this slice alone.
+    rows: (n, s) the columns to slice by. truth: (n,). predictions: (n, 1 + c). n_resamples: for the intervals.
+    Returns (s, 6): slice, rows, the metric with its interval, and its baseline in this slice.
     """
     classification = len(predictions.columns) > 1
     metric = LEADING_METRIC[classification]
-    found = []
+    scores = []
     for name in rows:
         labels = label_slices(rows[name]).to_numpy()
         for label, count in pd.Series(labels).value_counts().head(20).items():
-            if count >= 30:
-                some = truth[labels == label]
-                figures = bootstrap_intervals(some, predictions[labels == label], draws).loc[metric]
-                least = score_predictions(some, predict_baseline(some, count, classification), np.ones((1, count)))[
-                    metric
-                ][0]
-                found.append(
-                    {"slice": f"{name} = {label}", "rows": count, **figures, "baseline": round_to_six_digits(least)}
-                )
-    return pd.DataFrame(found, columns=["slice", "rows", "value", "low", "high", "baseline"]).dropna(subset="value")
+            if count < 30:
+                continue
+            is_in_slice = labels == label
+            slice_truth = truth[is_in_slice]
+            interval = bootstrap_intervals(slice_truth, predictions[is_in_slice], n_resamples).loc[metric]
+            baseline = predict_baseline(slice_truth, count, classification)
+            baseline_score = round_to_six_digits(score_predictions(slice_truth, baseline)[metric])
+            scores.append({"slice": f"{name} = {label}", "rows": count, **interval, "baseline": baseline_score})
+    return pd.DataFrame(scores, columns=["slice", "rows", "value", "low", "high", "baseline"]).dropna(subset="value")
 
 
 def compute_calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Compare what was predicted with what happened, in up to ten groups of equal size.
+    """Compare predictions with outcomes in up to ten groups of equal size.
 
     Probabilities of all classes count, for two classes those of the second. Returns (g, 4): predicted, observed, rows,
-    and margin, which with 95 % confidence no group exceeds by chance (Bonferroni). Chance is what it would be if the
-    probabilities were right (D. J. Spiegelhalter, Probabilistic prediction in patient management, 1986), for amounts
-    the spread of the errors.
+    and margin, which with 95 % confidence no group exceeds by chance (Bonferroni). Chance is the variance that right
+    probabilities would have (D. J. Spiegelhalter, Probabilistic prediction in patient management, 1986), for amounts
+    that of the errors.
     """
     predicted, observed = predictions["prediction"].to_numpy(), truth
     if len(predictions.columns) > 1:
@@ -83,82 +83,81 @@ def compute_calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.Data
         predicted = probabilities.to_numpy().ravel()
         observed = (truth.astype(str)[:, None] == classes).ravel()
     pairs = pd.DataFrame({"predicted": predicted, "observed": observed}, dtype=float)
-    many = min(10, max(1, len(pairs) // 10))  # a group of few rows tells nothing
-    groups = pairs.groupby(pd.qcut(pairs["predicted"].rank(method="first"), many, labels=False))
+    n_groups = min(10, max(1, len(pairs) // 10))  # a group of few rows tells nothing
+    groups = pairs.groupby(pd.qcut(pairs["predicted"].rank(method="first"), n_groups, labels=False))
     if len(predictions.columns) > 1:
-        variance = groups["predicted"].agg(lambda share: (share * (1 - share)).mean())
+        variance = groups["predicted"].agg(lambda probability: (probability * (1 - probability)).mean())
     else:
         variance = groups.apply(lambda group: (group["observed"] - group["predicted"]).var()).fillna(0)
     rows = groups.size()
-    certain = stats.t.ppf(1 - 0.025 / many, np.maximum(rows - 1, 1))
-    return groups.mean().assign(rows=rows, margin=certain * np.sqrt(variance / rows)).reset_index(drop=True)
+    critical_value = stats.t.ppf(1 - 0.025 / n_groups, np.maximum(rows - 1, 1))
+    return groups.mean().assign(rows=rows, margin=critical_value * np.sqrt(variance / rows)).reset_index(drop=True)
 
 
 def compute_importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract: Contract) -> pd.DataFrame:
     """Measure how much worse the leading metric gets when a column's values are shuffled among the rows.
 
     rows: (n, m) test data; 2,000 of them are used, shuffled three times. Returns (inputs, 2): column and worse, the
-    largest first. Permutation importance after L. Breiman, Random Forests (2001), section 10.
+    most important first. Permutation importance after L. Breiman, Random Forests (2001), section 10.
     """
     metric = LEADING_METRIC[contract.is_classification]
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    some, truth = rows[contract.inputs].head(2000), truth[:2000]
+    sample, truth = rows[contract.inputs].head(2000), truth[:2000]
 
-    def figures(tables: list[pd.DataFrame]) -> np.ndarray:
-        """Score the rows as each table has them, predicted all at once: a call takes longer than a few rows."""
-        predicted = predict(model, make_features(pd.concat(tables, ignore_index=True), contract))
-        parts = [predicted[start : start + len(truth)] for start in range(0, len(predicted), len(truth))]
-        once = np.ones((1, len(truth)))
-        return np.array([sign * np.nan_to_num(score_predictions(truth, part, once)[metric][0]) for part in parts])
+    def score_tables(tables: list[pd.DataFrame]) -> np.ndarray:
+        """Score the sample as each table has it, predicted all at once: a call takes longer than a few rows."""
+        predictions = predict(model, make_features(pd.concat(tables, ignore_index=True), contract))
+        parts = [predictions[start : start + len(truth)] for start in range(0, len(predictions), len(truth))]
+        return np.array([sign * np.nan_to_num(score_predictions(truth, part)[metric]) for part in parts])
 
-    whole_figure, worse = figures([some])[0], []
-    together = max(1, 20_000 // (3 * len(some)))  # columns whose shuffles are predicted in one call
-    starts = range(0, len(contract.inputs), together)
+    unshuffled_score, worse = score_tables([sample])[0], []
+    batch = max(1, 20_000 // (3 * len(sample)))  # columns whose shuffles are predicted in one call
+    starts = range(0, len(contract.inputs), batch)
     for start in track_progress(starts, "importance", len(starts)):
         shuffled = [
-            some.assign(**{name: some[name].sample(frac=1, random_state=seed).set_axis(some.index)})
-            for name in contract.inputs[start : start + together]
+            sample.assign(**{name: sample[name].sample(frac=1, random_state=seed).set_axis(sample.index)})
+            for name in contract.inputs[start : start + batch]
             for seed in range(3)
         ]
-        worse.extend(whole_figure - figures(shuffled).reshape(-1, 3).mean(axis=1))
-    table = pd.DataFrame({"column": contract.inputs, "worse": [round_to_six_digits(figure) for figure in worse]})
+        worse.extend(unshuffled_score - score_tables(shuffled).reshape(-1, 3).mean(axis=1))
+    table = pd.DataFrame({"column": contract.inputs, "worse": [round_to_six_digits(score) for score in worse]})
     return table.sort_values("worse", ascending=False, ignore_index=True)
 
 
 def evaluate_predictions(
-    rows: pd.DataFrame, predictions: pd.DataFrame, train: np.ndarray, contract: Contract, params: Evaluate
+    rows: pd.DataFrame, predictions: pd.DataFrame, train_target: np.ndarray, contract: Contract, params: Evaluate
 ) -> dict[Path, pd.DataFrame]:
-    """Compute the figures that the gate goes by: intervals by metric, slices and calibration, by the file they go to.
+    """Compute the scores that the gate goes by: metrics with intervals, slices and calibration, by their file.
 
-    rows: (n, m) test data. predictions: (n, 1 + c). train: (t,) the training target, which guessing goes by.
+    rows: (n, m) test data. predictions: (n, 1 + c). train_target: (t,), for the baseline.
     """
     truth = extract_target(rows, contract)
-    figures = bootstrap_intervals(truth, predictions, params.bootstrap)
-    guesses = predict_baseline(train, len(rows), contract.is_classification)
-    figures["baseline"] = [
-        round_to_six_digits(x[0]) for x in score_predictions(truth, guesses, np.ones((1, len(rows)))).values()
-    ]
+    metrics = bootstrap_intervals(truth, predictions, params.bootstrap)
+    baseline = predict_baseline(train_target, len(rows), contract.is_classification)
+    metrics["baseline"] = [round_to_six_digits(score) for score in score_predictions(truth, baseline).values()]
     return {
-        paths.INTERVALS: figures.rename_axis("metric").reset_index(),
+        paths.INTERVALS: metrics.rename_axis("metric").reset_index(),
         paths.SLICES: score_slices(rows[params.slices], truth, predictions, params.bootstrap),
         paths.CALIBRATION: compute_calibration(truth, predictions),
     }
 
 
-def make_monitoring_reference(predictions: pd.DataFrame, figures: pd.DataFrame) -> dict[str, Any]:
-    """Say what operation is to be compared with: how the predictions are distributed, and the figures.
+def make_monitoring_reference(predictions: pd.DataFrame, metrics: pd.DataFrame) -> dict[str, Any]:
+    """Describe what operation is to be compared with: the distribution of the predictions, and the metrics.
 
-    predictions: (n, 1 + c). figures: value, low and high for each metric.
-    Of two classes it is the probability of the second that is described, which `of` names.
+    predictions: (n, 1 + c). metrics: value, low and high for each metric.
+    Of two classes the probability of the second is described, which `of` names.
     """
-    of = str(predictions.columns[2]) if len(predictions.columns) == 3 else "prediction"
+    column = str(predictions.columns[2]) if len(predictions.columns) == 3 else "prediction"
     kind = "category" if len(predictions.columns) > 3 else "number"
-    found = figures[["value", "low", "high"]].dropna().to_dict("index")
-    return {"prediction": {"of": of, **describe_column(predictions[of], kind)}, "figures": found}
+    return {
+        "prediction": {"of": column, **describe_column(predictions[column], kind)},
+        "figures": metrics[["value", "low", "high"]].dropna().to_dict("index"),
+    }
 
 
 def evaluate() -> None:
-    """Score models/model.skops on data/test.parquet and write the figures and the report."""
+    """Evaluate models/model.skops on data/test.parquet and write the metrics and the report."""
     contract, params = read_contract(), read_params().evaluate
     for name in params.slices:
         if name not in contract.names("feature") or contract.columns[name].type == "datetime":
@@ -171,20 +170,20 @@ def evaluate() -> None:
     predictions = predict(model, make_features(test, contract))
     tables = evaluate_predictions(test, predictions, extract_target(train, contract), contract, params)
     tables[paths.IMPORTANCE] = compute_importance(model, test, extract_target(test, contract), contract)
-    figures = tables[paths.INTERVALS].set_index("metric")
-    metrics = {"rows": len(test)} | {str(name): float(x) for name, x in figures["value"].dropna().items()}
+    metrics = tables[paths.INTERVALS].set_index("metric")
+    values = {"rows": len(test)} | {str(name): float(value) for name, value in metrics["value"].dropna().items()}
     for path, table in tables.items():
         with write_atomically(path) as draft:
             table.to_csv(draft, index=False, lineterminator="\n")
     with write_atomically(paths.PREDICTIONS) as draft:
         pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
     with write_atomically(paths.EXPECTED) as draft:
-        draft.write_text(json.dumps(make_monitoring_reference(predictions, figures), indent=1) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(make_monitoring_reference(predictions, metrics), indent=1) + "\n", encoding="utf-8")
     with write_atomically(paths.METRICS) as draft:
-        draft.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     with write_atomically(paths.REPORT) as draft:
         write_report(draft, contract, len(test), list(tables.values()), earlier_version(paths.METRICS))
-    log_evaluation(metrics, paths.REPORT)
+    log_evaluation(values, paths.REPORT)
     leading = LEADING_METRIC[contract.is_classification]
-    value, low, high, baseline = (f"{figure:.3f}" for figure in figures.loc[leading])
+    value, low, high, baseline = (f"{score:.3f}" for score in metrics.loc[leading])
     report_line("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", paths.REPORT)

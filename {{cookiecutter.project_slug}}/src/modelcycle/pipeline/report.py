@@ -16,10 +16,10 @@ from modelcycle.core.verdict import Duel, Verdict
 
 
 def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
-    """Draw what was predicted against what happened, (g, 4), beside the diagonal on which both agree."""
+    """Draw the (g, 4) groups of `compute_calibration`, predicted against observed, beside the diagonal."""
     figure, plot = make_axes(3.6)
-    ends = [groups[["predicted", "observed"]].min().min(), groups[["predicted", "observed"]].max().max()]
-    plot.plot(ends, ends, color=GREY, linestyle="--", label="prediction and truth agree")
+    diagonal = [groups[["predicted", "observed"]].min().min(), groups[["predicted", "observed"]].max().max()]
+    plot.plot(diagonal, diagonal, color=GREY, linestyle="--", label="prediction and truth agree")
     label = "this model, a group of cases each, with margin"
     plot.errorbar(groups["predicted"], groups["observed"], groups["margin"], fmt="o-", color=BLUE, label=label)
     plot.set_xlabel("predicted probability" if classification else "predicted")
@@ -29,7 +29,7 @@ def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
 
 
 def plot_importance(table: pd.DataFrame, metric: str) -> Markup:
-    """Draw the columns that matter most, at most 15, as bars."""
+    """Draw the most important columns, at most 15, as bars."""
     top = table.head(15)[::-1]
     figure, plot = make_axes(0.6 + 0.26 * len(top), left_open=True)
     plot.barh(top["column"], top["worse"], color=BLUE)
@@ -38,7 +38,7 @@ def plot_importance(table: pd.DataFrame, metric: str) -> Markup:
 
 
 def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
-    """Draw each slice's figure with its interval beside the figure of all cases; weak slices stand out."""
+    """Draw each slice's score with its interval beside the score of all rows; weak slices stand out."""
     rows = table[::-1].reset_index(drop=True)
     figure, plot = make_axes(0.8 + 0.26 * len(rows), left_open=True)
     colors = [ORANGE if weak else BLUE for weak in rows["weak"]]
@@ -66,47 +66,47 @@ def plot_duel(duel: Duel) -> Markup:
 def write_report(
     path: Path,
     contract: Contract,
-    rows: int,
+    n_rows: int,
     tables: list[pd.DataFrame],
-    earlier: tuple[str, str] | None,
+    previous: tuple[str, str] | None,
     verdicts: Sequence[Verdict] = (),
     duel: Duel | None = None,
 ) -> None:
     """Write the page.
 
-    rows: how many were tested on. tables: intervals, slices, calibration and importance, as in reports/.
-    earlier: the commit and the metrics.json of the last committed run that differs, if any.
+    n_rows: of the test data. tables: intervals, slices, calibration and importance, as in reports/.
+    previous: the commit and the metrics.json of the last committed run that differs, if any.
     verdicts, duel: what the gate says, and its comparison with the champion, once the model is to be released.
     """
     leading = LEADING_METRIC[contract.is_classification]
-    better = 1 if leading in HIGHER_IS_BETTER else -1
+    sign = 1 if leading in HIGHER_IS_BETTER else -1
     intervals, slices, calibration, importance = tables
-    figures = intervals.set_index("metric")
-    lead = figures.to_dict("index")[leading]
-    answer = contract.columns[contract.target]
-    classes = ["false", "true"] if answer.type == "boolean" else sorted(answer.values or [])
-    edge = slices["high"] < lead["value"] if better == 1 else slices["low"] > lead["value"]
-    slices = slices.assign(weak=edge).sort_values("value", ascending=better == 1)
-    before = json.loads(earlier[1]) if earlier else {}
+    metrics = intervals.set_index("metric")
+    lead = metrics.to_dict("index")[leading]
+    target = contract.columns[contract.target]
+    classes = ["false", "true"] if target.type == "boolean" else sorted(target.values or [])
+    is_weak = slices["high"] < lead["value"] if sign == 1 else slices["low"] > lead["value"]
+    slices = slices.assign(weak=is_weak).sort_values("value", ascending=sign == 1)
+    before = json.loads(previous[1]) if previous else {}
     content = render_page(
         Path(__file__).with_name("report.html"),
         read_project().title,
         contract=contract,
-        target=answer,
+        target=target,
         target_is=f"{contract.target} is {classes[1] if len(classes) == 2 else 'a certain class'}",
-        figures=figures.dropna(subset="value").to_dict("index"),
-        rows=rows,
+        figures=metrics.dropna(subset="value").to_dict("index"),
+        rows=n_rows,
         leading=leading,
         lead=lead,
-        is_better=(lead["value"] - lead["baseline"]) * better > 0,
+        is_better=(lead["value"] - lead["baseline"]) * sign > 0,
         meaning=METRIC_MEANINGS,
         weak=slices[slices["weak"]].to_dict("records"),
         slices=plot_slices(slices.head(25), lead["value"], leading) if len(slices) else None,
         calibration=plot_calibration(calibration, contract.is_classification),
         importance=plot_importance(importance, leading),
         useless=importance.loc[importance["worse"] <= 0, "column"].tolist(),
-        before={name: value for name, value in before.items() if name in figures["value"].dropna()},
-        before_commit=earlier[0] if earlier else None,
+        before={name: value for name, value in before.items() if name in metrics["value"].dropna()},
+        before_commit=previous[0] if previous else None,
         higher=HIGHER_IS_BETTER,
         verdicts=verdicts,
         duel=duel,

@@ -1,4 +1,4 @@
-"""Learn a model from the training data and record how it came about."""
+"""Train a model and record how it was made."""
 
 import time
 from typing import Any
@@ -23,70 +23,75 @@ from modelcycle.tracking.registry import connect, log_training
 
 
 def search_parameters(
-    train: Train, search: Search, features: pd.DataFrame, target: np.ndarray, classification: bool
+    params: Train, search: Search, features: pd.DataFrame, target: np.ndarray, classification: bool
 ) -> dict[str, Any]:
-    """Try combinations of parameters by cross-validation and return the best, (k,) names with values.
+    """Try combinations of parameters by cross-validation and return the best: names with values.
 
-    The trials run one after the other, on a cluster side by side. They are scored by ROC AUC for two classes, log loss
+    The trials run one after the other, on a cluster in parallel. They are scored by ROC AUC for two classes, log loss
     for more, mean absolute error for amounts.
     """
     scoring = "neg_mean_absolute_error"
     if classification:
         scoring = "roc_auc" if len(np.unique(target)) == 2 else "neg_log_loss"
-    trials: list[dict[str, Any]] = list(ParameterSampler(search.parameters, search.trials, random_state=train.seed))
+    trials: list[dict[str, Any]] = list(ParameterSampler(search.parameters, search.trials, random_state=params.seed))
     models = [
-        make_model(make_estimator(train.estimator, train.parameters | trial, train.seed, classification), features)
+        make_model(make_estimator(params.estimator, params.parameters | trial, params.seed, classification), features)
         for trial in trials
     ]
-    how: dict[str, Any] = {"cv": search.folds, "scoring": scoring}
+    cv_options: dict[str, Any] = {"cv": search.folds, "scoring": scoring}
     with connect_to_cluster() as cluster:
         if cluster:
-            folds = map_on_cluster(cluster, cross_val_score, models, shared={"X": features, "y": target}, **how)
+            fold_scores = map_on_cluster(
+                cluster, cross_val_score, models, shared={"X": features, "y": target}, **cv_options
+            )
         else:
-            folds = (cross_val_score(model, features, target, **how) for model in models)
-        scores = [score.mean() for score in track_progress(folds, "search", len(models))]
-    best = int(np.nan_to_num(scores, nan=-np.inf).argmax())
-    if not np.isfinite(scores[best]):
+            fold_scores = (cross_val_score(model, features, target, **cv_options) for model in models)
+        mean_scores = [scores.mean() for scores in track_progress(fold_scores, "search", len(models))]
+    best = int(np.nan_to_num(mean_scores, nan=-np.inf).argmax())
+    if not np.isfinite(mean_scores[best]):
         raise InputError(
             f"params.yaml: train.search.folds is {search.folds}, more than a class of the target has rows."
         )
     report_line(
-        "search", f"best {scoring.removeprefix('neg_')} {abs(scores[best]):.4f} of {len(trials)} trials", trials[best]
+        "search",
+        f"best {scoring.removeprefix('neg_')} {abs(mean_scores[best]):.4f} of {len(trials)} trials",
+        trials[best],
     )
     return trials[best]
 
 
-def fit_model(train: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline, dict[str, Any]]:
+def fit_model(params: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline, dict[str, Any]]:
     """Fit the model that params.yaml describes.
 
     rows: (n, m) training data in the contract's types.
-    Returns the fitted model and the parameters it was given. Raises InputError when the estimator refuses a value.
+    Returns the fitted model and its parameters, with those of the search.
+    Raises InputError when the estimator refuses a value.
     """
     features = make_features(rows, contract)
     if not isinstance(features, pd.DataFrame):
         raise InputError(f"features.py: make_features gives a {type(features).__name__}; expected a DataFrame.")
     target = extract_target(rows, contract)
-    parameters = dict(train.parameters)
+    parameters = dict(params.parameters)
     try:
-        if train.search:
-            parameters |= search_parameters(train, train.search, features, target, contract.is_classification)
-        estimator = make_estimator(train.estimator, parameters, train.seed, contract.is_classification)
+        if params.search:
+            parameters |= search_parameters(params, params.search, features, target, contract.is_classification)
+        estimator = make_estimator(params.estimator, parameters, params.seed, contract.is_classification)
         return clone(make_model(estimator, features)).fit(features, target), parameters
     except (ValueError, TypeError) as error:
-        raise InputError(f"params.yaml: {train.estimator} refuses to train: {first_line(error)}") from None
+        raise InputError(f"params.yaml: {params.estimator} refuses to train: {first_line(error)}") from None
 
 
 def train() -> None:
     """Fit the model on data/train.parquet, write models/model.skops and log the run."""
     contract, params = read_contract(), read_params().train
     rows = read_table(TRAIN, "prepare", contract)
-    connect()  # a store out of reach is better known before the training than after it
+    connect()  # fails before the training, not after it, where the store is out of reach
     started = time.perf_counter()
     model, parameters = fit_model(params, rows, contract)
     seconds = time.perf_counter() - started
     with write_atomically(MODEL) as draft:
         save_model(model, draft, read_project().trusted_types)
     name = type(model[-1]).__name__
-    used = {"estimator": name, "seed": params.seed} | parameters
-    log_training(used, {"train_rows": len(rows), "train_seconds": seconds})
+    logged = {"estimator": name, "seed": params.seed} | parameters
+    log_training(logged, {"train_rows": len(rows), "train_seconds": seconds})
     report_line("train", f"{name}, {model.n_features_in_} features, {seconds:.1f} s", MODEL)

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from modelcycle.core import params
 from modelcycle.core.contract import Contract, convert_values
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, draw_resamples, score_predictions
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, draw_resamples, score_predictions, score_resamples
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import Behaviour, Gate
 from modelcycle.core.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
@@ -202,11 +202,10 @@ def judge_duel(
     """
     metric = LEADING_METRIC[classification]
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    once = np.ones((1, len(truth)))
-    ours, theirs = (float(score_predictions(truth, predictions, once)[metric][0]) for predictions in (new, champion))
+    ours, theirs = (score_predictions(truth, predictions)[metric] for predictions in (new, champion))
     differences = sign * np.concatenate(
         [
-            score_predictions(truth, new, drawn)[metric] - score_predictions(truth, champion, drawn)[metric]
+            score_resamples(truth, new, drawn)[metric] - score_resamples(truth, champion, drawn)[metric]
             for drawn in draw_resamples(len(truth), draws)
         ]
     )
