@@ -9,7 +9,14 @@ import pytest
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.verdict import Verdict
-from modelcycle.process.review import commits, difference, errors, reasons, start_of, weak_slices
+from modelcycle.process.review import (
+    compute_errors,
+    describe_difference,
+    explain_decision,
+    find_start,
+    find_weak_slices,
+    list_commits,
+)
 from modelcycle.tracking.ledger import LedgerEntry
 from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
 
@@ -55,16 +62,16 @@ def history(tmp_path, monkeypatch) -> None:
     ],
 )
 def test_a_review_begins_behind_a_tag_a_commit_or_the_last_commit_before_a_date(history, since, start, others):
-    then, found = start_of(since)
+    then, found = find_start(since)
     assert found == start
-    entries = commits(f"{then}..HEAD" if then else "HEAD")
+    entries = list_commits(f"{then}..HEAD" if then else "HEAD")
     assert [entry["what"] for entry in entries] == others
     assert all(entry["by"] == "T" for entry in entries)
 
 
 def test_a_review_of_two_weeks_begins_with_the_last_commit_where_that_is_older(history):
-    assert datetime.now() - start_of("")[1] > timedelta(days=13)
-    assert commits(f"{start_of('')[0]}..HEAD") == []
+    assert datetime.now() - find_start("")[1] > timedelta(days=13)
+    assert list_commits(f"{find_start('')[0]}..HEAD") == []
 
 
 @pytest.mark.parametrize(
@@ -73,13 +80,13 @@ def test_a_review_of_two_weeks_begins_with_the_last_commit_where_that_is_older(h
 )
 def test_what_is_no_beginning_is_refused(history, since, complaint):
     with pytest.raises(InputError, match=complaint):
-        start_of(since)
+        find_start(since)
 
 
 def test_without_a_commit_there_is_nothing_to_review(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="Nothing is committed yet"):
-        start_of("")
+        find_start("")
 
 
 def test_a_repository_in_which_nothing_has_happened_gets_a_page_that_says_so(project, history, tmp_path):
@@ -117,7 +124,7 @@ def run(rows: int, **settings: str) -> SimpleNamespace:
     ],
 )
 def test_a_training_is_told_by_what_differs_from_the_one_before(now, before, words):
-    assert difference(now, before).startswith(words)
+    assert describe_difference(now, before).startswith(words)
 
 
 def entry(event, **facts):
@@ -125,23 +132,23 @@ def entry(event, **facts):
 
 
 def test_a_decision_is_told_with_its_reason():
-    assert reasons(entry("rejected"), VERDICTS) == [
+    assert explain_decision(entry("rejected"), VERDICTS) == [
         "Too bad. (slice shop = Köln: roc_auc 0.6 (0.5 to 0.65); expected more)"
     ]
-    passed, duel = reasons(entry("promoted"), VERDICTS)
+    passed, duel = explain_decision(entry("promoted"), VERDICTS)
     assert passed == "It passed all 6 rules of the gate."
     assert "version 1 0.74; at worst +0.0010" in duel
-    assert reasons(entry("rolled back", reason="too slow"), VERDICTS) == ["too slow"]
-    assert reasons(entry("deployed", environment="staging", image="x"), []) == ["staging"]
+    assert explain_decision(entry("rolled back", reason="too slow"), VERDICTS) == ["too slow"]
+    assert explain_decision(entry("deployed", environment="staging", image="x"), []) == ["staging"]
 
 
 def test_a_slice_is_weak_when_it_is_worse_for_certain():
-    assert [part["name"] for part in weak_slices(VERDICTS, "roc_auc")] == ["shop = Köln", "shop = NO"]
-    assert weak_slices(VERDICTS, "mae") == []  # an amount is better the lower it is
+    assert [part["name"] for part in find_weak_slices(VERDICTS, "roc_auc")] == ["shop = Köln", "shop = NO"]
+    assert find_weak_slices(VERDICTS, "mae") == []  # an amount is better the lower it is
 
 
 @pytest.mark.parametrize(
-    ("kind", "said", "off", "guess"),
+    ("kind", "answers", "model", "baseline"),
     [
         ("boolean", [(True, True), (True, False), (False, False), (True, None)], [0, 1, 0], [1, 0, 0]),
         ("category", [("a", "a"), ("b", "b"), ("a", "b")], [0, 0, 1], [1, 0, 0]),
@@ -150,14 +157,14 @@ def test_a_slice_is_weak_when_it_is_worse_for_certain():
         ("number", [], [], []),
     ],
 )
-def test_answers_are_compared_with_what_happened_and_with_always_saying_the_same(contract, kind, said, off, guess):
-    known = contract.model_dump()
-    known["columns"]["returned"] = {"role": "target", "type": kind}
-    entries = [{"answer": {"prediction": given}, "outcome": outcome} for given, outcome in said]
-    found = errors(entries, Contract.model_validate(known))
-    assert len(found) == len(said)
-    assert found.dropna()["off"].tolist() == off
-    assert found.dropna()["guess"].tolist() == guess
+def test_answers_and_a_baseline_are_compared_with_what_happened(contract, kind, answers, model, baseline):
+    definition = contract.model_dump()
+    definition["columns"]["returned"] = {"role": "target", "type": kind}
+    feedback = [{"answer": {"prediction": answer}, "outcome": outcome} for answer, outcome in answers]
+    errors = compute_errors(feedback, Contract.model_validate(definition))
+    assert len(errors) == len(answers)
+    assert errors.dropna()["model"].tolist() == model
+    assert errors.dropna()["baseline"].tolist() == baseline
 
 
 def test_of_the_feedback_to_an_answer_the_last_counts_and_every_comment_is_read():

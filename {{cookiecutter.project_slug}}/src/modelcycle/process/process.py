@@ -28,13 +28,13 @@ from modelcycle.release.cards import write_generated
 from modelcycle.tracking.lineage import outputs
 
 ROLES = Path("docs/roles.md")
-OVERVIEW, TESTS = Path("docs/process.md"), Path("reports/tests.xml")
+OVERVIEW, TEST_RESULTS = Path("docs/process.md"), Path("reports/tests.xml")
 BEFORE_RELEASE = ("business understanding", "data understanding", "data preparation", "modelling", "evaluation")
 PHASES = (*BEFORE_RELEASE, "deployment", "operation")
-CRITERION = re.compile(r"^\| *`((?:\w+\.)+\w+)` *\| *([^|\n]+?) *\|", re.MULTILINE)
-DONE_LINE = re.compile(r"^\| *([^|\n]+?) *\|[^|\n]+\| *([^|\n]+?) *\|?[ \t]*$", re.MULTILINE)
-HEAD = "| phase | owner | last review | state |\n|---|---|---|---|"
-UNWRITTEN = "No version has been released yet."  # as the cards say before `make release` writes them
+ACCEPTANCE_CRITERION = re.compile(r"^\| *`((?:\w+\.)+\w+)` *\| *([^|\n]+?) *\|", re.MULTILINE)
+DONE_ROW = re.compile(r"^\| *([^|\n]+?) *\|[^|\n]+\| *([^|\n]+?) *\|?[ \t]*$", re.MULTILINE)
+TABLE_HEAD = "| phase | owner | last review | state |\n|---|---|---|---|"
+CARD_PLACEHOLDER = "No version has been released yet."  # as the cards say before `make release` writes them
 
 
 class FrontMatter(Section):
@@ -49,20 +49,20 @@ class FrontMatter(Section):
 
 @dataclass
 class Phase:
-    """What is known of a phase, and what is not in order."""
+    """A phase of the process with its page, if there is one, and what is not in order."""
 
     name: str
     page: FrontMatter | None
     faults: list[str]
 
-    def cells(self) -> tuple[str, str, str, str]:
-        """Give its line of the table: phase, owner, last review, state."""
-        owner, reviewed = (self.page.owner, self.page.last_review) if self.page else (None, None)
+    def to_row(self) -> tuple[str, str, str, str]:
+        """Give its row of the table: phase, owner, last review, state."""
+        owner, last_review = (self.page.owner, self.page.last_review) if self.page else (None, None)
         state = "; ".join(self.faults) or ("in order" if self.page else "not kept")
-        return self.name, owner or "-", str(reviewed or "-"), state
+        return self.name, owner or "-", str(last_review or "-"), state
 
 
-def front_matter(path: Path) -> tuple[FrontMatter, str]:
+def read_front_matter(path: Path) -> tuple[FrontMatter, str]:
     """Split a page into its front matter and its text. Raises InputError with file, key, found and expected."""
     parts = re.split(r"^---\n", read_text(path), maxsplit=2, flags=re.MULTILINE)
     if len(parts) != 3 or parts[0]:
@@ -70,15 +70,15 @@ def front_matter(path: Path) -> tuple[FrontMatter, str]:
     return parse_config(FrontMatter, parts[1], path), parts[2]
 
 
-def value_of(params: Params, key: str) -> Any:
-    """Give a value of params.yaml by its dotted key, None where it is not set."""
+def find_parameter(params: Params, key: str) -> Any:
+    """Look up a value of params.yaml by its dotted key; None where it is not set."""
     value: Any = params.model_dump()
     for name in key.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-def page_faults(page: FrontMatter, text: str, params: Params, today: date) -> Iterator[str]:
+def find_page_faults(page: FrontMatter, text: str, params: Params, today: date) -> Iterator[str]:
     """Say what is not in order on a page: owner, status, review, evidence, acceptance criteria."""
     if not page.owner:
         yield "no owner"
@@ -91,56 +91,56 @@ def page_faults(page: FrontMatter, text: str, params: Params, today: date) -> It
         yield f"review overdue, the last was {age} days ago" if age > 0 else "the last review is yet to come"
     if not page.evidence:
         yield "no evidence"
-    yield from filter(None, (evidence_fault(name, params) for name in page.evidence))
-    for key, agreed in CRITERION.findall(text):
-        found = value_of(params, key)
-        value: str | float = agreed
+    yield from filter(None, (find_evidence_fault(name, params) for name in page.evidence))
+    for key, agreed in ACCEPTANCE_CRITERION.findall(text):
+        actual = find_parameter(params, key)
+        expected: str | float = agreed
         with suppress(ValueError):
-            value = float(agreed)
-        if value not in (found, str(found), json.dumps(found, default=str)):
-            yield f"{key}: {agreed} on the page, {'not set' if found is None else found} in {PARAMS}"
+            expected = float(agreed)
+        if expected not in (actual, str(actual), json.dumps(actual, default=str)):
+            yield f"{key}: {agreed} on the page, {'not set' if actual is None else actual} in {PARAMS}"
 
 
-def evidence_fault(name: str, params: Params) -> str | None:
+def find_evidence_fault(name: str, params: Params) -> str | None:
     """Say why a piece of evidence is none. It is a path, also of an output that dvc.lock names, or params.yaml:KEY."""
     file, _, key = name.partition(":")
     path = Path(file)
     if key:
-        return f"{name} is not set" if path != PARAMS or value_of(params, key) is None else None
+        return f"{name} is not set" if path != PARAMS or find_parameter(params, key) is None else None
     if not path.exists():
         return None if name in outputs() else f"{name} is missing"
-    is_unwritten = path.suffix == ".md" and UNWRITTEN in read_text(path)
-    return f"{name} is not written yet (make release)" if is_unwritten else None
+    is_placeholder = path.suffix == ".md" and CARD_PLACEHOLDER in read_text(path)
+    return f"{name} is not written yet (make release)" if is_placeholder else None
 
 
-def failed_tests() -> list[str]:
+def find_failed_tests() -> list[str]:
     """List the tests that failed, each as the path of its module without .py; raises InputError with a broken file."""
     try:
-        cases = ElementTree.parse(TESTS).iter("testcase") if TESTS.exists() else ()  # noqa: S314  pytest's, not a stranger's
-        red = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+        cases = ElementTree.parse(TEST_RESULTS).iter("testcase") if TEST_RESULTS.exists() else ()  # noqa: S314  pytest's, not a stranger's
+        failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     except ElementTree.ParseError as error:
-        raise InputError(f"{TESTS} is not what pytest writes: {error}; type `make test`.") from None
+        raise InputError(f"{TEST_RESULTS} is not what pytest writes: {error}; type `make test`.") from None
     # A module that can't be imported has only a name.
-    return [(case.get("classname") or case.get("name") or "").replace(".", "/") for case in red]
+    return [(case.get("classname") or case.get("name") or "").replace(".", "/") for case in failed]
 
 
-def check_fault(check: str, failed: list[str]) -> str | None:
-    """Say why a line of the definition of done is not held up by its check: `make VERB`, `tests/...` or a sign-off."""
+def find_check_fault(check: str, failed: list[str]) -> str | None:
+    """Say why a row of the definition of done is not backed by its check: `make VERB`, `tests/...` or a sign-off."""
     if role := re.match(r"sign-off: (.+)", check):
-        known = not ROLES.exists() or f"\n| {role[1]} |" in read_text(ROLES)
-        return None if known else f"definition of done: {role[1]} is no role in {ROLES}"
+        is_role = not ROLES.exists() or f"\n| {role[1]} |" in read_text(ROLES)
+        return None if is_role else f"definition of done: {role[1]} is no role in {ROLES}"
     if not (code := re.fullmatch(r"`(make (\w+).*|.+)`", check)):
         return f"definition of done: '{check}' is neither a check in `code` nor a sign-off"
     name, verb = code.groups()
     if not (re.search(rf"^{verb}:.*##", read_text(Path("Makefile")), re.MULTILINE) if verb else Path(name).exists()):
         return f"definition of done: there is no {name}"
-    place = name.removesuffix(".py").rstrip("/") + "/"
-    is_red = failed if verb == "test" else any(f"{case}/".startswith(place) for case in failed)
-    return f"definition of done: {name} failed ({TESTS})" if is_red else None
+    prefix = name.removesuffix(".py").rstrip("/") + "/"
+    has_failed = failed if verb == "test" else any(f"{case}/".startswith(prefix) for case in failed)
+    return f"definition of done: {name} failed ({TEST_RESULTS})" if has_failed else None
 
 
 def judge_phases(params: Params, today: date) -> list[Phase]:
-    """Judge every phase, kept or not, and the team's own pages beside them."""
+    """Judge every phase, whether it has a page or not, and the team's own pages."""
     pages: dict[str, Path] = {}
     for path in sorted(PHASE_PAGES.glob("*.md")):
         name = path.stem.lstrip("0123456789_").replace("_", " ")
@@ -148,19 +148,19 @@ def judge_phases(params: Params, today: date) -> list[Phase]:
             raise InputError(f"{path} and {pages[name].name} are both of the phase {name}; delete or rename one.")
     phases = {name: Phase(name, None, []) for name in [*PHASES, *pages]}
     for name, path in pages.items():
-        page, text = front_matter(path)
-        phases[name] = Phase(name, page, list(page_faults(page, text, params, today)))
-        if name == PHASES[0] and not CRITERION.search(text):
+        page, text = read_front_matter(path)
+        phases[name] = Phase(name, page, list(find_page_faults(page, text, params, today)))
+        if name == PHASES[0] and not ACCEPTANCE_CRITERION.search(text):
             phases[name].faults.append(f"no acceptance criterion, a row such as `gate.bound`, as in {PARAMS}")
-    failed = failed_tests()
-    for name, check in DONE_LINE.findall(read_text(DEFINITION_OF_DONE))[2:]:  # below the table's head
+    failed = find_failed_tests()
+    for name, check in DONE_ROW.findall(read_text(DEFINITION_OF_DONE))[2:]:  # below the table's head
         if name not in phases:
             raise InputError(f"{DEFINITION_OF_DONE}: {name} is no phase; expected one of {', '.join(phases)}.")
-        phases[name].faults += filter(None, [check_fault(check, failed)])
+        phases[name].faults += filter(None, [find_check_fault(check, failed)])
     return list(phases.values())
 
 
-def write_state() -> None:
+def write_process_state() -> None:
     """Write reports/process.json, which tells the gate what is not in order before a release."""
     phases = [phase for phase in judge_phases(read_params(), date.today()) if phase.name in BEFORE_RELEASE]
     faults = [f"{phase.name}: {fault}" for phase in phases for fault in phase.faults]
@@ -173,13 +173,13 @@ def write_state() -> None:
 def process() -> None:
     """Print the table and write it into docs/process.md. Raises InputError where something is not in order."""
     phases = judge_phases(read_params(), date.today())
-    table, lines = Table("phase", "owner", "last review", "state", box=None, pad_edge=False), [HEAD]
+    console_table, lines = Table("phase", "owner", "last review", "state", box=None, pad_edge=False), [TABLE_HEAD]
     for phase in phases:
-        table.add_row(*map(Text, phase.cells()))
-        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in phase.cells())} |")
-    Console().print(table)
+        console_table.add_row(*map(Text, phase.to_row()))
+        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in phase.to_row())} |")
+    Console().print(console_table)
     if OVERVIEW.exists():
         write_generated(OVERVIEW, "\n".join(lines))
-    if wrong := [phase.name for phase in phases if phase.faults]:
-        raise InputError(f"{len(wrong)} of {len(phases)} phases are not in order: {', '.join(wrong)}.")
+    if faulty := [phase.name for phase in phases if phase.faults]:
+        raise InputError(f"{len(faulty)} of {len(phases)} phases are not in order: {', '.join(faulty)}.")
     report_line("process", f"{sum(phase.page is not None for phase in phases)} phases in order", OVERVIEW)

@@ -1,6 +1,6 @@
 """The sprint review on one page, for everybody: what was tried since a tag, a commit or a date, and what came of it.
 
-Nothing is noted for it: all is read from git, DVC, the store with its ledger, and the prediction log.
+Nothing is recorded for it: all is read from git, DVC, the store with its ledger, and the prediction log.
 """
 
 import json
@@ -35,18 +35,19 @@ from modelcycle.tracking.lineage import locked
 from modelcycle.tracking.log import in_utc, latest_monitoring, now, open_log, read_feedback, reading
 from modelcycle.tracking.registry import Version
 
-DAYS = 14  # the length of a sprint, where nothing else is said
-MOST = 25  # lines of a table, points of the plot
-CHANGES = (".", f":!{MODEL_CARD}", f":!{DATA_CARD}")  # what counts as one: the cards say what the page says anyway
-LOOKS = {  # of a point, by what became of it
+SPRINT_DAYS = 14  # the length of a sprint, without --since
+MAX_ITEMS = 25  # rows of a table, points of the plot
+CHANGED_PATHS = (".", f":!{MODEL_CARD}", f":!{DATA_CARD}")  # the cards repeat what the page says
+TABLES = {"all data": RAW, "to learn from": TRAIN, "to test with": TEST}
+POINT_STYLES = {  # by a point's status: label, marker, colour
     "passed": ("passed the gate", "o", BLUE),
     "rejected": ("rejected by the gate", "X", ORANGE),
     "committed": ("only committed", "s", GREY),
 }
 
 
-def start_of(since: str) -> tuple[str, datetime]:
-    """Give the commit behind which the review begins, empty where there is none, and its time in UTC.
+def find_start(since: str) -> tuple[str, datetime]:
+    """Find the commit after which the review begins, empty where there is none, and its time in UTC.
 
     since: a tag, a commit or a date; empty means two weeks ago. Raises InputError when it is none of these.
     """
@@ -54,10 +55,10 @@ def start_of(since: str) -> tuple[str, datetime]:
         raise InputError("Nothing is committed yet, so there is nothing to review; commit the project first.")
     commit = git("rev-parse", "--quiet", "--verify", f"{since}^{{commit}}") if since else ""
     if commit:
-        tagged = git("for-each-ref", "--format=%(creatordate:iso-strict)", f"refs/tags/{since}")
-        return commit, in_utc(datetime.fromisoformat(tagged or git("show", "--no-patch", "--format=%cI", commit)))
+        tag_time = git("for-each-ref", "--format=%(creatordate:iso-strict)", f"refs/tags/{since}")
+        return commit, in_utc(datetime.fromisoformat(tag_time or git("show", "--no-patch", "--format=%cI", commit)))
     try:
-        start = read_time(since, "--since") if since else now() - timedelta(days=DAYS)
+        start = read_time(since, "--since") if since else now() - timedelta(days=SPRINT_DAYS)
     except InputError:
         raise InputError(f"--since is {since}; expected a tag or commit of this repository, or a date.") from None
     if start > now():
@@ -66,15 +67,15 @@ def start_of(since: str) -> tuple[str, datetime]:
     return git("rev-list", "--max-count=1", "--first-parent", before, "HEAD"), start
 
 
-def commits(*selection: str) -> list[dict[str, Any]]:
-    """List commits, the latest first: id, at (UTC), by and what."""
-    lines = git("log", "--format=%H%x1f%cI%x1f%an%x1f%s", *selection).split("\n")
-    found = [dict(zip(("id", "at", "by", "what"), line.split("\x1f", 3), strict=True)) for line in lines if line]
-    return [entry | {"at": in_utc(datetime.fromisoformat(entry["at"]))} for entry in found]
+def list_commits(*arguments: str) -> list[dict[str, Any]]:
+    """List commits, the latest first: id, at (UTC), by and what. arguments: of `git log`."""
+    lines = git("log", "--format=%H%x1f%cI%x1f%an%x1f%s", *arguments).split("\n")
+    commits = [dict(zip(("id", "at", "by", "what"), line.split("\x1f", 3), strict=True)) for line in lines if line]
+    return [commit | {"at": in_utc(datetime.fromisoformat(commit["at"]))} for commit in commits]
 
 
-def at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any:
-    """Read an output of the pipeline as it was at a commit; None where there was none or it can't be had any more."""
+def read_at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any:
+    """Read an output of the pipeline as it was at a commit; None where it is not available."""
     import dvc.api  # imported late: few commands need it
 
     if not revision:  # DVC would take the work tree
@@ -86,153 +87,161 @@ def at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any:
         return None
 
 
-def rows_at(revision: str) -> list[int | None]:
-    """Count the rows of all data, of the training data and of the test data at a commit."""
+def count_rows(revision: str) -> list[int | None]:
+    """Count the rows of each table at a commit; None where it is not available."""
     return [
-        at_commit(revision, path, lambda content: pq.read_metadata(content).num_rows) for path in (RAW, TRAIN, TEST)
+        read_at_commit(revision, path, lambda content: pq.read_metadata(content).num_rows) for path in TABLES.values()
     ]
 
 
-def points(versions: list[Version], changes: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """List the leading figure over time, the latest last: of versions as the gate found it, of other commits by DVC.
+def collect_points(versions: list[Version], commits: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """List the leading metric over time, the latest last: of versions as the gate saw it, of other commits from DVC.
 
-    changes: the commits that changed dvc.lock, the newest first; of those with the same figures the oldest counts.
+    commits: those that changed dvc.lock, the newest first; of those with the same metrics the oldest counts.
     """
-    found: list[dict[str, Any]] = []
-    for version in versions[:MOST]:
-        facts = {"id": version.commit, "name": f"version {version.number}", "how": version.tags["verdict"]}
-        found.append({**facts, "at": version.created, **version.verdicts[0].interval})  # about the leading metric
-    known = {locked(point["id"]).get(EXPECTED.as_posix()) for point in found}
-    for change in changes[::-1]:
-        digest = locked(change["id"]).get(EXPECTED.as_posix())
-        if digest and digest not in known:
-            figures = at_commit(change["id"], EXPECTED, lambda content: json.load(content)["figures"]) or {}
-            found.append(change | {"name": change["id"][:7], "how": "committed"} | figures.get(metric, {}))
-            known.add(digest)
-    return sorted((point for point in found if "value" in point), key=lambda point: point["at"])[-MOST:]
+    points: list[dict[str, Any]] = []
+    for version in versions[:MAX_ITEMS]:
+        facts = {"id": version.commit, "name": f"version {version.number}", "status": version.tags["verdict"]}
+        points.append({**facts, "at": version.created, **version.verdicts[0].interval})  # about the leading metric
+    digests = {locked(point["id"]).get(EXPECTED.as_posix()) for point in points}
+    for commit in commits[::-1]:
+        digest = locked(commit["id"]).get(EXPECTED.as_posix())
+        if digest and digest not in digests:
+            scores = read_at_commit(commit["id"], EXPECTED, lambda content: json.load(content)["figures"]) or {}
+            points.append(commit | {"name": commit["id"][:7], "status": "committed"} | scores.get(metric, {}))
+            digests.add(digest)
+    return sorted((point for point in points if "value" in point), key=lambda point: point["at"])[-MAX_ITEMS:]
 
 
-def plot_points(found: list[dict[str, Any]], start: datetime, metric: str) -> Markup:
-    """Draw the figures with their intervals, one after the other, and where the review begins."""
+def plot_points(points: list[dict[str, Any]], start: datetime, metric: str) -> Markup:
+    """Draw the scores with their intervals, one after the other, and where the review begins."""
     figure, plot = make_axes(3.2)
-    for how, (label, marker, color) in LOOKS.items():
-        if places := [place for place, point in enumerate(found) if point["how"] == how]:
-            value, low, high = np.array([[found[place][x] for x in ("value", "low", "high")] for place in places]).T
-            plot.errorbar(places, value, [value - low, high - value], fmt=marker, color=color, capsize=3, label=label)
-    earlier = sum(point["at"] <= start for point in found)
-    if 0 < earlier < len(found):
-        plot.axvline(earlier - 0.5, color=GREY, linestyle="--", label="this review begins")
-    names = [f"{point['name']}\n{point['at']:%d %b}" for point in found]
-    plot.set_xticks(range(len(found)), names, rotation=60 if len(found) > 9 else 0, fontsize=8)
+    for status, (label, marker, color) in POINT_STYLES.items():
+        if positions := [position for position, point in enumerate(points) if point["status"] == status]:
+            intervals = [[points[position][bound] for bound in ("value", "low", "high")] for position in positions]
+            value, low, high = np.array(intervals).T
+            errors = [value - low, high - value]
+            plot.errorbar(positions, value, errors, fmt=marker, color=color, capsize=3, label=label)
+    n_earlier = sum(point["at"] <= start for point in points)
+    if 0 < n_earlier < len(points):
+        plot.axvline(n_earlier - 0.5, color=GREY, linestyle="--", label="this review begins")
+    names = [f"{point['name']}\n{point['at']:%d %b}" for point in points]
+    plot.set_xticks(range(len(points)), names, rotation=60 if len(points) > 9 else 0, fontsize=8)
     plot.set_ylabel(f"{metric}, {'higher' if metric in HIGHER_IS_BETTER else 'lower'} is better")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
     return render_svg(figure, "The leading figure of each version and commit, with its interval")
 
 
-def difference(run: Any, before: Any) -> str:
-    """Say in which settings and in how much data a training run of MLflow differs from the one before, if any."""
-    new, rows = run.data.params, int(run.data.metrics["train_rows"])
-    if before is None:
-        return f"the first: {', '.join(' '.join(item) for item in new.items())}; {rows:,} training rows"
-    old, more = before.data.params, rows - int(before.data.metrics["train_rows"])
+def describe_difference(run: Any, previous: Any) -> str:
+    """Say in which settings and in how many rows a training run of MLflow differs from the previous one, if any."""
+    new, n_rows = run.data.params, int(run.data.metrics["train_rows"])
+    if previous is None:
+        return f"the first: {', '.join(' '.join(item) for item in new.items())}; {n_rows:,} training rows"
+    old, n_added = previous.data.params, n_rows - int(previous.data.metrics["train_rows"])
     names = [name for name in {**old, **new} if new.get(name) != old.get(name)]
-    found = [f"{name} {new.get(name, 'not set')} instead of {old.get(name, 'not set')}" for name in names]
-    found += [f"{abs(more):,} {'more' if more > 0 else 'fewer'} training rows"] if more else []
-    return ", ".join(found) or "the same settings and as many rows"
+    differences = [f"{name} {new.get(name, 'not set')} instead of {old.get(name, 'not set')}" for name in names]
+    differences += [f"{abs(n_added):,} {'more' if n_added > 0 else 'fewer'} training rows"] if n_added else []
+    return ", ".join(differences) or "the same settings and as many rows"
 
 
-def start_time(run: Any) -> datetime:
+def get_start_time(run: Any) -> datetime:
     """Give the time at which a run of MLflow began, UTC without a zone."""
     return in_utc(datetime.fromtimestamp(run.info.start_time / 1000, UTC))
 
 
-def trainings(client: Any, start: datetime) -> list[dict[str, Any]]:
-    """List the training runs since then, the latest first: at, what was different, figures."""
+def list_training_runs(client: Any, start: datetime) -> list[dict[str, Any]]:
+    """List the training runs since a time in UTC, the latest first: at, what was different, metrics."""
     experiment = client.get_experiment_by_name(read_project().registered_name).experiment_id
     runs = client.search_runs([experiment], "metrics.train_rows > 0", order_by=["attributes.start_time DESC"])
-    found = []
-    for run, before in zip_longest(runs, runs[1:]):
-        found.append(run.data.metrics | {"at": start_time(run), "what": difference(run, before)})
-    return [run for run in found if run["at"] >= start]
+    rows = [
+        run.data.metrics | {"at": get_start_time(run), "what": describe_difference(run, previous)}
+        for run, previous in zip_longest(runs, runs[1:])
+    ]
+    return [row for row in rows if row["at"] >= start]
 
 
-def reasons(entry: LedgerEntry, verdicts: list[Verdict]) -> list[str]:
+def explain_decision(entry: LedgerEntry, verdicts: list[Verdict]) -> list[str]:
     """Say in plain words why a decision of the ledger was taken. verdicts: what the gate says of the version."""
     if entry.event == "rejected":
         failed = [verdict for verdict in verdicts if not verdict.passed]
-        return [f"{v.meaning} ({v.rule}: {v.found}; expected {v.expected})" for v in failed]
+        return [f"{rule.meaning} ({rule.rule}: {rule.found}; expected {rule.expected})" for rule in failed]
     if entry.event == "promoted":
         duels = [verdict.found for verdict in verdicts if verdict.rule == "duel with the champion"]
         return [f"It passed all {len(verdicts)} rules of the gate.", *(f"On the same cases: {duel}." for duel in duels)]
     return [*filter(None, (entry.reason, entry.environment, entry.image))][:1]
 
 
-def weak_slices(verdicts: list[Verdict], metric: str) -> list[dict[str, Any]]:
-    """List the slices for which a version is clearly worse than for all rows together, the worst first."""
-    sign, best = (1, "high") if metric in HIGHER_IS_BETTER else (-1, "low")
+def find_weak_slices(verdicts: list[Verdict], metric: str) -> list[dict[str, Any]]:
+    """List the slices for which a version is significantly worse than overall, the worst first."""
+    sign, best_bound = (1, "high") if metric in HIGHER_IS_BETTER else (-1, "low")
     overall = verdicts[0].interval["value"]
-    slices = [x for x in verdicts if x.rule.startswith("slice ") and sign * x.interval[best] < sign * overall]
-    found = [{"name": x.rule.removeprefix("slice "), **x.interval} for x in slices]
-    return sorted(found, key=lambda part: sign * part["value"])
+    slices = [
+        {"name": verdict.rule.removeprefix("slice "), **verdict.interval}
+        for verdict in verdicts
+        if verdict.rule.startswith("slice ") and sign * verdict.interval[best_bound] < sign * overall
+    ]
+    return sorted(slices, key=lambda entry: sign * entry["value"])
 
 
-def errors(said: list[dict[str, Any]], contract: Contract) -> pd.DataFrame:
-    """Say for each of (n,) feedbacks how far off the answer was, and always giving the same; NaN without an outcome.
+def compute_errors(feedback: list[dict[str, Any]], contract: Contract) -> pd.DataFrame:
+    """Compute for each of (n,) feedbacks the error of the model and of the baseline; NaN without an outcome.
 
-    Of classes it is 0 for right and 1 for wrong. The same is the most frequent class, or the median.
+    Of classes it is 0 for right and 1 for wrong, of amounts the distance. The baseline is the most frequent class, or
+    the median.
     """
-    pairs = [(entry["outcome"], entry["answer"]["prediction"]) for entry in said]
-    table = pd.DataFrame(pairs, columns=["outcome", "answer"], dtype="object")
-    both = table.apply(convert_values, column=contract.columns[contract.target])
-    truth, answers = both["outcome"], both["answer"]
+    pairs = [(entry["outcome"], entry["answer"]["prediction"]) for entry in feedback]
+    table = pd.DataFrame(pairs, columns=["outcome", "prediction"], dtype="object")
+    typed = table.apply(convert_values, column=contract.columns[contract.target])
+    outcomes, predictions = typed["outcome"], typed["prediction"]
     if contract.is_classification:
-        off, guess = truth != answers, truth != next(iter(truth.mode()), None)
+        model, baseline = outcomes != predictions, outcomes != next(iter(outcomes.mode()), None)
     else:
-        off, guess = (truth - answers).abs(), (truth - truth.median()).abs()
-    return pd.DataFrame({"off": off, "guess": guess}).astype("Float64").where(truth.notna()).astype(float)
+        model, baseline = (outcomes - predictions).abs(), (outcomes - outcomes.median()).abs()
+    return pd.DataFrame({"model": model, "baseline": baseline}).astype("Float64").where(outcomes.notna()).astype(float)
 
 
 def review(since: str) -> None:
-    """Write the page. Raises InputError when `since` is no tag, commit or date, or a store is out of reach."""
+    """Write the page. Raises InputError when `since` is no tag, commit or date, or a store can't be reached."""
     contract, params, client = read_contract(), read_params(), registry.connect()
-    then, start = start_of(since)
+    start_commit, start = find_start(since)
     metric, log = LEADING_METRIC[contract.is_classification], open_log(read_settings().database_url)
     with reading():
-        said = read_feedback(log, start, MOST_OUTCOMES)
-        comments = read_feedback(log, start, MOST, commented=True)
-        watched = latest_monitoring(log)
+        feedback = read_feedback(log, start, MOST_OUTCOMES)
+        comments = read_feedback(log, start, MAX_ITEMS, commented=True)
+        monitoring = latest_monitoring(log)
     versions = [version for version in registry.list_versions(client) if version.verdicts]
     verdicts = {version.number: version.verdicts for version in versions}
     ledger = read_ledger(client)
     earlier = [entry for entry in ledger if entry.time < start]
+    decisions = ledger[len(earlier) :]
     champion = champion_number(ledger)
-    found = points(versions, commits(f"--max-count={MOST}", "--", "dvc.lock"), metric)
+    points = collect_points(versions, list_commits(f"--max-count={MAX_ITEMS}", "--", "dvc.lock"), metric)
     content = render_page(
         Path(__file__).with_name("review.html"),
         read_project().title,
         contract=contract,
         metric=metric,
         meaning=METRIC_MEANINGS[metric],
-        most=MOST,
+        max_items=MAX_ITEMS,
         since=since,
         start=start,
         end=now(),
-        commits=commits("--no-merges", f"{then}..HEAD" if then else "HEAD", "--", *CHANGES),
-        runs=trainings(client, start),
-        points={point[name]: point for point in found for name in ("name", "id")},
-        plot=plot_points(found, start, metric) if found else None,
-        rows=list(zip(("all data", "to learn from", "to test with"), rows_at(then), rows_at("HEAD"), strict=True)),
-        decisions=[(entry, reasons(entry, verdicts.get(entry.version, []))) for entry in ledger[len(earlier) :][::-1]],
+        commits=list_commits("--no-merges", f"{start_commit}..HEAD" if start_commit else "HEAD", "--", *CHANGED_PATHS),
+        runs=list_training_runs(client, start),
+        points={point[name]: point for point in points for name in ("name", "id")},
+        plot=plot_points(points, start, metric) if points else None,
+        row_counts=list(zip(TABLES, count_rows(start_commit), count_rows("HEAD"), strict=True)),
+        decisions=[(entry, explain_decision(entry, verdicts.get(entry.version, []))) for entry in decisions[::-1]],
         champion=champion,
-        champion_then=champion_number(earlier),
-        said=len(said),
-        most_said=MOST_OUTCOMES,
-        errors=errors(said, contract).dropna(),
-        comments=list(zip(comments, errors(comments, contract)["off"], strict=True)),
-        weak=weak_slices(verdicts[champion], metric) if champion in verdicts else None,
-        watched=watched,
+        champion_before=champion_number(earlier),
+        n_feedback=len(feedback),
+        max_feedback=MOST_OUTCOMES,
+        errors=compute_errors(feedback, contract).dropna(),
+        comments=list(zip(comments, compute_errors(comments, contract)["model"], strict=True)),
+        weak_slices=find_weak_slices(verdicts[champion], metric) if champion in verdicts else None,
+        monitoring=monitoring,
         phases=judge_phases(params, date.today()),
     )
     with write_atomically(REVIEW) as draft:
         draft.write_text(content, encoding="utf-8")
-    report_line("review", f"{len(ledger) - len(earlier)} decisions since {start:%Y-%m-%d %H:%M} UTC", REVIEW)
+    report_line("review", f"{len(decisions)} decisions since {start:%Y-%m-%d %H:%M} UTC", REVIEW)

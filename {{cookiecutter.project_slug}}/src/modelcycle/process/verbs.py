@@ -16,9 +16,9 @@ def process(
     Compares docs/crisp-dm/ and docs/scrum/done.md with files, params.yaml and the last tests, and writes the table into
     docs/process.md. The exit status is 1 where something is not in order, as in a new repository: nobody owns it yet.
     """
-    from modelcycle.process.process import process, write_state
+    from modelcycle.process.process import process, write_process_state
 
-    write_state() if state else process()
+    write_process_state() if state else process()
 
 
 @app.command()
