@@ -35,14 +35,14 @@ ANSWERS = """
 import sys
 import pandas as pd
 from modelcycle.tracking import log, registry
-from modelcycle.serving.answer import Job, answer
+from modelcycle.serving.answer import Job, answer_jobs
 from modelcycle.tracking.bundle import load_champion
 from modelcycle.core.settings import read_settings
 served = load_champion(registry.connect())
 rows = pd.read_parquet("data/test.parquet").sample(int(sys.argv[1]), random_state=0)[served.contract.inputs]
 rows["temperature"] += float(sys.argv[2])
 job = Job(rows.astype(object).where(rows.notna(), None).to_dict("records"), "test", None)
-answer([job], served, None)
+answer_jobs([job], served, None)
 with log.connect_writer(log.open_log(read_settings().database_url)) as connection:
     log.write_lines(connection, job.lines)
 """

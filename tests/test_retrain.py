@@ -13,13 +13,13 @@ ANSWER = """
 import csv, json, sys
 from datetime import datetime
 from modelcycle.tracking import log, registry
-from modelcycle.serving.answer import Job, answer
+from modelcycle.serving.answer import Job, answer_jobs
 from modelcycle.tracking.bundle import load_champion
 from modelcycle.core.settings import read_settings
 engine = log.open_log(read_settings().database_url)
 rows = json.loads(sys.argv[1])
 job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test", None)
-answer([job], load_champion(registry.connect()), None)
+answer_jobs([job], load_champion(registry.connect()), None)
 with log.connect_writer(engine) as connection:
     log.write_lines(connection, job.lines)
 for given, (_, outcome) in zip(job.answers, rows):

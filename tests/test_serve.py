@@ -280,13 +280,13 @@ def test_a_refusal_before_the_body_is_read_ends_the_connection(repository):
 
 
 KEYS_CHANGE = """
-from modelcycle.serving.guard import Guard
+from modelcycle.serving.middleware import AccessMiddleware
 from modelcycle.core.settings import Settings
 settings = Settings()
-guard = Guard(None, settings, None)
+middleware = AccessMiddleware(None, settings, None)
 def ask():
-    guard.minute = 0  # a minute has gone by
-    refusal = guard.refuse({"path": "/predict", "headers": [(b"x-api-key", b"open sesame")]})
+    middleware.minute = 0  # a minute has gone by
+    refusal = middleware.check_access({"path": "/predict", "headers": [(b"x-api-key", b"open sesame")]})
     print(refusal.status_code if refusal else 200)
 ask()
 settings.keys_file.write_text("# Zoë's key", encoding="utf-8")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from modelcycle.serving.fast import _binned, _every_code
+from modelcycle.serving.fast import _bin_once, _make_code_matrix
 
 
 @pytest.mark.parametrize("seen", [[0, 1, 2], [0, 2]], ids=["every code", "a gap"])
@@ -14,5 +14,5 @@ def test_looking_up_bins_once_changes_no_answer_whichever_codes_were_seen(seen):
     model = HistGradientBoostingClassifier(categorical_features=[0], max_iter=20).fit(train, target)
     rows = random.normal(size=(400, 2))
     rows[:, 0] = random.choice([0, 1, 2, np.nan], 400)
-    answers = _binned(model, "predict_proba", _every_code([known], 2))(rows)
+    answers = _bin_once(model, "predict_proba", _make_code_matrix([known], 2))(rows)
     assert np.array_equal(answers, model.predict_proba(rows))

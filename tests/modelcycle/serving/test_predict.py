@@ -29,8 +29,8 @@ def run(bundle, tmp_path):
     def run(table, name="new.csv", output="out.csv", chunk_rows=7):
         source, target = tmp_path / name, tmp_path / output
         table.to_csv(source, index=False) if source.suffix == ".csv" else table.to_parquet(source)
-        predict.say_result(target, *predict.predict_file(source, target, name, name, bundle, {}, chunk_rows))
-        manifest, rejects, parts = predict.beside(target)
+        predict.report_result(target, *predict.predict_file(source, target, name, name, bundle, {}, chunk_rows))
+        manifest, rejects, parts = predict.companion_paths(target)
         assert not parts.exists()
         read = pd.read_csv if target.suffix == ".csv" else pd.read_parquet
         return read(target), json.loads(manifest.read_text()), pd.read_csv(rejects) if rejects.exists() else None
@@ -148,7 +148,7 @@ def test_names_that_do_not_fit_together_are_refused(tmp_path, monkeypatch, input
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("x")
     with pytest.raises(InputError, match=complaint):
-        predict.pairs([Path(name) for name in inputs], Path(output))
+        predict.pair_files([Path(name) for name in inputs], Path(output))
 
 
 RUN_AND_STOP = """
@@ -174,7 +174,7 @@ def stopping(rows, rejects, made_by, part):
         input()
 
 predict.write_part = stopping
-predict.say_result(Path(output), *predict.predict_file(Path(source), Path(output), source, "", bundle, {}, 7))
+predict.report_result(Path(output), *predict.predict_file(Path(source), Path(output), source, "", bundle, {}, 7))
 """
 
 

@@ -16,7 +16,7 @@ from modelcycle.core import paths
 from modelcycle.core.contract import read_contract
 from modelcycle.core.digest import md5
 from modelcycle.core.project import read_project
-from modelcycle.serving.answer import typical
+from modelcycle.serving.answer import typical_value
 from modelcycle.tracking.bundle import NOTE
 from pydantic_core import to_jsonable_python
 
@@ -92,7 +92,7 @@ def row(exported, monkeypatch):
     monkeypatch.chdir(exported)
     contract, profile = read_contract(), json.loads((exported / paths.PROFILE.name).read_text(encoding="utf-8"))
     columns = {name: contract.columns[name] for name in contract.inputs}
-    usual = {name: typical(column, profile.get(name, {})) for name, column in columns.items()}
+    usual = {name: typical_value(column, profile.get(name, {})) for name, column in columns.items()}
     return {name: to_jsonable_python(value) for name, value in usual.items() if value is not None}
 
 

@@ -164,7 +164,9 @@ def explain_decision(entry: LedgerEntry, verdicts: list[Verdict]) -> list[str]:
     """Say in plain words why a decision of the ledger was taken. verdicts: what the gate says of the version."""
     if entry.event == "rejected":
         failed = [verdict for verdict in verdicts if not verdict.passed]
-        return [f"{rule.meaning} ({rule.rule}: {rule.found}; expected {rule.expected})" for rule in failed]
+        return [
+            f"{verdict.meaning} ({verdict.rule}: {verdict.found}; expected {verdict.expected})" for verdict in failed
+        ]
     if entry.event == "promoted":
         duels = [verdict.found for verdict in verdicts if verdict.rule == "duel with the champion"]
         return [f"It passed all {len(verdicts)} rules of the gate.", *(f"On the same cases: {duel}." for duel in duels)]

@@ -1,7 +1,7 @@
-"""From rows to logged answers: what a request may hold, what is answered, what is unusual, what drove it.
+"""From rows to logged answers: the types of requests, predictions, unusual values, feature attribution.
 
-Requests that wait are answered together: one pass through the model, one transaction of the log. The loop's thread
-answers what takes little time; whatever takes longer is answered in threads, and the log has a thread of its own.
+Requests that wait are answered in a batch: one pass through the model, one transaction of the log. The event loop's
+thread answers small batches, other threads answer large ones, and the log has a thread of its own.
 """
 
 import asyncio
@@ -22,47 +22,47 @@ from sqlalchemy import Connection, Engine
 from typing_extensions import TypedDict
 
 from modelcycle.core.contract import Column, Contract, make_request_table
-from modelcycle.serving.fast import FEW, FastPredict, Row
+from modelcycle.serving.fast import SMALL_BATCH, FastPredict, Row
 from modelcycle.tracking.bundle import Bundle
 from modelcycle.tracking.log import Line, connect_writer, in_utc, now, write_lines
 
 
-def usual_time(time: datetime) -> datetime:
-    """Give a time in UTC without a zone, as the training data has it. Raises ValueError for what pandas can't hold."""
+def to_naive_utc(time: datetime) -> datetime:
+    """Convert a time to UTC without a zone, as in the training data. Raises ValueError for what pandas can't hold."""
     if not 1700 <= time.year <= 2200:
         raise ValueError("a time between the years 1700 and 2200")
     return in_utc(time)
 
 
-TYPES: dict[str, Any] = {
+FIELD_TYPES: dict[str, Any] = {
     "number": float,
     "integer": int,
     "boolean": bool,
-    "datetime": Annotated[datetime, AfterValidator(usual_time)],
+    "datetime": Annotated[datetime, AfterValidator(to_naive_utc)],
 }
 
 
 @dataclass
 class Job:
-    """Rows of one request on their way; `answers`, or what went wrong, are given to `done` once `lines` are on disk."""
+    """The rows of one request; `future` gets the answers, or the error, once `lines` are on disk."""
 
     rows: list[Row]
     caller: str
-    done: "asyncio.Future[list[dict[str, Any]]]"
-    served: Any = None  # the version that has checked the rows, with bundle and fast; it answers them as well
-    arrived: float = field(default_factory=time.perf_counter)
+    future: "asyncio.Future[list[dict[str, Any]]]"
+    served_model: Any = None  # the ServedModel that has validated the rows; it answers them as well
+    arrival: float = field(default_factory=time.perf_counter)
     answers: list[dict[str, Any]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     error: Exception | None = None
 
 
-def row_type(contract: Contract, profile: dict[str, Any]) -> Any:
+def make_row_type(contract: Contract, profile: dict[str, Any]) -> Any:
     """Make the type of a request's row from the contract: types, ranges, values, units, descriptions, examples."""
     fields: dict[str, Any] = {}
     for name, column in contract.columns.items():
         if column.role not in ("key", "time", "feature"):
             continue
-        kind = Literal[tuple(column.values)] if column.values else TYPES.get(column.type, str)
+        value_type = Literal[tuple(column.values)] if column.values else FIELD_TYPES.get(column.type, str)
         optional = column.nullable or column.role == "key"
         limits: dict[str, Any] = {"ge": column.min, "le": column.max}
         if column.type == "integer":  # what 64 bits hold
@@ -71,9 +71,9 @@ def row_type(contract: Contract, profile: dict[str, Any]) -> Any:
                 "ge": low if column.min is None else math.ceil(max(column.min, low)),
                 "le": high if column.max is None else math.floor(min(column.max, high)),
             }
-        example = typical(column, profile.get(name, {}))
+        example = typical_value(column, profile.get(name, {}))
         fields[name] = Annotated[
-            kind | None if optional else kind,
+            value_type | None if optional else value_type,
             Field(
                 default=None if optional else ...,
                 allow_inf_nan=False if column.type == "number" else None,
@@ -86,150 +86,160 @@ def row_type(contract: Contract, profile: dict[str, Any]) -> Any:
     return with_config(ConfigDict(extra="forbid"))(cast(Any, TypedDict)("Row", fields))
 
 
-def feedback_model(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
-    """Make the model of feedback: which prediction, and what really happened, as in the target."""
+def make_feedback_type(contract: Contract, profile: dict[str, Any]) -> type[BaseModel]:
+    """Make the type of feedback: the id of a prediction and its outcome, a value of the target."""
     column = contract.columns[contract.target]
-    outcome: Any = TYPES.get(column.type, str)
+    outcome_type: Any = FIELD_TYPES.get(column.type, str)
     if column.type == "category":
-        outcome = Literal[tuple(column.values or profile[contract.target]["shares"])]
-    finite: dict[str, Any] = {"allow_inf_nan": False} if outcome is float else {}
+        outcome_type = Literal[tuple(column.values or profile[contract.target]["shares"])]
+    finite: dict[str, Any] = {"allow_inf_nan": False} if outcome_type is float else {}
     return create_model(
         "Feedback",
         __config__=ConfigDict(extra="forbid"),
         id=(str, Field(pattern="^[0-9a-f]{32}$", description="The id that came with the prediction")),
-        outcome=(outcome, Field(description=f"What really happened: {contract.target}", **finite)),
+        outcome=(outcome_type, Field(description=f"What really happened: {contract.target}", **finite)),
         comment=(str, Field(default="", max_length=2000)),
     )
 
 
-def typical(column: Column, known: dict[str, Any]) -> Any:
-    """Give the median or the most frequent value of the training data; None where most are missing."""
-    if known.get("missing_share", 1) > 0.5:
+def typical_value(column: Column, statistics: dict[str, Any]) -> Any:
+    """Give the median or the most frequent value of the training data; None where most are missing.
+
+    statistics: of the column in the profile of the training data.
+    """
+    if statistics.get("missing_share", 1) > 0.5:
         return None
-    if "median" in known:
+    if "median" in statistics:
         if column.type == "datetime":
-            return datetime.fromisoformat(known["median"])
-        return round(known["median"]) if column.type == "integer" else known["median"]
-    if column.type in ("boolean", "category") and known.get("shares"):
-        value = max(known["shares"], key=known["shares"].get)
+            return datetime.fromisoformat(statistics["median"])
+        return round(statistics["median"]) if column.type == "integer" else statistics["median"]
+    if column.type in ("boolean", "category") and statistics.get("shares"):
+        value = max(statistics["shares"], key=statistics["shares"].get)
         return value == "True" if column.type == "boolean" else value
     return None
 
 
-def unusual(rows: list[Row], profile: dict[str, Any]) -> list[list[str]]:
-    """List for each row what the training data never held, though the contract allows it."""
-    found: list[list[str]] = [[] for _ in rows]
+def find_unusual_values(rows: list[Row], profile: dict[str, Any]) -> list[list[str]]:
+    """List for each row the values that the training data never held, though the contract allows them."""
+    warnings: list[list[str]] = [[] for _ in rows]
     for name in rows[0]:
-        known = profile.get(name, {})
-        if edges := known.get("edges"):
+        statistics = profile.get(name, {})
+        if edges := statistics.get("edges"):
             low, high = edges[0], edges[-1]
-            for said, row in zip(found, rows, strict=True):
+            for row_warnings, row in zip(warnings, rows, strict=True):
                 if (value := row.get(name)) is not None and not low <= value <= high:
-                    said.append(f"{name} {value} is outside {low:g} to {high:g}")
-        elif shares := known.get("shares"):
-            for said, row in zip(found, rows, strict=True):
+                    row_warnings.append(f"{name} {value} is outside {low:g} to {high:g}")
+        elif shares := statistics.get("shares"):
+            for row_warnings, row in zip(warnings, rows, strict=True):
                 if (value := row.get(name)) is not None and str(value) not in shares:
-                    said.append(f"{name} {value} was never seen in training")
-    return found
+                    row_warnings.append(f"{name} {value} was never seen in training")
+    return warnings
 
 
-def predict_rows(bundle: Bundle, fast: FastPredict | None, rows: list[Row]) -> tuple[list[Any], np.ndarray]:
+def predict_rows(bundle: Bundle, fast_predict: FastPredict | None, rows: list[Row]) -> tuple[list[Any], np.ndarray]:
     """Predict rows: the predictions, and (n, c) probabilities or (n, 0) for amounts."""
-    if fast is None:
+    if fast_predict is None:
         table = bundle.predict(make_request_table(rows, bundle.contract.inputs, bundle.contract))
         return table["prediction"].tolist(), table.iloc[:, 1:].to_numpy(float)
-    found = fast(rows)
+    outputs = fast_predict(rows)
     if not bundle.contract.is_classification:
-        return found[:, 0].tolist(), found[:, :0]
-    return bundle.model.classes_[found.argmax(axis=1)].tolist(), found
+        return outputs[:, 0].tolist(), outputs[:, :0]
+    return bundle.model.classes_[outputs.argmax(axis=1)].tolist(), outputs
 
 
-def new_ids(count: int) -> list[str]:
-    """Make up ids of 32 hexadecimal digits: the time, so that the log's index grows at its end, then 80 random bits.
+def make_ids(count: int) -> list[str]:
+    """Make ids of 32 hexadecimal digits: the time, so that the log's index grows at its end, then 80 random bits.
 
     The idea is that of UUID version 7 (RFC 9562, section 5.7).
     """
-    time_ms, chance = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * count).hex()
-    return [time_ms + chance[20 * i : 20 * (i + 1)] for i in range(count)]
+    time_ms, random_digits = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * count).hex()
+    return [time_ms + random_digits[20 * i : 20 * (i + 1)] for i in range(count)]
 
 
-def answer(jobs: list[Job], bundle: Bundle, fast: FastPredict | None) -> None:
-    """Answer jobs together, whose rows the row type has accepted; each answer has an id of its own.
+def answer_jobs(jobs: list[Job], bundle: Bundle, fast_predict: FastPredict | None) -> None:
+    """Answer jobs, with rows that are valid, in one batch; each answer gets an id.
 
-    Where that fails, they are tried one by one, so that only those fail that have to.
+    Where the batch fails, the jobs are tried one by one, so that only the faulty ones fail.
     """
     rows = [row for job in jobs for row in job.rows]
     classes = [str(name) for name in getattr(bundle.model, "classes_", [])]
     try:
-        predictions, probabilities = predict_rows(bundle, fast, rows)
-        shares = [dict(zip(classes, given, strict=False)) for given in probabilities.tolist()]
-        facts = zip(new_ids(len(rows)), rows, predictions, shares, unusual(rows, bundle.profile), strict=True)
+        predictions, probabilities = predict_rows(bundle, fast_predict, rows)
+        row_probabilities = [dict(zip(classes, row, strict=False)) for row in probabilities.tolist()]
+        warnings = find_unusual_values(rows, bundle.profile)
+        results = zip(make_ids(len(rows)), rows, predictions, row_probabilities, warnings, strict=True)
         at = now().isoformat(" ", "microseconds")
         for job in jobs:
-            job.lines, job.answers = [], []  # an attempt together with others may have failed
-            taken_ms = round((time.perf_counter() - job.arrived) * 1000, 2)  # without the write of this very line
+            job.lines, job.answers = [], []  # the attempt in a batch may have failed
+            duration_ms = round((time.perf_counter() - job.arrival) * 1000, 2)  # without the writing of this line
             for _ in job.rows:
-                given_id, row, prediction, share, odd = next(facts)
-                said = {"prediction": prediction, "probabilities": share}
-                logged = to_json(said | {"milliseconds": taken_ms}).decode()
-                texts = (to_json(row).decode(), logged, to_json(odd).decode() if odd else "[]")
-                job.lines.append((given_id, at, bundle.version, job.caller, *texts))
-                job.answers.append({"id": given_id, "version": bundle.version, **said, "unusual": odd})
+                prediction_id, row, prediction, by_class, row_warnings = next(results)
+                output = {"prediction": prediction, "probabilities": by_class}
+                logged = to_json(output | {"milliseconds": duration_ms}).decode()
+                texts = (to_json(row).decode(), logged, to_json(row_warnings).decode() if row_warnings else "[]")
+                job.lines.append((prediction_id, at, bundle.version, job.caller, *texts))
+                job.answers.append({"id": prediction_id, "version": bundle.version, **output, "unusual": row_warnings})
     except Exception as error:
         if len(jobs) == 1:
-            jobs[0].error = error  # the request gets it and says what it means
+            jobs[0].error = error  # an exception handler turns it into a response
         else:
             for job in jobs:
-                answer([job], bundle, fast)
+                answer_jobs([job], bundle, fast_predict)
 
 
-def drivers(bundle: Bundle, fast: FastPredict | None, row: Row) -> list[dict[str, Any]]:
-    """Say what drove an answer: how it differs from the answer for a row with one column as it typically is.
+def find_drivers(bundle: Bundle, fast_predict: FastPredict | None, row: Row) -> list[dict[str, Any]]:
+    """Attribute an answer to columns: how it differs from the answer for the row with one typical value.
 
     The difference is in the probability of the predicted class, or in the amount. The largest three are given.
     """
     columns = bundle.contract.columns
-    instead = {
+    replacements = {
         name: value
         for name in bundle.contract.inputs
-        if (value := typical(columns[name], bundle.profile.get(name, {}))) is not None and value != row.get(name)
+        if (value := typical_value(columns[name], bundle.profile.get(name, {}))) is not None and value != row.get(name)
     }
-    predictions, found = predict_rows(bundle, fast, [row, *({**row, name: value} for name, value in instead.items())])
-    figures = found[:, found[0].argmax()] if found.shape[1] else np.array(predictions, dtype=float)
-    effects = sorted(zip(instead, figures[0] - figures[1:], strict=True), key=lambda pair: -abs(pair[1]))
+    variants = [{**row, name: value} for name, value in replacements.items()]
+    predictions, probabilities = predict_rows(bundle, fast_predict, [row, *variants])
+    if bundle.contract.is_classification:
+        outputs = probabilities[:, probabilities[0].argmax()]
+    else:
+        outputs = np.array(predictions, dtype=float)
+    effects = sorted(zip(replacements, outputs[0] - outputs[1:], strict=True), key=lambda pair: -abs(pair[1]))
     return [
-        {"column": name, "found": row.get(name), "typical": instead[name], "effect": float(effect)}
+        {"column": name, "found": row.get(name), "typical": replacements[name], "effect": float(effect)}
         for name, effect in effects[:3]
         if effect
     ]
 
 
-async def answer_waiting(
-    jobs: "asyncio.Queue[Job]",
-    answered: "queue.SimpleQueue[list[Job] | None]",
-    most: int,
+async def answer_waiting_jobs(
+    waiting_jobs: "asyncio.Queue[Job]",
+    answered_jobs: "queue.SimpleQueue[list[Job] | None]",
+    max_rows: int,
 ) -> None:
-    """Answer jobs without end: all that wait, together, up to `most` rows. They go on to the log as `answered`."""
+    """Answer the jobs that wait, for ever: in batches of up to `max_rows` rows, which are passed on to be logged."""
     while True:
-        batch = [await jobs.get()]
-        rows = len(batch[0].rows)
-        while not jobs.empty() and rows < most:
-            batch.append(jobs.get_nowait())
-            rows += len(batch[-1].rows)
-        if not (batch := [job for job in batch if not job.done.done()]):  # all have waited for too long
+        batch = [await waiting_jobs.get()]
+        n_rows = len(batch[0].rows)
+        while not waiting_jobs.empty() and n_rows < max_rows:
+            batch.append(waiting_jobs.get_nowait())
+            n_rows += len(batch[-1].rows)
+        if not (batch := [job for job in batch if not job.future.done()]):  # all have timed out
             continue
-        for _, some in groupby(batch, key=lambda job: id(job.served)):
-            together = list(some)
-            bundle, fast = together[0].served.bundle, together[0].served.fast
-            if fast and rows <= FEW:
-                answer(together, bundle, fast)
+        for _, group in groupby(batch, key=lambda job: id(job.served_model)):
+            jobs = list(group)
+            bundle, fast_predict = jobs[0].served_model.bundle, jobs[0].served_model.fast_predict
+            if fast_predict and n_rows <= SMALL_BATCH:
+                answer_jobs(jobs, bundle, fast_predict)
             else:
-                await asyncio.to_thread(answer, together, bundle, fast)
-            answered.put(together)
+                await asyncio.to_thread(answer_jobs, jobs, bundle, fast_predict)
+            answered_jobs.put(jobs)
 
 
-def log_answered(log: Engine, answered: "queue.SimpleQueue[list[Job] | None]", loop: asyncio.AbstractEventLoop) -> None:
-    """Log what is answered until None comes: all that waits, at once or, where that fails, job by job."""
+def log_answered_jobs(
+    log: Engine, answered_jobs: "queue.SimpleQueue[list[Job] | None]", loop: asyncio.AbstractEventLoop
+) -> None:
+    """Log answered jobs until None comes: all that wait at once or, where that fails, one by one."""
     connection: Connection | None = None
 
     def write(jobs: list[Job]) -> None:
@@ -239,36 +249,36 @@ def log_answered(log: Engine, answered: "queue.SimpleQueue[list[Job] | None]", l
             write_lines(connection, [line for job in jobs for line in job.lines])
         except Exception:
             connection.invalidate()
-            connection = None  # the database may be another one by the next time
+            connection = None  # the next attempt connects again, perhaps to another database
             raise
 
     batches: list[list[Job] | None] = [[]]
     while batches[-1] is not None:
-        batches = [answered.get()]
-        while not answered.empty():
-            batches.append(answered.get())
+        batches = [answered_jobs.get()]
+        while not answered_jobs.empty():
+            batches.append(answered_jobs.get())
         jobs = [job for batch in batches for job in batch or []]
-        unlogged = [job for job in jobs if not job.error and not job.done.done()]  # done: it has waited for too long
+        unlogged = [job for job in jobs if not job.error and not job.future.done()]  # done: it has timed out
         with suppress(Exception):
             write(unlogged)
             unlogged = []
         for job in unlogged:
-            if job.done.done():  # has waited for too long meanwhile
+            if job.future.done():  # it has timed out meanwhile
                 continue
             try:
                 write([job])
-            except Exception as error:  # the request gets it and says what it means
+            except Exception as error:  # an exception handler turns it into a response
                 job.error = error
         if jobs:
-            loop.call_soon_threadsafe(settle, jobs)  # all at once: each call into the loop's thread costs
+            loop.call_soon_threadsafe(resolve_jobs, jobs)  # all at once: each call into the loop's thread costs
 
 
-def settle(jobs: list[Job], late: Exception | None = None) -> None:
-    """Let requests go on, with their answers or with what went wrong; nothing happens to those that have gone on."""
+def resolve_jobs(jobs: list[Job], timeout: Exception | None = None) -> None:
+    """Resolve the futures of jobs with their answers, `timeout` or their errors; those that are done stay."""
     for job in jobs:
-        if job.done.done():
+        if job.future.done():
             continue
-        if error := late or job.error:
-            job.done.set_exception(error)
+        if error := timeout or job.error:
+            job.future.set_exception(error)
         else:
-            job.done.set_result(job.answers)
+            job.future.set_result(job.answers)
