@@ -38,7 +38,7 @@ CARD_PLACEHOLDER = "No version has been released yet."  # as the cards say befor
 
 
 class FrontMatter(Section):
-    """What stands above a page: who answers for it, when it was last read together, and what proves it."""
+    """The front matter of a page: its owner, its last review and its evidence."""
 
     owner: str | None
     status: Literal["example", "draft", "agreed"]
