@@ -2,9 +2,12 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
+import textwrap
 
+import pandas as pd
 import pytest
 from conftest import Repository, fork, use_environment
 
@@ -26,11 +29,15 @@ for given, (_, outcome) in zip(job.answers, rows):
     if outcome is not None:
         log.write_feedback(engine, given["id"], outcome, "")
 """
+SOURCE = "data/orders.csv"
 
 
 @pytest.fixture(scope="module")
 def orders(bake, default, tmp_path_factory) -> Repository:
-    """A repository that has adopted and released a table of orders, and has answered for new ones."""
+    """A repository that has adopted and released a table of orders.
+
+    The table is then written as a file that rows can't be appended to: all quoted, with a line below the last row.
+    """
     table = tmp_path_factory.mktemp("table") / "orders.csv"
     with table.open("w", encoding="utf-8", newline="") as content:
         writer = csv.writer(content, delimiter=";")
@@ -44,6 +51,12 @@ def orders(bake, default, tmp_path_factory) -> Repository:
     use_environment(repository.path, default)
     repository.commit()
     repository.run(TOOL, "adopt", str(table), "--target", "returned", "--key", "order", "--time", "ordered")
+    with (repository.path / SOURCE).open("w", encoding="utf-8", newline="") as content:
+        writer = csv.writer(content, delimiter=";", quoting=csv.QUOTE_ALL)
+        writer.writerows(csv.reader(table.open(encoding="utf-8"), delimiter=";"))
+        writer.writerow(["1200 orders", "", "", "", ""])
+    repository.replace("params.yaml", "csv: {", "csv: {quoting: 1, skipfooter: 1, engine: python, ")
+    repository.run("dvc", "add", SOURCE)
     repository.commit("adopt")
     repository.run("make", "reproduce")
     repository.commit("reproduce")
@@ -98,37 +111,76 @@ def test_a_run_that_is_stopped_leaves_all_as_it_was(released, tmp_path):
     assert repository.run("git", "status", "--porcelain").split() == ["M", "src/flight_delays/features.py"]
 
 
-def test_outcomes_become_rows_of_the_source_once(orders):
-    path = orders.path / "data/orders.csv"
-    before = path.read_text(encoding="utf-8")
+def test_a_run_that_fails_says_why_and_leaves_all_as_it_was(orders, tmp_path):
+    repository = fork(orders, tmp_path)
+
+    def state():
+        names = ("dvc.yaml", SOURCE, "data/feedback.parquet", "data/raw.parquet", "data/.gitignore")
+        return [(repository.path / name).exists() and (repository.path / name).read_bytes() for name in names]
+
+    for number in (9000, 9500):  # the first feedback, and more of it
+        answer(repository, *[(order(number + i, 5), True) for i in range(10)])
+        before = state()
+        printed = repository.run(TOOL, "retrain", "--until", "2001-01-01", fails=True)
+        assert "error: dvc failed: params.yaml: ingest.until is 2001-01-01 00:00:00, but the first row is" in printed
+        assert repository.run("git", "status", "--porcelain") == ""
+        assert state() == before
+        if number == 9000:
+            assert "10 cases with their outcome" in repository.run(TOOL, "retrain")
+
+
+def test_outcomes_become_data_of_their_own_once(orders):
+    source = (orders.path / SOURCE).read_bytes()
     known = [(order(5000 + i, float(i % 100) + 0.25), (i % 100 > 70) != (i % 7 == 0)) for i in range(300)]
     answer(orders, *known, (order(6000, 5), None), (order(None, 5), True), (order(7, 5), True))
     printed = orders.run(TOOL, "retrain")
-    assert "retrain   300 cases with their outcome" in printed
+    assert "300 of these rows are feedback that the source does not hold" in printed  # it holds order 7
+    assert "retrain   301 cases with their outcome" in printed
     assert "version 2 is the champion, 1 was before" in printed
-    after = path.read_text(encoding="utf-8")
-    assert after.startswith(before)
-    added = after.removeprefix(before).splitlines()
-    assert len(added) == 300
-    assert added[0].split(";")[:4] == ["5000", "2024-02-01T00:00:00", "0,25", "Köln"]
+    assert (orders.path / SOURCE).read_bytes() == source
+    raw = pd.read_parquet(orders.path / "data/raw.parquet")
+    assert raw.iloc[1200].tolist() == ["5000", "2024-02-01T00:00:00", "0.25", "Köln", "1"]
+    assert len(raw) == 1500
     assert "0 rejected" in orders.run("dvc", "repro", "--force", "--single-item", "prepare")
     messages = orders.run("git", "log", "-2", "--format=%s").splitlines()
-    assert messages == ["Write the cards of the new champion", "Retrain: 300 cases with their outcome"]
-    assert 'all_broken": []' in orders.run(TOOL, "trace", "2", "--json")
+    assert messages == ["Write the cards of the new champion", "Retrain: 301 cases with their outcome"]
+    written = orders.run("git", "show", "--format=", "--name-only", "HEAD~1").split()
+    assert written == ["data/feedback.parquet.dvc", "dvc.lock", "dvc.yaml"]
+    traced = orders.run(TOOL, "trace", "2", "--json")
+    assert 'all_broken": []' in traced
+    assert '"data/feedback.parquet"' in traced
 
+    head = orders.run("git", "rev-parse", "HEAD")
     assert "nothing new" in orders.run(TOOL, "retrain")
+    assert orders.run("git", "rev-parse", "HEAD") == head
+    assert orders.run("git", "status", "--porcelain") == ""
     assert len(orders.run(TOOL, "release", "--history").splitlines()) == 2
 
 
-def test_a_run_that_fails_says_why_and_leaves_all_as_it_was(orders, tmp_path):
+def test_feedback_that_is_missing_or_damaged_is_brought_back(orders, tmp_path):
     repository = fork(orders, tmp_path)
-    answer(repository, *[(order(9000 + i, 5), True) for i in range(10)])
-    before = (repository.path / "data/orders.csv").read_bytes()
-    printed = repository.run(TOOL, "retrain", "--until", "2001-01-01", fails=True)
-    assert "error: dvc failed: params.yaml: ingest.until is 2001-01-01 00:00:00, but the first row is" in printed
-    assert repository.run("git", "status", "--porcelain") == ""
-    assert (repository.path / "data/orders.csv").read_bytes() == before
-    assert "10 cases with their outcome" in repository.run(TOOL, "retrain")
+    feedback = repository.path / "data/feedback.parquet"
+    content = feedback.read_bytes()
+    feedback.write_bytes(b"PAR1")
+    printed = repository.run(TOOL, "ingest", fails=True)
+    assert "`uv run dvc checkout --force data/feedback.parquet.dvc` brings it back" in printed
+    repository.run("dvc", "checkout", "--force", "data/feedback.parquet.dvc")
+    assert feedback.read_bytes() == content
+    repository.run("dvc", "push")
+    feedback.unlink()
+    assert "`uv run dvc pull` brings it" in repository.run(TOOL, "ingest", fails=True)
+    repository.run("dvc", "pull")
+    assert feedback.read_bytes() == content
+    assert "up to date" in repository.run("dvc", "repro")
+
+
+def test_a_person_can_be_removed_from_the_feedback(orders, tmp_path):
+    repository = fork(orders, tmp_path)
+    page = repository.read("docs/operations/removal.md")
+    (code,) = [block for block in re.findall(r"```\n(.*?)```", page, re.DOTALL) if "feedback.parquet" in block]
+    code = code.replace("uv run ", "").replace("order_id", "order").replace("'4711'", "'5000'")
+    repository.run("bash", "-ec", textwrap.dedent(code))
+    assert "299 of these rows are feedback" in repository.run("dvc", "repro", "ingest")
 
 
 def test_a_half_written_page_is_not_committed(released, tmp_path):

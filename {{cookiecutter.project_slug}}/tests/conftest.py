@@ -14,9 +14,8 @@ from modelcycle.core.contract import find_violations, read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import read_params
-from modelcycle.core.table import read_source
 from modelcycle.core.team import make_features
-from modelcycle.pipeline.ingest import rows_until
+from modelcycle.pipeline.ingest import read_rows, rows_until
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.train import fit_model
 from ruamel.yaml import YAML
@@ -29,14 +28,15 @@ ENVIRONMENT["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envi
 
 @pytest.fixture(scope="session")
 def sample() -> pd.DataFrame:
-    """At most 2,000 rows of the project's own source. Skips where the source is missing, but for CI."""
+    """At most 2,000 rows of the project's own data. Skips where the source is missing, but for CI."""
     os.chdir(ROOT)
     try:
-        source = rows_until(read_source(read_params().ingest), read_contract(), read_params().ingest.until)
+        contract, params = read_contract(), read_params().ingest
+        rows = rows_until(read_rows(params, contract)[0], contract, params.until)
     except InputError as error:
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing(f"{error} `uv run dvc pull` brings it.")
-    return source.sample(min(2000, len(source)), random_state=0).sort_index()
+    return rows.sample(min(2000, len(rows)), random_state=0).sort_index()
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +74,9 @@ def clone(sample: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Cal
             shutil.copy(ROOT / name, folder / name)
         for name in ("src", "notebooks", ".dvc"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
+        (folder / "data").mkdir()
+        for path in (ROOT / "data").glob("feedback.parquet*"):  # which dvc.yaml names where there is some
+            shutil.copy(path, folder / "data")
         sample.to_parquet(folder / "sample.parquet")
         yaml = YAML()
         params = yaml.load(folder / "params.yaml")

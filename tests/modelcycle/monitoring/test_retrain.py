@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from modelcycle.core.contract import Column, Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import Ingest
-from modelcycle.monitoring.retrain import append, labelled_rows, not_in
+from modelcycle.monitoring import retrain
+from modelcycle.monitoring.retrain import labelled_rows
 
 COLUMNS = {
     "order": Column(role="key", type="integer"),
@@ -32,43 +35,52 @@ def test_the_latest_outcome_counts_and_a_case_without_a_key_does_not():
     assert rows[["order", "returned"]].to_numpy().tolist() == [[1, False]]
 
 
-def source_of(path):
-    path.write_text("order;at;price;returned\n1;01.02.2024;5,0;ja\n", encoding="cp1252")
-    return Ingest(source=str(path), csv={"sep": ";", "decimal": ",", "thousands": ".", "encoding": "cp1252"})
+@pytest.fixture
+def add_logged(tmp_path, monkeypatch):
+    """A folder with a source, and how to let cases be known; DVC is left out."""
+    monkeypatch.chdir(tmp_path)
+    ran, cases = [], []
+    monkeypatch.setattr(retrain, "run", lambda *command: ran.append(command))
+    monkeypatch.setattr(retrain, "read_labelled", lambda log: cases)
+    Path("dvc.yaml").write_text("stages:\n  ingest:\n    cmd: x\n    deps: [orders.csv]\n")
+    Path("orders.csv").write_text("order;at;price;returned\n1;01.02.2024;5,0;ja\n")
+
+    def add(*known, source="orders.csv"):
+        cases[:] = known
+        ran.clear()
+        return retrain.add_feedback(Ingest(source=source), CONTRACT), [command[:2] for command in ran]
+
+    return add
 
 
-def test_what_the_source_holds_already_is_not_new(tmp_path):
-    rows = labelled_rows([case(1, "2024-02-01", True), case(2, "2024-02-01", True)], CONTRACT)
-    assert not_in(rows, source_of(tmp_path / "orders.csv"), CONTRACT)["order"].tolist() == [2]
+def test_the_log_becomes_a_file_of_its_own_once(add_logged):
+    known = [case(1, "2024-02-01", True), case(2, "2024-02-02", True)]
+    added = (2, [("dvc", "add")])
+    assert add_logged(*known) == added
+    content = Path("data/feedback.parquet").read_bytes()
+    assert "deps: [data/feedback.parquet, orders.csv]" in Path("dvc.yaml").read_text()
+    assert add_logged(*known) == (0, [])
+    assert add_logged(known[1]) == (0, [])  # what the log has given up stays known
+    assert add_logged(case(3, "2024-02-01", True), case(2, "2024-02-02", False)) == added
+    assert pd.read_parquet("data/feedback.parquet")[["order", "returned"]].to_numpy().tolist() == [
+        [1, True],
+        [2, False],
+        [3, True],
+    ]
+    assert Path("orders.csv").read_text() == "order;at;price;returned\n1;01.02.2024;5,0;ja\n"
+    Path("data/feedback.parquet").unlink()
+    Path("dvc.yaml").write_text("stages:\n  ingest:\n    cmd: x\n    deps: [orders.csv]\n")
+    assert add_logged(*reversed(known)) == added
+    assert Path("data/feedback.parquet").read_bytes() == content  # whatever the order in which it became known
 
 
-def test_what_is_written_with_less_than_was_logged_is_new_only_once(tmp_path):
-    columns = COLUMNS | {"order": Column(role="ignored", type="text", nullable=True)}
-    contract = Contract(description="Orders without a key.", columns=columns)
-    cases = [case(1, f"2024-02-03 10:00:0{second}", True) for second in range(3)]
-    ingest, rows = source_of(tmp_path / "orders.csv"), labelled_rows(cases, contract)
-    new = not_in(rows, ingest, contract)
-    assert len(new) == 1  # in the source there is but the day
-    append(new, tmp_path / "orders.csv", ingest.csv, contract)
-    assert (tmp_path / "orders.csv").read_text().endswith(";03.02.2024;5,0;True\n")
-    assert not_in(rows, ingest, contract).empty
+def test_without_known_cases_or_with_a_query_there_is_no_file(add_logged):
+    assert add_logged() == (0, [])
+    assert add_logged(case(None, "2024-02-01", True)) == (0, [])
+    assert add_logged(case(1, "2024-02-01", True), source="orders.sql") == (0, [])
+    assert not Path("data").exists()
 
 
-def test_rows_end_as_the_others_do(tmp_path):
-    ingest = source_of(path := tmp_path / "orders.csv")
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").rstrip())
-    append(labelled_rows([case(2, "2024-02-01", True)], CONTRACT), path, ingest.csv, CONTRACT)
-    assert path.read_bytes().endswith(b";ja\r\n2;01.02.2024;5,0;True\r\n")
-
-
-def test_a_key_is_told_from_another_as_the_source_will_be_read(tmp_path):
-    contract = Contract(description="", columns=COLUMNS | {"order": Column(role="key", type="text")})
-    ingest = source_of(tmp_path / "orders.csv")
-    rows = labelled_rows([case(key, "2024-02-01", True) for key in ("1.234", "1,5", " A", "A", "NA", "1")], contract)
-    new = not_in(rows, ingest, contract)
-    assert new["order"].tolist() == ["1.234", "1,5", " A"]
-    append(new, tmp_path / "orders.csv", ingest.csv, contract)
-    assert not_in(rows, ingest, contract).empty
-    strange = labelled_rows([case("Łódź", "2024-02-01", True)], contract)
-    with pytest.raises(InputError, match="is written in cp1252, which has no 'Ł'"):
-        append(strange, tmp_path / "orders.csv", ingest.csv, contract)
+def test_the_source_is_never_overwritten(add_logged):
+    with pytest.raises(InputError, match=r"ingest.source is data/feedback.parquet, which retrain writes; rename"):
+        add_logged(case(1, "2024-02-01", True), source="data/feedback.parquet")

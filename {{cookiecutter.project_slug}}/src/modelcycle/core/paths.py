@@ -5,6 +5,7 @@ from pathlib import Path
 CONTRACT = Path("contract.yaml")
 PARAMS = Path("params.yaml")
 RAW = Path("data/raw.parquet")
+FEEDBACK = Path("data/feedback.parquet")  # labelled rows of the prediction log, which retrain writes
 TRAIN = Path("data/train.parquet")
 TEST = Path("data/test.parquet")
 REJECTS = Path("data/rejects.csv")

@@ -32,7 +32,8 @@ def retrain(
 ) -> None:
     """Bring feedback and new data in, run the pipeline, commit, and release if the gate agrees.
 
-    The cases whose outcome has become known are added to the source. Running it again changes nothing.
+    The cases whose outcome has become known go into data/feedback.parquet, which ingest adds to the source's rows.
+    Running it again changes nothing.
 
     Example: retrain --if-alert
     """

@@ -1,4 +1,4 @@
-"""Read the source, whatever it is, into data/raw.parquet.
+"""Read the source, whatever it is, and the feedback into data/raw.parquet.
 
 The values stay as they were found, so that `prepare` can say what is wrong with them; only numbers with a decimal comma
 or a thousands separator become what every later step reads.
@@ -11,9 +11,24 @@ import pandas as pd
 from modelcycle.core.contract import Contract, convert_values, read_contract, require_columns
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_atomically
-from modelcycle.core.params import read_params
-from modelcycle.core.paths import RAW
+from modelcycle.core.params import Ingest, read_params
+from modelcycle.core.paths import FEEDBACK, RAW
 from modelcycle.core.table import read_source
+from modelcycle.pipeline.feedback import add_to_source, has_feedback, read_feedback
+
+
+def read_rows(ingest: Ingest, contract: Contract) -> tuple[pd.DataFrame, int]:
+    """Read the contract's columns of the source, with the feedback below it; gives (n, m) rows, and how many are its.
+
+    Raises InputError when one of the two can't be read, or when the source lacks a column.
+    """
+    rows = read_source(ingest, contract)
+    require_columns(rows.columns, contract, ingest.source)
+    rows = rows[[name for name in contract.columns if name in rows]]
+    if not has_feedback():
+        return rows, 0
+    both = add_to_source(rows, read_feedback(contract), contract)
+    return both, len(both) - len(rows)
 
 
 def rows_until(rows: pd.DataFrame, contract: Contract, until: date | None) -> pd.DataFrame:
@@ -30,11 +45,12 @@ def rows_until(rows: pd.DataFrame, contract: Contract, until: date | None) -> pd
 
 
 def ingest() -> None:
-    """Read the source that params.yaml names and write data/raw.parquet."""
+    """Read the source that params.yaml names, and the feedback, and write data/raw.parquet."""
     contract, params = read_contract(), read_params().ingest
-    rows = read_source(params, contract)
-    require_columns(rows.columns, contract, params.source)
-    taken = rows_until(rows[[name for name in contract.columns if name in rows]], contract, params.until)
+    rows, from_feedback = read_rows(params, contract)
+    taken = rows_until(rows, contract, params.until)
     with write_atomically(RAW) as draft:
         taken.to_parquet(draft, index=False)
     report_line("ingest", f"{len(taken):,} rows of {len(rows):,}, {len(taken.columns)} columns", RAW)
+    if from_feedback:
+        report_line("", f"{from_feedback:,} of these rows are feedback that the source does not hold", FEEDBACK)
