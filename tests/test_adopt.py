@@ -275,12 +275,68 @@ def test_uncommitted_changes_of_the_contract_are_not_lost(fresh, tmp_path):
     adopt(fresh, tmp_path / "people.csv", "weight", "--force")
 
 
+def test_of_the_example_only_what_git_has_is_deleted(fresh, tmp_path):
+    tiny(tmp_path / "people.csv")
+    (fresh.path / ".git/info/exclude").write_text("*.local\n")
+    mine = ["example/my notes.txt", "example/mine/own.csv", "example/mine/secret.local"]
+    (fresh.path / "example/mine").mkdir()
+    for name in mine:
+        (fresh.path / name).write_text("precious\n")
+    readme = fresh.path / "example/README.md"
+    readme.write_text("precious\n")
+    for staged in (False, True):
+        if staged:
+            fresh.run("git", "add", "example/README.md")
+        printed = adopt(fresh, tmp_path / "people.csv", "weight", fails=True)
+        assert "What is not committed of example/README.md would be lost; commit it, or add --force." in printed
+        assert readme.read_text() == "precious\n"
+    printed = adopt(fresh, tmp_path / "people.csv", "weight", "--force")
+    assert "example/mine/own.csv, example/mine/secret.local, example/my notes.txt" in printed
+    left = [path for path in (fresh.path / "example").rglob("*") if path.is_file()]
+    assert sorted(str(path.relative_to(fresh.path)) for path in left) == sorted(mine)
+    assert {path.read_text() for path in left} == {"precious\n"}
+    fresh.commit()
+    fresh.replace("params.yaml", "parameters: {}", "parameters: {max_iter: 10}")
+    fresh.commit()
+    adopt(fresh, tmp_path / "people.csv", "weight")
+    assert "parameters: {max_iter: 10}" in fresh.read("params.yaml")  # found for this table, not for the example
+
+
+def test_a_table_that_was_changed_since_dvc_took_it_is_not_overwritten(fresh, tmp_path):
+    tiny(tmp_path / "people.csv")
+    adopt(fresh, tmp_path / "people.csv", "weight")
+    fresh.commit()
+    with (fresh.path / "data/people.csv").open("a") as content:
+        content.write("170,x,70\n")
+    printed = adopt(fresh, tmp_path / "people.csv", "weight", fails=True)
+    assert "data/people.csv would be overwritten and DVC does not hold it as it is; rename it" in printed
+    assert fresh.read("data/people.csv").endswith("170,x,70\n")
+
+
+def test_feedback_goes_with_the_table_that_it_is_about(fresh, tmp_path):
+    for seed, name in enumerate(("people.csv", "others.csv")):
+        tiny(tmp_path / name, seed)
+    adopt(fresh, tmp_path / "people.csv", "weight")
+    pd.read_csv(tmp_path / "others.csv").to_parquet(fresh.path / "data/feedback.parquet")
+    fresh.run("dvc", "add", "data/feedback.parquet")
+    fresh.replace("dvc.yaml", "      - ${ingest.source}", "      - data/feedback.parquet\n      - ${ingest.source}")
+    fresh.commit()
+    tiny(tmp_path / "people.csv", seed=2)
+    adopt(fresh, tmp_path / "people.csv", "weight")
+    fresh.commit()
+    assert "50 of these rows are feedback" in fresh.run("dvc", "repro", "ingest")
+    adopt(fresh, tmp_path / "others.csv", "weight")
+    assert "data/feedback" not in fresh.read("dvc.yaml")
+    assert not list(fresh.path.glob("data/feedback*"))
+    assert "50 rows of 50" in fresh.run("dvc", "repro", "ingest")
+
+
 def test_a_table_of_the_same_name_is_not_overwritten(fresh, tmp_path):
     tiny(tmp_path / "people.csv")
     (fresh.path / "data").mkdir(exist_ok=True)
     (fresh.path / "data/people.csv").write_text("precious\n")
     printed = adopt(fresh, tmp_path / "people.csv", "weight", fails=True)
-    assert "data/people.csv would be overwritten and is not tracked by DVC" in printed
+    assert "data/people.csv would be overwritten and DVC does not hold it as it is" in printed
     assert fresh.read("data/people.csv") == "precious\n"
     assert fresh.run("git", "status", "--porcelain") == ""
 

@@ -3,10 +3,12 @@
 import codecs
 import csv
 import math
+import os
 import re
 import shutil
 import warnings
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ from modelcycle.core.config import edit_params, explain_validation_error, make_y
 from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, convert_values, require_unique_keys
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.output import read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
-from modelcycle.core.paths import CONTRACT, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
+from modelcycle.core.paths import CONTRACT, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
 from modelcycle.core.table import read_source
+from modelcycle.tracking.dvc_file import remove_dependency
 from modelcycle.tracking.git import git, run
 
+EXAMPLE = Path("example")
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
 NAME_OF_AN_IDENTIFIER = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
@@ -211,17 +215,16 @@ def write_contract(contract: Contract) -> None:
 def write_params(source: Path, options: dict[str, Any], contract: Contract) -> None:
     """Point params.yaml at the new source."""
     with edit_params() as params:
+        if Path(params["ingest"]["source"]).is_relative_to(EXAMPLE):
+            params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
+            params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
         params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
         groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
         params["evaluate"]["slices"] = groups[:2]
-        if Path("example").exists():
-            params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
-            params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
 
 
-def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:
-    """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes."""
-    read_params()  # which is edited: refused before anything is changed
+def destination(file: Path) -> Path:
+    """Say where a table goes. Raises InputError where it is none, or where its name is that of a pipeline's file."""
     data = Path("data") / file.name
     if not file.is_file():
         raise InputError(f"{file} is no file; expected a table as CSV or Parquet.")
@@ -229,22 +232,61 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         raise InputError(
             "adopt takes a table, not a query: adopt an extract, then set ingest.source and ingest.database."
         )
-    if data in (RAW, TRAIN, TEST, REJECTS, PROFILE):
+    if data in (RAW, FEEDBACK, TRAIN, TEST, REJECTS, PROFILE):
         raise InputError(f"{data} is a file that the pipeline writes; give {file.name} another name.")
-    if not force:
-        if changes := git("status", "--porcelain", "--", str(CONTRACT), str(PARAMS)):
-            names = " and ".join(change.split()[-1] for change in changes.splitlines())
-            raise InputError(f"What is not committed of {names} would be lost; commit it, or add --force.")
-        if data.is_file() and not Path(f"{data}.dvc").exists() and md5(data) != md5(file):
-            raise InputError(f"{data} would be overwritten and is not tracked by DVC; rename it, or add --force.")
-    options = {} if file.suffix.lower() == ".parquet" else csv_format(file)
+    return data
+
+
+def require_kept(file: Path, data: Path) -> None:
+    """Raise InputError where something would be overwritten or deleted that neither git nor DVC holds as it is.
+
+    Files in example/ that git does not know are not deleted, so they don't count.
+    """
+    changes = git("status", "--porcelain", "--no-renames", "--", str(CONTRACT), str(PARAMS)).splitlines()
+    changes += git("status", "--porcelain", "--no-renames", "--untracked-files=no", "--", str(EXAMPLE)).splitlines()
+    if names := [change.split(maxsplit=1)[1] for change in changes if "D" not in change.split(maxsplit=1)[0]]:
+        raise InputError(f"What is not committed of {' and '.join(names)} would be lost; commit it, or add --force.")
+    if data.is_file() and md5(data) not in (md5(file), *read_text(Path(f"{data}.dvc")).split()):
+        raise InputError(f"{data} would be overwritten and DVC does not hold it as it is; rename it, or add --force.")
+
+
+def read_raw(file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a table as the source will be read, (n, m), and give the options of pandas.read_csv that this takes."""
+    if file.suffix.lower() == ".parquet":
+        return read_source(Ingest(source=str(file))), {}
+    options = csv_format(file)
+    options |= number_format(read_source(Ingest(source=str(file), csv=options)))
     rows = read_source(Ingest(source=str(file), csv=options))
-    if options:
-        options |= number_format(rows)
-        rows = read_source(Ingest(source=str(file), csv=options))
-        if words := missing_words(rows):
-            options["na_values"] = words
-            rows = rows.mask(rows.isin(words))
+    if words := missing_words(rows):
+        options["na_values"] = words
+        rows = rows.mask(rows.isin(words))
+    return rows, options
+
+
+def retire_example() -> list[str]:
+    """Delete what git has of example/. Returns the files that it does not have: they stay."""
+    for name in git("ls-files", "-z", "--", str(EXAMPLE)).split("\0")[:-1]:
+        Path(name).unlink(missing_ok=True)
+    for folder, _, _ in os.walk(EXAMPLE, topdown=False):
+        with suppress(OSError):  # it is not empty
+            Path(folder).rmdir()
+    return sorted(path.as_posix() for path in EXAMPLE.rglob("*") if not path.is_dir())
+
+
+def retire_feedback() -> None:
+    """Delete the feedback on another table; git and DVC's cache still have it."""
+    remove_dependency("ingest", FEEDBACK)
+    for path in (FEEDBACK, Path(f"{FEEDBACK}.dvc")):
+        path.unlink(missing_ok=True)
+
+
+def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:
+    """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes."""
+    before = Path(read_params().ingest.source)  # also refuses params.yaml, which is edited, before anything is changed
+    data = destination(file)
+    if not force:
+        require_kept(file, data)
+    rows, options = read_raw(file)
     try:
         contract = infer_contract(rows, str(file), target, key, time)
     except ValidationError as error:
@@ -252,14 +294,15 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     distinct = rows.drop_duplicates([name for name in rows if contract.columns[str(name)].role != "ignored"])
     require_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
 
-    data.parent.mkdir(exist_ok=True)
     if file.resolve() != data.resolve():
         with write_atomically(data) as draft:
             shutil.copyfile(file, draft)
     run("dvc", "add", "--quiet", str(data))
     write_contract(contract)
     write_params(data, options, contract)
-    shutil.rmtree("example", ignore_errors=True)
+    if data != before:
+        retire_feedback()
+    stays = retire_example()
     Path("dvc.lock").unlink(missing_ok=True)  # of the earlier data, with which nothing is to be compared
 
     kind = "classes" if contract.is_classification else "an amount"
@@ -269,4 +312,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         report_line("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
     for name in contract.names("ignored"):
         report_line("", f"ignored: {name} {contract.columns[name].reason}")
+    if stays:
+        more = f" and {len(stays) - 5:,} more" if len(stays) > 5 else ""
+        report_line("", "left where it is, since git does not have it:", ", ".join(stays[:5]) + more)
     report_line("", "read contract.yaml and commit, then `make cycle`")
