@@ -1,26 +1,18 @@
 """Start from the team's own table: infer the contract, bring the data under DVC, retire the example."""
 
-import codecs
-import csv
-import math
 import os
-import re
 import shutil
-import warnings
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from pandas.api.types import is_datetime64_any_dtype
 from pydantic import ValidationError
-from sklearn.model_selection import cross_val_score
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from modelcycle.adopt.infer import infer_contract
+from modelcycle.adopt.sniff import detect_csv_format, detect_number_format, find_missing_words
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
-from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, convert_values, require_unique_keys
+from modelcycle.core.contract import Contract, require_unique_keys
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import read_text, report_line, write_atomically
@@ -31,175 +23,6 @@ from modelcycle.tracking.dvc_file import remove_dependency
 from modelcycle.tracking.git import git, run
 
 EXAMPLE = Path("example")
-DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
-DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
-NAME_OF_AN_IDENTIFIER = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
-MOST_CLASSES = 20  # an integer target with more values than this is an amount
-MOST_LISTED = 10  # a category with more values than this is expected to get new ones
-LEAK = 0.99  # balanced accuracy or R2 above which a column alone must know the answer
-
-
-def csv_format(path: Path) -> dict[str, Any]:
-    """Find out the encoding and the delimiter of a CSV file, as options of pandas.read_csv.
-
-    Raises InputError when it is no text.
-    """
-    content = path.read_bytes()
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if b"\0" in content[:1_000_000] and not wide:
-        raise InputError(f"{path} is no text file; expected a table as CSV, not compressed, or Parquet.")
-    for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252", "latin-1"):
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    csv.field_size_limit(2**31 - 1)
-    lines = text[:1_000_000].splitlines()[:200]
-
-    def regularity(delimiter: str) -> int:
-        widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if len(row) > 1)
-        return max(widths.values(), default=0)
-
-    return {"sep": max(";\t|,", key=regularity), "encoding": encoding}
-
-
-def number_format(rows: pd.DataFrame) -> dict[str, Any]:
-    """Find out how (n, m) columns of text write numbers, as options of pandas.read_csv."""
-    texts = pd.concat([rows[name].dropna().head(1000) for name in rows])
-    by_comma = texts.str.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")  # 1,234 and 1,234.5
-    by_point = texts.str.fullmatch(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
-    commas = texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+") & ~by_comma
-    points = texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(,\d{3})+)\.\d+") & ~by_point
-    if commas.sum() > points.sum():
-        return {"decimal": ","} | ({"thousands": "."} if by_point.any() else {})
-    return {"thousands": ","} if by_comma.any() else {}
-
-
-def missing_words(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """Find words such as '?' that stand for a missing number in (n, m) columns of text, column by column."""
-    found: dict[str, list[str]] = {}
-    for name in rows:
-        values = rows[name].dropna()
-        strange = values[pd.to_numeric(values, errors="coerce").isna()]
-        words = sorted(word for word in strange.unique() if not re.search(r"\d", word))
-        if len(strange) <= len(values) / 5 and strange.nunique() <= 3 and words:
-            found[str(name)] = words
-    return found
-
-
-def infer_column(values: pd.Series) -> Column:
-    """Infer a column's type, range, allowed values and nullability from (n,) values as read from the source."""
-    known = values.dropna()
-    facts: dict[str, Any] = {"role": "feature", "nullable": len(known) < len(values)}
-    if known.nunique() < 2:
-        return _ignored(f"is always {known.iloc[0]}" if len(known) else "is always empty")
-    words = set(known.unique().astype("str")) if known.nunique() <= 4 else set()
-    if {word.strip().lower() for word in words} in [set(pair) for pair in BOOLEAN_WORDS]:
-        return Column(type="boolean", **facts)
-    if not is_datetime64_any_dtype(known) and (numbers := pd.to_numeric(known, errors="coerce")).notna().all():
-        finite = numbers[np.isfinite(numbers.astype("float64"))]
-        low, high = float(finite.min()), float(finite.max())
-        integers = bool((finite % 1 == 0).all()) and -(2**63) <= low <= high < 2**63
-        counts_up = high - low == len(known) - 1 or NAME_OF_AN_IDENTIFIER.search(str(values.name))
-        if integers and known.is_unique and counts_up and len(known) > 20:
-            return _ignored("is different in every row, like an identifier")
-        slack = (high - low) / 2  # the sample's extremes are not the world's; what was never negative stays so
-        if slack > 0:
-            step = 10.0 ** (math.floor(math.log10(slack)) - 1)
-            below, above = math.floor((low - slack) / step) * step, math.ceil((high + slack) / step) * step
-            facts["min"] = round(below if low < 0 else max(below, 0.0), 12)
-            facts["max"] = round(above if high > 0 else min(above, 0.0), 12)
-        return Column(type="integer" if integers else "number", **facts)
-    if (date_format := infer_date_format(known)) is not None:
-        return Column(type="datetime", format=date_format, **facts)
-    if known.nunique() > max(20, len(known) / 2):
-        return _ignored("is different in nearly every row, like an identifier or free text")
-    texts = _texts(known)
-    return Column(type="category", values=texts if len(texts) <= MOST_LISTED else None, **facts)
-
-
-def infer_date_format(known: pd.Series) -> str | None:
-    """Find the format in which (n,) known values are dates; empty for ISO 8601, None where they are no dates."""
-    for date_format in DATE_FORMATS:
-        column = Column(role="feature", type="datetime", format=date_format)
-        if (
-            convert_values(known.head(1000), column).notna().all()
-            and convert_values(known, column).notna().mean() > 0.99
-        ):
-            return date_format
-    return None
-
-
-def _ignored(reason: str) -> Column:
-    return Column(role="ignored", type="text", nullable=True, reason=reason)
-
-
-def _texts(values: pd.Series) -> list[str]:
-    return sorted(convert_values(values.dropna(), Column(role="feature", type="category")).unique())
-
-
-def infer_target(values: pd.Series) -> Column:
-    """Infer the target's type: text and few integers are classes, all other numbers an amount of any size."""
-    column = infer_column(values.rename(""))
-    nullable = bool(values.isna().any())
-    numbers = pd.to_numeric(values.dropna(), errors="coerce") if column.type != "datetime" else pd.Series([np.nan])
-    if column.type == "boolean":
-        return Column(role="target", type="boolean", nullable=nullable)
-    if numbers.notna().all() and (values.nunique() > min(MOST_CLASSES, len(values) / 5) or (numbers % 1 != 0).any()):
-        return Column(role="target", type="integer" if (numbers % 1 == 0).all() else "number", nullable=nullable)
-    texts = _texts(values)
-    if not 2 <= len(texts) <= 100:
-        raise InputError(f"The target '{values.name}' has {len(texts):,} values; expected numbers or 2 to 100 classes.")
-    return Column(role="target", type="category", nullable=nullable, values=texts)
-
-
-def leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
-    """List the features of (n, m) rows that tell the target all by themselves, each tried with a small tree."""
-    target = convert_values(rows[contract.target], contract.columns[contract.target]).dropna()
-    sample = rows.loc[target.sample(min(5000, len(target)), random_state=0).index]
-    tree, scoring = DecisionTreeRegressor(max_leaf_nodes=200, random_state=0), "r2"
-    truth = target[sample.index].to_numpy()
-    if contract.is_classification:
-        tree, scoring = DecisionTreeClassifier(max_leaf_nodes=30, random_state=0), "balanced_accuracy"
-        truth = truth.astype(str)
-    if len(truth) < 6 or (contract.is_classification and len(truth) <= 2 * len(np.unique(truth))):
-        return []  # too few to tell
-    found = []
-    with warnings.catch_warnings(action="ignore"):  # of classes that are rarer than folds
-        for name in contract.names("feature"):
-            codes = pd.factorize(convert_values(sample[name], contract.columns[name]), sort=True)[0][:, None]
-            if cross_val_score(tree, codes, truth, cv=3, scoring=scoring, error_score=0).mean() > LEAK:
-                found.append(name)
-    return found
-
-
-def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str], time: str | None) -> Contract:
-    """Infer a contract from (n, m) rows as read from the source.
-
-    Raises InputError when a named column does not exist or can't have its role, or when no feature is left.
-    """
-    named = [target, *key, *([time] if time else [])]
-    for name in named:
-        if name not in rows:
-            raise InputError(f"{source} has no column '{name}'. Columns: {', '.join(map(str, rows.columns[:20]))}.")
-        if named.count(name) > 1:
-            raise InputError(f"'{name}' is named for two roles; expected different columns for target, key and time.")
-    columns = {str(name): infer_target(rows[name]) if name == target else infer_column(rows[name]) for name in rows}
-    for name in key:
-        columns[name] = Column(role="key", type="integer" if pd.api.types.is_integer_dtype(rows[name]) else "text")
-    if time:
-        if (date_format := infer_date_format(rows[time].dropna())) is None:
-            raise InputError(f"{source}: the column '{time}' holds no readable dates, e.g. {rows[time].iloc[0]}.")
-        columns[time] = Column(role="time", type="datetime", format=date_format)
-    description = f"Predicts {target} from the columns of {Path(source).name}."
-    if any(column.role == "feature" for column in columns.values()):
-        for name in leaks(rows, Contract(description=description, columns=columns)):
-            columns[name] = _ignored(f"tells {target} all by itself, like a copy or what is known too late")
-    if all(column.role != "feature" for column in columns.values()):
-        reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
-        raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")
-    return Contract(description=description, columns=columns)
 
 
 def write_contract(contract: Contract) -> None:
@@ -223,7 +46,7 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract) -> N
         params["evaluate"]["slices"] = groups[:2]
 
 
-def destination(file: Path) -> Path:
+def choose_destination(file: Path) -> Path:
     """Say where a table goes. Raises InputError where it is none, or where its name is that of a pipeline's file."""
     data = Path("data") / file.name
     if not file.is_file():
@@ -237,7 +60,7 @@ def destination(file: Path) -> Path:
     return data
 
 
-def require_kept(file: Path, data: Path) -> None:
+def require_nothing_lost(file: Path, data: Path) -> None:
     """Raise InputError where something would be overwritten or deleted that neither git nor DVC holds as it is.
 
     Files in example/ that git does not know are not deleted, so they don't count.
@@ -250,20 +73,20 @@ def require_kept(file: Path, data: Path) -> None:
         raise InputError(f"{data} would be overwritten and DVC does not hold it as it is; rename it, or add --force.")
 
 
-def read_raw(file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_with_format(file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a table as the source will be read, (n, m), and give the options of pandas.read_csv that this takes."""
     if file.suffix.lower() == ".parquet":
         return read_source(Ingest(source=str(file))), {}
-    options = csv_format(file)
-    options |= number_format(read_source(Ingest(source=str(file), csv=options)))
+    options = detect_csv_format(file)
+    options |= detect_number_format(read_source(Ingest(source=str(file), csv=options)))
     rows = read_source(Ingest(source=str(file), csv=options))
-    if words := missing_words(rows):
+    if words := find_missing_words(rows):
         options["na_values"] = words
         rows = rows.mask(rows.isin(words))
     return rows, options
 
 
-def retire_example() -> list[str]:
+def delete_example() -> list[str]:
     """Delete what git has of example/. Returns the files that it does not have: they stay."""
     for name in git("ls-files", "-z", "--", str(EXAMPLE)).split("\0")[:-1]:
         Path(name).unlink(missing_ok=True)
@@ -273,7 +96,7 @@ def retire_example() -> list[str]:
     return sorted(path.as_posix() for path in EXAMPLE.rglob("*") if not path.is_dir())
 
 
-def retire_feedback() -> None:
+def delete_feedback() -> None:
     """Delete the feedback on another table; git and DVC's cache still have it."""
     remove_dependency("ingest", FEEDBACK)
     for path in (FEEDBACK, Path(f"{FEEDBACK}.dvc")):
@@ -283,10 +106,10 @@ def retire_feedback() -> None:
 def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:
     """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes."""
     before = Path(read_params().ingest.source)  # also refuses params.yaml, which is edited, before anything is changed
-    data = destination(file)
+    data = choose_destination(file)
     if not force:
-        require_kept(file, data)
-    rows, options = read_raw(file)
+        require_nothing_lost(file, data)
+    rows, options = read_with_format(file)
     try:
         contract = infer_contract(rows, str(file), target, key, time)
     except ValidationError as error:
@@ -301,8 +124,8 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     write_contract(contract)
     write_params(data, options, contract)
     if data != before:
-        retire_feedback()
-    stays = retire_example()
+        delete_feedback()
+    stays = delete_example()
     Path("dvc.lock").unlink(missing_ok=True)  # of the earlier data, with which nothing is to be compared
 
     kind = "classes" if contract.is_classification else "an amount"

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from modelcycle.adopt.adopt import csv_format, infer_column, infer_contract, missing_words, number_format
+from modelcycle.adopt.infer import infer_column, infer_contract
 from modelcycle.core.contract import Column, Contract, find_violations
 from modelcycle.core.errors import InputError
 
@@ -51,37 +51,6 @@ def test_a_column_keeps_the_contract_that_was_inferred_from_it(values):
     columns = {"x": infer_column(rows["x"]), "y": Column(role="target", type="boolean")}
     broken = find_violations(rows, Contract(description="", columns=columns))[1]
     assert broken["found"].tolist() == (["inf"] if float("inf") in values else [])
-
-
-@pytest.mark.parametrize(
-    ("texts", "options"),
-    [
-        (["1,5", "1.000,25"], {"decimal": ",", "thousands": "."}),
-        (["5,863", "455", "1,214,703"], {"thousands": ","}),
-        (["5,20", "3,99", "1.234", "12.500"], {"decimal": ",", "thousands": "."}),
-        (["0,123", "1,456"], {"decimal": ","}),
-        (["52.123", "13.456", "0.5"], {}),
-        (["1", "2"], {}),
-    ],
-)
-def test_decimal_and_thousands_separators_are_told_apart(texts, options):
-    assert number_format(pd.DataFrame({"x": texts})) == options
-
-
-def test_the_format_of_a_messy_file_is_found_out(tmp_path):
-    path = tmp_path / "messy.csv"
-    path.write_bytes("Größe;Preis;Ort\n1,5;1.000,25;Köln\n2,5;20,00;Bonn\n".encode("latin-1"))
-    assert csv_format(path) == {"sep": ";", "encoding": "cp1252"}
-    rows = pd.read_csv(path, sep=";", encoding="cp1252", dtype=str)
-    assert number_format(rows) == {"decimal": ",", "thousands": "."}
-    rows = pd.DataFrame({"age": ["1", "2", "3", "4", "5", "?"], "known": ["?", "no", "yes", "no", "no", "?"]})
-    assert missing_words(rows) == {"age": ["?"]}
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path):
-    (tmp_path / "table.xlsx").write_bytes(b"PK\x03\x04\x00\x00")
-    with pytest.raises(InputError, match="is no text file"):
-        csv_format(tmp_path / "table.xlsx")
 
 
 def test_a_column_that_tells_the_target_is_ignored_with_the_reason():

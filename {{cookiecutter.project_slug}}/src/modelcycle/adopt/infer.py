@@ -1,0 +1,147 @@
+"""Infer a contract from a table: the type, role, range and values of each column."""
+
+import math
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype
+from sklearn.model_selection import cross_val_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, convert_values
+from modelcycle.core.errors import InputError
+
+DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
+
+
+DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
+
+
+IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
+
+
+MAX_CLASSES = 20  # an integer target with more values than this is an amount
+
+
+MAX_LISTED_VALUES = 10  # a category with more values than this is expected to get new ones
+
+
+LEAK_SCORE = 0.99  # balanced accuracy or R2 above which a column alone must know the answer
+
+
+def infer_column(values: pd.Series) -> Column:
+    """Infer a column's type, range, allowed values and nullability from (n,) values as read from the source."""
+    known = values.dropna()
+    facts: dict[str, Any] = {"role": "feature", "nullable": len(known) < len(values)}
+    if known.nunique() < 2:
+        return _make_ignored(f"is always {known.iloc[0]}" if len(known) else "is always empty")
+    words = set(known.unique().astype("str")) if known.nunique() <= 4 else set()
+    if {word.strip().lower() for word in words} in [set(pair) for pair in BOOLEAN_WORDS]:
+        return Column(type="boolean", **facts)
+    if not is_datetime64_any_dtype(known) and (numbers := pd.to_numeric(known, errors="coerce")).notna().all():
+        finite = numbers[np.isfinite(numbers.astype("float64"))]
+        low, high = float(finite.min()), float(finite.max())
+        integers = bool((finite % 1 == 0).all()) and -(2**63) <= low <= high < 2**63
+        counts_up = high - low == len(known) - 1 or IDENTIFIER_NAME.search(str(values.name))
+        if integers and known.is_unique and counts_up and len(known) > 20:
+            return _make_ignored("is different in every row, like an identifier")
+        slack = (high - low) / 2  # the sample's extremes are not the world's; what was never negative stays so
+        if slack > 0:
+            step = 10.0 ** (math.floor(math.log10(slack)) - 1)
+            below, above = math.floor((low - slack) / step) * step, math.ceil((high + slack) / step) * step
+            facts["min"] = round(below if low < 0 else max(below, 0.0), 12)
+            facts["max"] = round(above if high > 0 else min(above, 0.0), 12)
+        return Column(type="integer" if integers else "number", **facts)
+    if (date_format := infer_date_format(known)) is not None:
+        return Column(type="datetime", format=date_format, **facts)
+    if known.nunique() > max(20, len(known) / 2):
+        return _make_ignored("is different in nearly every row, like an identifier or free text")
+    texts = _list_categories(known)
+    return Column(type="category", values=texts if len(texts) <= MAX_LISTED_VALUES else None, **facts)
+
+
+def infer_date_format(known: pd.Series) -> str | None:
+    """Find the format in which (n,) known values are dates; empty for ISO 8601, None where they are no dates."""
+    for date_format in DATE_FORMATS:
+        column = Column(role="feature", type="datetime", format=date_format)
+        if (
+            convert_values(known.head(1000), column).notna().all()
+            and convert_values(known, column).notna().mean() > 0.99
+        ):
+            return date_format
+    return None
+
+
+def _make_ignored(reason: str) -> Column:
+    return Column(role="ignored", type="text", nullable=True, reason=reason)
+
+
+def _list_categories(values: pd.Series) -> list[str]:
+    return sorted(convert_values(values.dropna(), Column(role="feature", type="category")).unique())
+
+
+def infer_target(values: pd.Series) -> Column:
+    """Infer the target's type: text and few integers are classes, all other numbers an amount of any size."""
+    column = infer_column(values.rename(""))
+    nullable = bool(values.isna().any())
+    numbers = pd.to_numeric(values.dropna(), errors="coerce") if column.type != "datetime" else pd.Series([np.nan])
+    if column.type == "boolean":
+        return Column(role="target", type="boolean", nullable=nullable)
+    if numbers.notna().all() and (values.nunique() > min(MAX_CLASSES, len(values) / 5) or (numbers % 1 != 0).any()):
+        return Column(role="target", type="integer" if (numbers % 1 == 0).all() else "number", nullable=nullable)
+    texts = _list_categories(values)
+    if not 2 <= len(texts) <= 100:
+        raise InputError(f"The target '{values.name}' has {len(texts):,} values; expected numbers or 2 to 100 classes.")
+    return Column(role="target", type="category", nullable=nullable, values=texts)
+
+
+def find_leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
+    """List the features of (n, m) rows that tell the target all by themselves, each tried with a small tree."""
+    target = convert_values(rows[contract.target], contract.columns[contract.target]).dropna()
+    sample = rows.loc[target.sample(min(5000, len(target)), random_state=0).index]
+    tree, scoring = DecisionTreeRegressor(max_leaf_nodes=200, random_state=0), "r2"
+    truth = target[sample.index].to_numpy()
+    if contract.is_classification:
+        tree, scoring = DecisionTreeClassifier(max_leaf_nodes=30, random_state=0), "balanced_accuracy"
+        truth = truth.astype(str)
+    if len(truth) < 6 or (contract.is_classification and len(truth) <= 2 * len(np.unique(truth))):
+        return []  # too few to tell
+    found = []
+    with warnings.catch_warnings(action="ignore"):  # of classes that are rarer than folds
+        for name in contract.names("feature"):
+            codes = pd.factorize(convert_values(sample[name], contract.columns[name]), sort=True)[0][:, None]
+            if cross_val_score(tree, codes, truth, cv=3, scoring=scoring, error_score=0).mean() > LEAK_SCORE:
+                found.append(name)
+    return found
+
+
+def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str], time: str | None) -> Contract:
+    """Infer a contract from (n, m) rows as read from the source.
+
+    Raises InputError when a named column does not exist or can't have its role, or when no feature is left.
+    """
+    named = [target, *key, *([time] if time else [])]
+    for name in named:
+        if name not in rows:
+            raise InputError(f"{source} has no column '{name}'. Columns: {', '.join(map(str, rows.columns[:20]))}.")
+        if named.count(name) > 1:
+            raise InputError(f"'{name}' is named for two roles; expected different columns for target, key and time.")
+    columns = {str(name): infer_target(rows[name]) if name == target else infer_column(rows[name]) for name in rows}
+    for name in key:
+        columns[name] = Column(role="key", type="integer" if pd.api.types.is_integer_dtype(rows[name]) else "text")
+    if time:
+        if (date_format := infer_date_format(rows[time].dropna())) is None:
+            raise InputError(f"{source}: the column '{time}' holds no readable dates, e.g. {rows[time].iloc[0]}.")
+        columns[time] = Column(role="time", type="datetime", format=date_format)
+    description = f"Predicts {target} from the columns of {Path(source).name}."
+    if any(column.role == "feature" for column in columns.values()):
+        for name in find_leaks(rows, Contract(description=description, columns=columns)):
+            columns[name] = _make_ignored(f"tells {target} all by itself, like a copy or what is known too late")
+    if all(column.role != "feature" for column in columns.values()):
+        reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
+        raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")
+    return Contract(description=description, columns=columns)
