@@ -49,7 +49,7 @@ def release_twice(bake: Path) -> dict[str, float]:
     taken["release, with a duel"] = seconds(bake, "modelcycle", "release")
     taken["trace (median of 5)"] = statistics.median(seconds(bake, "modelcycle", "trace") for _ in range(5))
     taken["rollback"] = seconds(bake, "modelcycle", "rollback")
-    store = ["python", "-c", "from modelcycle.tracking.registry import connect; connect()"]
+    store = ["python", "-c", "from modelcycle.tracking.store import connect; connect()"]
     taken["of each: opening MLflow's store (median of 5)"] = statistics.median(seconds(bake, *store) for _ in range(5))
     return taken
 

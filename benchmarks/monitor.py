@@ -49,7 +49,7 @@ def make_data(rows: int) -> None:
     import pandas as pd
 
     from modelcycle.pipeline.prepare import describe_column
-    from modelcycle.tracking.log import ANSWERS, check_log, open_log
+    from modelcycle.tracking.prediction_log import ANSWERS, check_log, open_log
 
     random = np.random.default_rng(0)
     for name, many in (("reference", 100_000), ("current", rows)):
@@ -91,7 +91,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     from modelcycle.monitoring.monitor import watch
     from modelcycle.pipeline.prepare import describe_column
     from modelcycle.tracking.bundle import Bundle
-    from modelcycle.tracking.log import open_log
+    from modelcycle.tracking.prediction_log import open_log
 
     profile = json.loads(Path("profile.json").read_text())
     types = {name: "number" if name in NUMBERS else "category" for name in profile}

@@ -22,7 +22,7 @@ IN_MEMORY = """
 import sys, time
 import pandas as pd
 from modelcycle.tracking.bundle import load_champion
-from modelcycle.tracking.registry import connect
+from modelcycle.tracking.store import connect
 champion, rows = load_champion(connect()), pd.read_parquet(sys.argv[1])
 started = time.perf_counter()
 champion.model.predict_proba(champion.make_features(rows, champion.contract))

@@ -39,7 +39,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 MLFLOW = """
 import mlflow, sys
 from modelcycle.tracking.bundle import load_champion
-from modelcycle.tracking.registry import connect
+from modelcycle.tracking.store import connect
 champion = load_champion(connect())
 class Same(mlflow.pyfunc.PythonModel):
     def __init__(self, bundle):

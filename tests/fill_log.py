@@ -11,11 +11,11 @@ from sqlalchemy import insert
 
 from modelcycle.core.contract import find_violations
 from modelcycle.core.settings import read_settings
-from modelcycle.tracking import log, registry
+from modelcycle.tracking import prediction_log, store
 from modelcycle.tracking.bundle import load_champion
 
 since, until, share = sys.argv[1], sys.argv[2], float(sys.argv[3])
-served = load_champion(registry.connect())
+served = load_champion(store.connect())
 rows, _ = find_violations(pd.read_csv("example/flights.csv"), served.contract)
 rows = rows[(rows["scheduled_departure"] >= since) & (rows["scheduled_departure"] < until)]
 inputs = rows[served.contract.inputs].astype(object).where(rows[served.contract.inputs].notna(), None)
@@ -36,9 +36,9 @@ for row, given, late in zip(
     answers.append(facts | {"inputs": row, "answer": answer})
     if random.random() < share and not pd.isna(late):
         outcomes.append({"prediction_id": facts["id"], "at": at, "outcome": bool(late), "comment": ""})
-engine = log.open_log(read_settings().database_url)
-log.check_log(engine)
+engine = prediction_log.open_log(read_settings().database_url)
+prediction_log.check_log(engine)
 with engine.begin() as transaction:
-    transaction.execute(insert(log.ANSWERS), answers)
+    transaction.execute(insert(prediction_log.ANSWERS), answers)
     if outcomes:
-        transaction.execute(insert(log.FEEDBACK), outcomes)
+        transaction.execute(insert(prediction_log.FEEDBACK), outcomes)

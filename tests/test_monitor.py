@@ -18,7 +18,7 @@ SECOND_HALF = ("2013-07-01", "2014-01-01")
 
 COPY_LOG = """
 import sys
-from modelcycle.tracking.log import ANSWERS, check_log, open_log
+from modelcycle.tracking.prediction_log import ANSWERS, check_log, open_log
 log = open_log(sys.argv[1])
 check_log(log)
 with open_log("sqlite:///.mlflow/predictions.db").connect() as source, log.begin() as target:
@@ -173,7 +173,7 @@ from modelcycle.tracking.bundle import load_champion
 from modelcycle.monitoring.drift import compare, judge
 from modelcycle.monitoring.histogram import Histogram
 from modelcycle.pipeline.prepare import make_profile
-from modelcycle.tracking.registry import connect
+from modelcycle.tracking.store import connect
 served, train = load_champion(connect()), pd.read_parquet("data/train.parquet")
 limits = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
 for rows in (None, 1000, 100):

@@ -29,7 +29,7 @@ def ledger(repository: Repository) -> list[str]:
 def ask(repository: Repository, code: str, *arguments: str) -> str:
     """Run Python with a client of the registry named `client`."""
     names = "client, EXPERIMENT = connect(), read_project().registered_name\n"
-    lines = f"from modelcycle.tracking.registry import *\n{names}{code}"
+    lines = f"from modelcycle.tracking.registry import *\nfrom modelcycle.tracking.store import connect\n{names}{code}"
     return repository.run("python", "-c", lines, *arguments).strip()
 
 
@@ -209,7 +209,7 @@ from modelcycle.core.contract import read_contract
 from modelcycle.core.team import make_features
 from modelcycle.core.model_file import load_model, predict
 contract, test = read_contract(), pd.read_parquet("data/test.parquet")
-model = load_model(model_folder(client, champion(client)) / "model.skops")
+model = load_model(download_version(client, find_champion(client)) / "model.skops")
 made = predict(model, make_features(test, contract))
 pd.concat([test[["flight_id", "late"]], made], axis=1).to_parquet("again.parquet", index=False)
 """
@@ -261,7 +261,7 @@ def overtake(*given):
     write(*given)
     first = find_version(client, "1")
     other = client.create_model_version(EXPERIMENT, first.source, first.run_id, tags=first.tags)
-    facts = {"commit": first.tags["git_commit"], "facts": facts_md5(first.tags)}
+    facts = {"commit": first.tags["git_commit"], "facts": digest_tags(first.tags)}
     record_decision(client, "promoted", other.version, replaced="1", **facts)
 release.document = overtake
 try:

@@ -15,19 +15,19 @@ TOOL = "modelcycle"
 ANSWER = """
 import csv, json, sys
 from datetime import datetime
-from modelcycle.tracking import log, registry
+from modelcycle.tracking import prediction_log, store
 from modelcycle.serving.answer import Job, answer_jobs
 from modelcycle.tracking.bundle import load_champion
 from modelcycle.core.settings import read_settings
-engine = log.open_log(read_settings().database_url)
+engine = prediction_log.open_log(read_settings().database_url)
 rows = json.loads(sys.argv[1])
 job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test", None)
-answer_jobs([job], load_champion(registry.connect()), None)
-with log.connect_writer(engine) as connection:
-    log.write_lines(connection, job.lines)
+answer_jobs([job], load_champion(store.connect()), None)
+with prediction_log.connect_writer(engine) as connection:
+    prediction_log.write_answers(connection, job.lines)
 for given, (_, outcome) in zip(job.answers, rows):
     if outcome is not None:
-        log.write_feedback(engine, given["id"], outcome, "")
+        prediction_log.write_feedback(engine, given["id"], outcome, "")
 """
 SOURCE = "data/orders.csv"
 

@@ -9,7 +9,7 @@ from conftest import commit_change, fork
 TOOL = "modelcycle"
 FILL = str(Path(__file__).parent / "fill_log.py")
 SAY = """
-from modelcycle.tracking.log import ANSWERS, open_log, write_feedback
+from modelcycle.tracking.prediction_log import ANSWERS, open_log, write_feedback
 from sqlalchemy import select
 log = open_log("sqlite:///.mlflow/predictions.db")
 with log.connect() as connection:

@@ -20,21 +20,21 @@ TOOL = "modelcycle"
 FILL = """
 import sys
 from datetime import timedelta
-from modelcycle.tracking.log import *
+from modelcycle.tracking.prediction_log import *
 log = open_log(sys.argv[1])
 check_log(log)
 odd = {"text": 'ü "q" \\\\ \\n', "number": 1.5, "none": None, "yes": True, "list": [1, {}]}
-answer = {"at": now(), "version": "1", "caller": "test", "inputs": odd, "answer": odd, "unusual": []}
-answers = [answer | {"id": f"{number:032x}", "at": now() - timedelta(hours=number)} for number in range(300)]
+answer = {"at": utc_now(), "version": "1", "caller": "test", "inputs": odd, "answer": odd, "unusual": []}
+answers = [answer | {"id": f"{number:032x}", "at": utc_now() - timedelta(hours=number)} for number in range(300)]
 with log.begin() as transaction:
     transaction.execute(insert(ANSWERS), answers)
 for number, outcome in enumerate([True, False, None, 1.5, 2, "late"]):
     write_feedback(log, f"{number:032x}", outcome, "said 'so'\\n\\t")
-keep_monitoring(log, now(), odd)
+write_monitoring_result(log, utc_now(), odd)
 """
 READ = """
 import sys
-from modelcycle.tracking.log import *
+from modelcycle.tracking.prediction_log import *
 log = open_log(sys.argv[1])
 with log.connect() as connection:
     for table in (ANSWERS, FEEDBACK, MONITORING):
@@ -42,7 +42,7 @@ with log.connect() as connection:
 """
 GO_ON = """
 import sys
-from modelcycle.tracking.log import *
+from modelcycle.tracking.prediction_log import *
 print(write_feedback(open_log(sys.argv[1]), '0' * 32, False, ''))
 """
 

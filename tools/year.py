@@ -30,7 +30,7 @@ from modelcycle.core.metrics import draw_resamples, score_resamples
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
-from modelcycle.tracking import registry
+from modelcycle.tracking import registry, store
 from modelcycle.tracking.bundle import load_version
 from modelcycle.tracking.ledger import champion_number, read_ledger
 
@@ -141,7 +141,7 @@ def play(contract: Contract) -> dict[str, Any]:
     commit("Reproduce")
     print(tool("modelcycle", "release").splitlines()[-1], flush=True)
     commit("Cards of the first version")
-    client = registry.connect()
+    client = store.connect()
     first = load_version(client, registry.find_version(client, "1"))
     story: list[dict[str, Any]] = []
     late = rows.head(0).assign(prediction_id="")

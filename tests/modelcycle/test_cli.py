@@ -39,7 +39,7 @@ def test_what_is_run_is_shown_without_the_passwords_of_addresses(tmp_path):
     code = """
 import logging
 from modelcycle.core.output import configure_logging
-from modelcycle.tracking.git import run
+from modelcycle.tracking.command import run
 configure_logging(logging.DEBUG)
 run("git", "config", "--file", "config", "remote.origin.url", "https://me:secret@host/repository.git")
 """

@@ -22,7 +22,15 @@ from modelcycle.monitoring.monitor import (
 from modelcycle.pipeline.evaluate import make_monitoring_reference
 from modelcycle.pipeline.prepare import make_profile
 from modelcycle.tracking.bundle import Bundle
-from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_outcomes, read_volumes, write_feedback
+from modelcycle.tracking.prediction_log import (
+    ANSWERS,
+    FEEDBACK,
+    check_log,
+    open_log,
+    read_hourly_counts,
+    read_outcomes,
+    write_feedback,
+)
 
 START = datetime(2024, 3, 1)
 LIMITS = Monitor()
@@ -175,7 +183,7 @@ def test_answers_are_counted_by_version_and_hour(served):
     log = fill(served, 480)
     with log.begin() as transaction:
         transaction.execute(update(ANSWERS).where(ANSWERS.c.at >= START + timedelta(hours=1)).values(version="2"))
-    volumes = read_volumes(log, START, START + timedelta(hours=3))
+    volumes = read_hourly_counts(log, START, START + timedelta(hours=3))
     assert volumes == [("1", "2024-03-01 00", 2), ("2", "2024-03-01 01", 2), ("2", "2024-03-01 02", 2)]
     assert seen(log, served).others == {"2": 478}
 

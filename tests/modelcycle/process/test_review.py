@@ -18,7 +18,7 @@ from modelcycle.process.review import (
     list_commits,
 )
 from modelcycle.tracking.ledger import LedgerEntry
-from modelcycle.tracking.log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
+from modelcycle.tracking.prediction_log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
 
 DAY = datetime(2024, 3, 1)
 
@@ -181,5 +181,5 @@ def test_of_the_feedback_to_an_answer_the_last_counts_and_every_comment_is_read(
         transaction.execute(FEEDBACK.insert(), rows)
     assert [entry["outcome"] for entry in read_feedback(log, DAY, 10)] == [False, True]
     assert [entry["outcome"] for entry in read_feedback(log, DAY + timedelta(days=2), 10)] == [False]
-    words = [entry["comment"] for entry in read_feedback(log, DAY, 2, commented=True)]
+    words = [entry["comment"] for entry in read_feedback(log, DAY, 2, with_comment=True)]
     assert words == ["late", "what?"]

@@ -21,7 +21,8 @@ from typing import Any
 
 from modelcycle.core.errors import Conflict, InputError
 from modelcycle.core.output import report_line
-from modelcycle.tracking.git import committed, git, run
+from modelcycle.tracking.command import run
+from modelcycle.tracking.git import git, read_file_at
 
 log = logging.getLogger(__name__)
 RECORD = Path(".cruft.json")
@@ -43,7 +44,7 @@ class Record:
 
 def read_record() -> Record:
     """Read .cruft.json as committed. Raises InputError where it is missing or is not what cruft writes."""
-    if (noted := committed("HEAD", RECORD.as_posix())) is None:
+    if (noted := read_file_at("HEAD", RECORD.as_posix())) is None:
         raise InputError(
             f"git has no {RECORD} in {Path.cwd()}, so nobody knows which template this comes from. "
             "Type `uvx cruft link TEMPLATE` with its address, give the answers of that time, and commit."
@@ -258,7 +259,7 @@ def render_both(template: Path, record: Record, answers: dict[str, str], found: 
     """Render the template as it was and as the commit `found` has it, both formatted as the team formats its code."""
     folder = template.parent
     before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
-    (before / RECORD).write_bytes(committed("HEAD", RECORD.as_posix()) or b"")
+    (before / RECORD).write_bytes(read_file_at("HEAD", RECORD.as_posix()) or b"")
     after = render(template, found, record.answers | answers, folder / "after")
     note = json.loads((after / RECORD).read_text(encoding="utf-8"))
     note |= {"template": record.template, "commit": found, "checkout": target if target != found else None}

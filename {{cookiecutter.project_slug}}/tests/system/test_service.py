@@ -17,7 +17,7 @@ from modelcycle.core.contract import read_contract
 from modelcycle.core.digest import md5
 from modelcycle.core.project import read_project
 from modelcycle.serving.answer import typical_value
-from modelcycle.tracking.bundle import NOTE
+from modelcycle.tracking.bundle import EXPORT_MANIFEST
 from pydantic_core import to_jsonable_python
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -40,7 +40,7 @@ def exported(reproduced, tmp_path_factory):
         "facts": {"git_commit": "0" * 40, "figures": ""},
         "files": digests,
     }
-    (folder / NOTE).write_text(json.dumps(note))
+    (folder / EXPORT_MANIFEST).write_text(json.dumps(note))
     return folder
 
 

@@ -19,8 +19,9 @@ from modelcycle.core.output import read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import CONTRACT, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
 from modelcycle.core.table import read_source
+from modelcycle.tracking.command import run
 from modelcycle.tracking.dvc_file import remove_dependency
-from modelcycle.tracking.git import git, run
+from modelcycle.tracking.git import git
 
 EXAMPLE = Path("example")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
-from modelcycle.tracking import registry
+from modelcycle.tracking import registry, store
 from modelcycle.tracking.ledger import LedgerEntry, champion_number, pushed_images, read_ledger, was_champion
 
 ENVIRONMENTS = ("staging", "production")
@@ -59,8 +59,8 @@ def choose_image(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
 
 def deploy(environment: str, digest: str) -> None:
     """Deploy an image to an environment; to production only that of a version which was ever the champion."""
-    script, client = find_script("apply.sh", environment), registry.connect()
-    with registry.one_at_a_time():
+    script, client = find_script("apply.sh", environment), store.connect()
+    with store.lock_decisions():
         entries = read_ledger(client)
         entry, previous = choose_image(entries, digest), find_running(entries, environment)
         version, image = entry.version, entry.image
@@ -78,8 +78,8 @@ def deploy(environment: str, digest: str) -> None:
 
 def undeploy(environment: str) -> None:
     """Remove what runs in an environment, also what the ledger does not list: a deployment may have failed."""
-    script, client = find_script("remove.sh", environment), registry.connect()
-    with registry.one_at_a_time():
+    script, client = find_script("remove.sh", environment), store.connect()
+    with store.lock_decisions():
         previous = find_running(read_ledger(client), environment)
         run_script(script, environment)
         if previous:

@@ -19,8 +19,8 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.paths import REPORT
 from modelcycle.core.project import read_project
-from modelcycle.tracking import registry
-from modelcycle.tracking.bundle import features_source, write_version
+from modelcycle.tracking import registry, store
+from modelcycle.tracking.bundle import read_features_source, write_version
 from modelcycle.tracking.git import git
 from modelcycle.tracking.ledger import pushed_images, read_ledger
 from modelcycle.tracking.registry import Version
@@ -65,7 +65,7 @@ def run_builder(*command: str) -> str:
 
 def write_build_context(client: Any, version: Version, context: Path) -> None:
     """Write to a folder what an image is built from: the files of the version's commit, and the version in model/."""
-    features_source(version, read_project())  # raises where the commit is not in this clone
+    read_features_source(version, read_project())  # raises where the commit is not in this clone
     archive = subprocess.run(["git", "archive", version.commit], capture_output=True, check=True).stdout
     subprocess.run(["tar", "-xf", "-", "-C", str(context)], input=archive, check=True)
     for name in ("Dockerfile", "uv.lock"):
@@ -120,7 +120,7 @@ def write_ci_output(name: str, text: str) -> None:
 
 def image(name: str, target: str) -> None:
     """Build the image of a version, named by number or alias, and store its bill of materials with the version."""
-    repository, builder, client = get_image_name(target), find_builder(), registry.connect()
+    repository, builder, client = get_image_name(target), find_builder(), store.connect()
     version = registry.find_version(client, name)
     labels, tag = make_labels(version), f"{repository}:{version.number}"
     build = [builder, "build", *os.environ.get("BUILD_OPTIONS", "").split()]
@@ -163,14 +163,14 @@ def push_image(builder: str, tag: str) -> str:
 
 def push(name: str, target: str) -> None:
     """Push the image of a version and enter its digest into the ledger; the version's tag follows."""
-    repository, builder, client = get_image_name(target), find_builder(), registry.connect()
+    repository, builder, client = get_image_name(target), find_builder(), store.connect()
     version = registry.find_version(client, name)
     tag, commit = f"{repository}:{version.number}", version.commit
     if (revision := find_revision(builder, tag)) != commit:
         state = f"is of commit {revision[:7]}" if revision else f"is not among the images of {builder}"
         raise InputError(f"{tag} {state}; expected version {version.number} of {commit[:7]}: `make image` builds it.")
     reference = f"{repository}@{push_image(builder, tag)}"
-    with registry.one_at_a_time():
+    with store.lock_decisions():
         if pushed_images(read_ledger(client), version.number).get(target) != reference:
             registry.record_decision(client, "pushed", version.number, commit=commit, image=reference, target=target)
         client.set_model_version_tag(read_project().registered_name, version.number, f"image.{target}", reference)

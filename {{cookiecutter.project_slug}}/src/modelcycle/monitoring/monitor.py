@@ -28,17 +28,17 @@ from modelcycle.core.settings import read_settings
 from modelcycle.monitoring.drift import compare, judge
 from modelcycle.monitoring.histogram import Histogram, Profile
 from modelcycle.monitoring.monitor_report import write_monitoring
-from modelcycle.tracking import registry
+from modelcycle.tracking import store
 from modelcycle.tracking.bundle import Bundle, load_champion
-from modelcycle.tracking.log import (
-    in_utc,
-    keep_monitoring,
-    now,
+from modelcycle.tracking.prediction_log import (
+    convert_database_errors,
     open_log,
-    read_lines,
+    read_hourly_counts,
+    read_json_lines,
     read_outcomes,
-    read_volumes,
-    reading,
+    to_utc,
+    utc_now,
+    write_monitoring_result,
 )
 
 DAYS = 30  # that are looked at where nothing else is said
@@ -63,7 +63,7 @@ class Seen:
 def read_time(text: str, option: str) -> datetime:
     """Read a date or time in UTC, or with an offset. Raises InputError with the option and what was found."""
     try:
-        time = in_utc(datetime.fromisoformat(text))
+        time = to_utc(datetime.fromisoformat(text))
         if not 1000 <= time.year < 9999:  # from which days can be counted back and forth
             raise ValueError
     except (ValueError, OverflowError):
@@ -92,7 +92,7 @@ def schema(served: Bundle) -> pa.Schema:
 
 def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, sample: int) -> Seen:
     """Count all answers, and what about `sample` of them hold. Raises InputError where the champion gave none."""
-    volumes = pd.DataFrame(read_volumes(log, since, until), columns=["version", "hour", "answers"])
+    volumes = pd.DataFrame(read_hourly_counts(log, since, until), columns=["version", "hour", "answers"])
     is_own = volumes["version"] == served.version
     own = volumes[is_own]
     others: dict[Any, int] = volumes[~is_own].groupby("version")["answers"].sum().to_dict()
@@ -108,7 +108,7 @@ def read_seen(log: Engine, served: Bundle, since: datetime, until: datetime, sam
     parse = arrow_json.ParseOptions(schema(served), unexpected_field_behavior="ignore")
     histograms: dict[str, Histogram] = {}
     took = []
-    for lines in read_lines(log, served.version, since, until, sample / answers.sum()):
+    for lines in read_json_lines(log, served.version, since, until, sample / answers.sum()):
         blocks = arrow_json.ReadOptions(block_size=len(lines))  # a line has to fit into a block
         table = arrow_json.read_json(pa.BufferReader(lines), blocks, parse).combine_chunks()
         periods = np.searchsorted(starts, table["at"].to_numpy(), side="right") - 1
@@ -251,7 +251,7 @@ def watch(
     log: Engine, served: Bundle, start: datetime, end: datetime, limits: Monitor, draws: int
 ) -> tuple[dict[str, Any], Seen]:
     """Compare the champion's answers from start to before end: what reports/monitoring.json holds, and its counts."""
-    with reading():
+    with convert_database_errors():
         seen = read_seen(log, served, start, end, limits.sample)
         outcomes = read_outcomes(log, served.version, start, end, MOST_OUTCOMES)
     differences = judge_differences(seen, served.contract.target, limits)
@@ -274,17 +274,17 @@ def watch(
 def monitor(since: str, until: str) -> None:
     """Watch the champion's answers of a span of time. Raises Alert, with the reasons, after the reports are written."""
     params = read_params()
-    end = read_time(until, "--until") if until else now()
+    end = read_time(until, "--until") if until else utc_now()
     start = read_time(since, "--since") if since else end - timedelta(days=DAYS)
     if start >= end:
         raise InputError(f"--since {start} is not before --until {end}, in UTC.")
-    log, served = open_log(read_settings().database_url), load_champion(registry.connect())
+    log, served = open_log(read_settings().database_url), load_champion(store.connect())
     result, seen = watch(log, served, start, end, params.monitor, params.evaluate.bootstrap)
     text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
     with write_atomically(MONITORING) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
-    with reading():
-        keep_monitoring(log, end, json.loads(text))
+    with convert_database_errors():
+        write_monitoring_result(log, end, json.loads(text))
     with write_atomically(MONITORING_REPORT) as draft:
         write_monitoring(draft, result, seen, served.expected["figures"], params.monitor)
     quality, found = result["quality"], result["alerts"]

@@ -23,12 +23,13 @@ from modelcycle.core.settings import read_settings
 from modelcycle.monitoring.monitor import monitor, read_time
 from modelcycle.pipeline.feedback import POINTER, has_feedback, merge_feedback, read_feedback
 from modelcycle.release.release import release, require_clean_tree
-from modelcycle.tracking import registry
+from modelcycle.tracking import registry, store
+from modelcycle.tracking.command import run
 from modelcycle.tracking.dvc_file import add_dependency
-from modelcycle.tracking.git import git, run
+from modelcycle.tracking.git import git
 from modelcycle.tracking.ledger import read_ledger
-from modelcycle.tracking.lineage import outputs, provenance
-from modelcycle.tracking.log import open_log, read_labelled, reading
+from modelcycle.tracking.lineage import list_outputs, read_provenance
+from modelcycle.tracking.prediction_log import convert_database_errors, open_log, read_labelled_inputs
 
 log = logging.getLogger(__name__)
 TITLE = "Retrain: "  # of the commits
@@ -53,8 +54,8 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
         return 0
     if Path(ingest.source) == FEEDBACK:
         raise InputError(f"params.yaml: ingest.source is {FEEDBACK}, which retrain writes; rename the file.")
-    with reading():
-        cases = read_labelled(open_log(read_settings().database_url))
+    with convert_database_errors():
+        cases = read_labelled_inputs(open_log(read_settings().database_url))
     if not cases:
         return 0
     new = labelled_rows(cases, contract)
@@ -71,7 +72,7 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
 
 def tracked(source: str) -> list[str]:
     """List the files in git that a retraining writes: parameters, results of the pipeline, what DVC notes of data."""
-    names = [PARAMS, "dvc.lock", "dvc.yaml", f"{source}.dvc", *NEW, *outputs()]
+    names = [PARAMS, "dvc.lock", "dvc.yaml", f"{source}.dvc", *NEW, *list_outputs()]
     return git("ls-files", "-z", "--", *map(str, names)).split("\0")[:-1]
 
 
@@ -118,7 +119,7 @@ def is_unpushed() -> bool:
 
 def was_judged() -> bool:
     """Say whether the gate has decided about the results of the present commit."""
-    client, lock = registry.connect(), provenance("HEAD")["md5.lock"]
+    client, lock = store.connect(), read_provenance("HEAD")["md5.lock"]
     judged = {entry.version for entry in read_ledger(client)}
     return any(v.tags.get("md5.lock") == lock and v.number in judged for v in registry.list_versions(client))
 

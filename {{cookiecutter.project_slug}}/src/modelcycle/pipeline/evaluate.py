@@ -27,8 +27,8 @@ from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.prepare import describe_column
 from modelcycle.pipeline.report import write_report
-from modelcycle.tracking.lineage import earlier_version
-from modelcycle.tracking.registry import log_evaluation
+from modelcycle.tracking.lineage import read_previous_output
+from modelcycle.tracking.runs import log_evaluation
 
 
 def predict_baseline(train_target: np.ndarray, n_rows: int, classification: bool) -> pd.DataFrame:
@@ -182,7 +182,7 @@ def evaluate() -> None:
     with write_atomically(paths.METRICS) as draft:
         draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     with write_atomically(paths.REPORT) as draft:
-        write_report(draft, contract, len(test), list(tables.values()), earlier_version(paths.METRICS))
+        write_report(draft, contract, len(test), list(tables.values()), read_previous_output(paths.METRICS))
     log_evaluation(values, paths.REPORT)
     leading = LEADING_METRIC[contract.is_classification]
     value, low, high, baseline = (f"{score:.3f}" for score in metrics.loc[leading])

@@ -19,7 +19,8 @@ from modelcycle.core.paths import MODEL, TRAIN
 from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features, make_model
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster
-from modelcycle.tracking.registry import connect, log_training
+from modelcycle.tracking.runs import log_training
+from modelcycle.tracking.store import connect
 
 
 def search_parameters(

@@ -25,7 +25,7 @@ from modelcycle.core.output import read_text, report_line, write_atomically
 from modelcycle.core.params import Params, Section, read_params
 from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES, PROCESS_STATE
 from modelcycle.release.cards import write_generated
-from modelcycle.tracking.lineage import outputs
+from modelcycle.tracking.lineage import list_outputs
 
 ROLES = Path("docs/roles.md")
 OVERVIEW, TEST_RESULTS = Path("docs/process.md"), Path("reports/tests.xml")
@@ -108,7 +108,7 @@ def find_evidence_fault(name: str, params: Params) -> str | None:
     if key:
         return f"{name} is not set" if path != PARAMS or find_parameter(params, key) is None else None
     if not path.exists():
-        return None if name in outputs() else f"{name} is missing"
+        return None if name in list_outputs() else f"{name} is missing"
     is_placeholder = path.suffix == ".md" and CARD_PLACEHOLDER in read_text(path)
     return f"{name} is not written yet (make release)" if is_placeholder else None
 

@@ -28,11 +28,18 @@ from modelcycle.core.settings import read_settings
 from modelcycle.core.verdict import Verdict
 from modelcycle.monitoring.monitor import MOST_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases
-from modelcycle.tracking import registry
+from modelcycle.tracking import registry, store
 from modelcycle.tracking.git import git
 from modelcycle.tracking.ledger import LedgerEntry, champion_number, read_ledger
-from modelcycle.tracking.lineage import locked
-from modelcycle.tracking.log import in_utc, latest_monitoring, now, open_log, read_feedback, reading
+from modelcycle.tracking.lineage import read_lock
+from modelcycle.tracking.prediction_log import (
+    convert_database_errors,
+    open_log,
+    read_feedback,
+    read_monitoring_result,
+    to_utc,
+    utc_now,
+)
 from modelcycle.tracking.registry import Version
 
 SPRINT_DAYS = 14  # the length of a sprint, without --since
@@ -56,12 +63,12 @@ def find_start(since: str) -> tuple[str, datetime]:
     commit = git("rev-parse", "--quiet", "--verify", f"{since}^{{commit}}") if since else ""
     if commit:
         tag_time = git("for-each-ref", "--format=%(creatordate:iso-strict)", f"refs/tags/{since}")
-        return commit, in_utc(datetime.fromisoformat(tag_time or git("show", "--no-patch", "--format=%cI", commit)))
+        return commit, to_utc(datetime.fromisoformat(tag_time or git("show", "--no-patch", "--format=%cI", commit)))
     try:
-        start = read_time(since, "--since") if since else now() - timedelta(days=SPRINT_DAYS)
+        start = read_time(since, "--since") if since else utc_now() - timedelta(days=SPRINT_DAYS)
     except InputError:
         raise InputError(f"--since is {since}; expected a tag or commit of this repository, or a date.") from None
-    if start > now():
+    if start > utc_now():
         raise InputError(f"--since is {since}, which is yet to come; expected a tag, a commit or a date before now.")
     before = f"--before={start.isoformat(timespec='seconds')}Z"
     return git("rev-list", "--max-count=1", "--first-parent", before, "HEAD"), start
@@ -71,7 +78,7 @@ def list_commits(*arguments: str) -> list[dict[str, Any]]:
     """List commits, the latest first: id, at (UTC), by and what. arguments: of `git log`."""
     lines = git("log", "--format=%H%x1f%cI%x1f%an%x1f%s", *arguments).split("\n")
     commits = [dict(zip(("id", "at", "by", "what"), line.split("\x1f", 3), strict=True)) for line in lines if line]
-    return [commit | {"at": in_utc(datetime.fromisoformat(commit["at"]))} for commit in commits]
+    return [commit | {"at": to_utc(datetime.fromisoformat(commit["at"]))} for commit in commits]
 
 
 def read_at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any:
@@ -103,9 +110,9 @@ def collect_points(versions: list[Version], commits: list[dict[str, Any]], metri
     for version in versions[:MAX_ITEMS]:
         facts = {"id": version.commit, "name": f"version {version.number}", "status": version.tags["verdict"]}
         points.append({**facts, "at": version.created, **version.verdicts[0].interval})  # about the leading metric
-    digests = {locked(point["id"]).get(EXPECTED.as_posix()) for point in points}
+    digests = {read_lock(point["id"]).get(EXPECTED.as_posix()) for point in points}
     for commit in commits[::-1]:
-        digest = locked(commit["id"]).get(EXPECTED.as_posix())
+        digest = read_lock(commit["id"]).get(EXPECTED.as_posix())
         if digest and digest not in digests:
             scores = read_at_commit(commit["id"], EXPECTED, lambda content: json.load(content)["figures"]) or {}
             points.append(commit | {"name": commit["id"][:7], "status": "committed"} | scores.get(metric, {}))
@@ -146,7 +153,7 @@ def describe_difference(run: Any, previous: Any) -> str:
 
 def get_start_time(run: Any) -> datetime:
     """Give the time at which a run of MLflow began, UTC without a zone."""
-    return in_utc(datetime.fromtimestamp(run.info.start_time / 1000, UTC))
+    return to_utc(datetime.fromtimestamp(run.info.start_time / 1000, UTC))
 
 
 def list_training_runs(client: Any, start: datetime) -> list[dict[str, Any]]:
@@ -204,13 +211,13 @@ def compute_errors(feedback: list[dict[str, Any]], contract: Contract) -> pd.Dat
 
 def review(since: str) -> None:
     """Write the page. Raises InputError when `since` is no tag, commit or date, or a store can't be reached."""
-    contract, params, client = read_contract(), read_params(), registry.connect()
+    contract, params, client = read_contract(), read_params(), store.connect()
     start_commit, start = find_start(since)
     metric, log = LEADING_METRIC[contract.is_classification], open_log(read_settings().database_url)
-    with reading():
+    with convert_database_errors():
         feedback = read_feedback(log, start, MOST_OUTCOMES)
-        comments = read_feedback(log, start, MAX_ITEMS, commented=True)
-        monitoring = latest_monitoring(log)
+        comments = read_feedback(log, start, MAX_ITEMS, with_comment=True)
+        monitoring = read_monitoring_result(log)
     versions = [version for version in registry.list_versions(client) if version.verdicts]
     verdicts = {version.number: version.verdicts for version in versions}
     ledger = read_ledger(client)
@@ -227,7 +234,7 @@ def review(since: str) -> None:
         max_items=MAX_ITEMS,
         since=since,
         start=start,
-        end=now(),
+        end=utc_now(),
         commits=list_commits("--no-merges", f"{start_commit}..HEAD" if start_commit else "HEAD", "--", *CHANGED_PATHS),
         runs=list_training_runs(client, start),
         points={point[name]: point for point in points for name in ("name", "id")},

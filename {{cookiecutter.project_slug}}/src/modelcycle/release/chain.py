@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, PARAMS
-from modelcycle.tracking.git import committed, git, how_to_fetch, is_on_a_branch
-from modelcycle.tracking.lineage import locked, provenance
+from modelcycle.tracking.git import fetch_command, git, is_on_a_branch, read_file_at
+from modelcycle.tracking.lineage import read_lock, read_provenance
 
 
 @dataclass
@@ -69,7 +69,7 @@ def check_file(path: str, digest: str, revision: str, places: dict[str, Any], is
     """Check one file of dvc.lock in git or in the stores, and in the workspace where it should be the same there."""
     link = Link(path, f"md5 {digest}")
     seen: dict[str, str | None] = {}
-    content = committed(revision, path)
+    content = read_file_at(revision, path)
     if content is not None:
         seen["git"] = content_md5(content)
     else:
@@ -111,23 +111,23 @@ def check_commit(tags: dict[str, str]) -> Link:
     revision = tags.get("git_commit", "none")
     link = Link("commit", revision)
     if not git("cat-file", "-t", revision):
-        link.broken.append(f"commit {revision} is not in this repository; try `{how_to_fetch()}`")
+        link.broken.append(f"commit {revision} is not in this repository; try `{fetch_command()}`")
         return link
     link.facts += " " + git("show", "--no-patch", "--format=%cs %an: %s", revision)
     if not is_on_a_branch(revision):
         link.broken.append(f"commit {revision} is on no branch or tag: history has been rewritten")
-    for name, said in provenance(revision).items():
+    for name, said in read_provenance(revision).items():
         if tags.get(name) != said:
             link.broken.append(f"the version's tag {name} says {tags.get(name)}, the commit says {said or 'nothing'}")
     for file in (CONTRACT, PARAMS, Path("dvc.lock"), Path("uv.lock")):
-        content = committed(revision, str(file))
+        content = read_file_at(revision, str(file))
         part = Link(str(file), "not in the commit" if content is None else f"md5 {content_md5(content)}")
-        is_present = content is not None and committed("HEAD", str(file)) == content
+        is_present = content is not None and read_file_at("HEAD", str(file)) == content
         if is_present and (not file.exists() or file.read_bytes() != content):
             part.broken.append(f"{file} in the workspace differs from commits {revision[:7]} and HEAD")
         link.parts.append(part)
-    places, files, code, present = stores(), locked(revision), Link("code"), locked("HEAD")
-    columns = YAML(typ="safe", pure=True).load(committed(revision, str(CONTRACT)) or b"columns: {}")["columns"]
+    places, files, code, present = stores(), read_lock(revision), Link("code"), read_lock("HEAD")
+    columns = YAML(typ="safe", pure=True).load(read_file_at(revision, str(CONTRACT)) or b"columns: {}")["columns"]
     times = {name: column.get("format", "") for name, column in columns.items() if column.get("role") == "time"}
     for path, digest in files.items():
         part = check_file(path, digest, revision, places, present.get(path) == digest)

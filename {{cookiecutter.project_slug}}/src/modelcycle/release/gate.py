@@ -17,7 +17,8 @@ from modelcycle.core.params import Behaviour, Gate
 from modelcycle.core.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
 from modelcycle.core.team import make_features
 from modelcycle.core.verdict import Duel, Verdict
-from modelcycle.tracking.git import git, run
+from modelcycle.tracking.command import run
+from modelcycle.tracking.git import git
 
 
 def judge_figures(

@@ -33,11 +33,11 @@ from modelcycle.release.gate import (
     judge_rows,
     not_held,
 )
-from modelcycle.tracking import registry
+from modelcycle.tracking import registry, runs, store
 from modelcycle.tracking.bundle import Bundle, load_version
 from modelcycle.tracking.git import git, is_on_a_branch
 from modelcycle.tracking.ledger import read_ledger
-from modelcycle.tracking.lineage import earlier_version, provenance
+from modelcycle.tracking.lineage import read_previous_output, read_provenance
 from modelcycle.tracking.registry import Version
 
 
@@ -152,17 +152,17 @@ def register(client: Any, facts: dict[str, str], params: Params) -> Version:
                 client.set_model_version_tag(model, version.number, name, value)
             return registry.find_version(client, version.number)
     used_by_run = ("raw", "train", "test", "contract", "model")
-    run = registry.find_run(client, {f"md5.{name}": facts[f"md5.{name}"] for name in used_by_run})
+    run = runs.find_run(client, {f"md5.{name}": facts[f"md5.{name}"] for name in used_by_run})
     if run is None:  # trained with another store: what the commit says is recorded here
         used = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
-        run = registry.log_training(used, {})
+        run = runs.log_training(used, {})
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     folder = f"release-{facts['git_commit']}"  # params.yaml may have changed since the training
-    for path in registry.RELEASED:
+    for path in registry.VERSION_FILES:
         client.log_artifact(run, str(path), folder)
     source = f"{client.get_run(run).info.artifact_uri}/{folder}"
-    return Version.of(client.create_model_version(model, source, run, tags=facts))
+    return Version.from_mlflow(client.create_model_version(model, source, run, tags=facts))
 
 
 def announce(verdicts: list[Verdict], what: str) -> None:
@@ -180,7 +180,7 @@ def gate() -> None:
     """Put the model of the work tree before the gate and write nothing; says no by raising InputError."""
     contract, params = read_contract(), read_params()
     require_reproduced()
-    client = registry.connect()
+    client = store.connect()
     champion = registry.find_champion(client)
     train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
     verdicts, _, _ = judge_all(client, champion, train, test, contract, params)
@@ -190,7 +190,7 @@ def gate() -> None:
 
 def release() -> None:
     """Release the committed model; says no, with every failed rule, by raising InputError."""
-    if registry.IS_LOCAL and os.environ.get("CI"):
+    if store.IS_LOCAL and os.environ.get("CI"):
         raise InputError(
             "MLFLOW_TRACKING_URI is not set, and what CI would release into goes away with the job: give this job the "
             "address of the team's tracking server."
@@ -199,9 +199,9 @@ def release() -> None:
     require_marks()
     contract, params = read_contract(), read_params()
     require_reproduced()
-    client = registry.connect()
-    with registry.one_at_a_time():
-        facts, champion = provenance("HEAD"), registry.find_champion(client)
+    client = store.connect()
+    with store.lock_decisions():
+        facts, champion = read_provenance("HEAD"), registry.find_champion(client)
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
             report_line("release", f"version {champion.number} of this commit is the champion already")
             return
@@ -222,7 +222,7 @@ def release() -> None:
         document(client, version, verdicts, duel, contract, len(test), tables)
         event = "rejected" if failed else "promoted"
         noted = {"commit": facts["git_commit"], "replaced": before, "metrics": facts["metrics"]}
-        registry.record_decision(client, event, version.number, **noted, facts=registry.facts_md5(facts))
+        registry.record_decision(client, event, version.number, **noted, facts=registry.digest_tags(facts))
         if not failed:
             registry.require_champion(client, version.number)
     announce(verdicts, f"version {version.number}")
@@ -242,7 +242,7 @@ def document(
     # A column may be called NA.
     tables = [*judged, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
     with write_atomically(paths.RELEASE_REPORT) as draft:
-        write_report(draft, contract, rows, tables, earlier_version(paths.METRICS), verdicts, duel)
+        write_report(draft, contract, rows, tables, read_previous_output(paths.METRICS), verdicts, duel)
     client.log_artifact(version.run_id, str(paths.RELEASE_REPORT))
     if all(verdict.passed for verdict in verdicts):
         for path in write_cards(version, verdicts, contract, tables):

@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 
 from modelcycle.core.paths import MODEL, PARAMS, PREDICTIONS, REPORT
 from modelcycle.release.chain import Link, stores
-from modelcycle.tracking.git import committed, git
-from modelcycle.tracking.lineage import lock_files, locked
+from modelcycle.tracking.git import git, read_file_at
+from modelcycle.tracking.lineage import parse_lock, read_lock
 from modelcycle.tracking.registry import Version
 
 # A model's bytes depend on the number of cores; its predictions, which are compared, do not. The report quotes git.
@@ -37,7 +37,7 @@ def reproduce(version: Version) -> Link:
                 "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/runs.db",
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             }
-            lock = committed(revision, "uv.lock")
+            lock = read_file_at(revision, "uv.lock")
             if lock and lock != (Path("uv.lock").read_bytes() if Path("uv.lock").exists() else b""):
                 own = Path(".uv/bin/uv").resolve()  # where the machine has none that can do this
                 uv = str(own) if own.exists() else "uv"
@@ -47,19 +47,19 @@ def reproduce(version: Version) -> Link:
             Path(cache).mkdir(parents=True, exist_ok=True)  # a fresh clone has none yet
             (root / ".dvc/cache").symlink_to(cache)
             subprocess.run([*dvc, "pull", "--quiet", "--allow-missing"], cwd=root, env=environment, check=False)
-            repro, source = [*dvc, "repro", "--force", "--no-run-cache"], committed(revision, str(PARAMS)) or b""
+            repro, source = [*dvc, "repro", "--force", "--no-run-cache"], read_file_at(revision, str(PARAMS)) or b""
             if YAML(typ="safe", pure=True).load(source)["ingest"]["source"].endswith(".sql"):
                 link.facts += ", not from the database, which gives today's rows, but from those that it gave then"
                 subprocess.run([*dvc, "checkout", "--quiet", "ingest"], cwd=root, env=environment, check=True)
                 repro += ["--downstream", "prepare"]
             subprocess.run(repro, cwd=root, env=environment, stdout=sys.stderr, check=True)
-            again = lock_files((root / "dvc.lock").read_bytes(), (root / "dvc.yaml").read_bytes())
+            again = parse_lock((root / "dvc.lock").read_bytes(), (root / "dvc.yaml").read_bytes())
         except subprocess.CalledProcessError as error:
             link.broken.append(f"the pipeline of commit {revision[:7]} does not run any more: {error}")
             return link
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=False)
-    for path, noted in locked(revision).items():
+    for path, noted in read_lock(revision).items():
         if path not in UNSTABLE and again.get(path) != noted:
             link.broken.append(f"{path}, reproduced, has md5 {again.get(path)}, the commit says {noted}")
     link.facts += f", {PREDICTIONS} md5 {again.get(PREDICTIONS.as_posix())}"

@@ -2,8 +2,8 @@
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
-from modelcycle.tracking import registry
-from modelcycle.tracking.ledger import MOVES, LedgerEntry, champion_number, read_ledger
+from modelcycle.tracking import registry, store
+from modelcycle.tracking.ledger import CHAMPION_EVENTS, LedgerEntry, champion_number, read_ledger
 
 
 def previous_champion(entries: list[LedgerEntry]) -> str | None:
@@ -12,7 +12,7 @@ def previous_champion(entries: list[LedgerEntry]) -> str | None:
     for entry in entries:
         if entry.event == "rolled back" and entry.version in line:
             line = line[: line.index(entry.version) + 1]
-        elif entry.event in MOVES:
+        elif entry.event in CHAMPION_EVENTS:
             line.append(entry.version)
     return line[-2] if len(line) > 1 else None
 
@@ -23,8 +23,8 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
     Raises InputError when there is no such version, when its files were changed,
     or when the gate has not promoted it, unless forced.
     """
-    client = registry.connect()
-    with registry.one_at_a_time():
+    client = store.connect()
+    with store.lock_decisions():
         entries = read_ledger(client)
         current = champion_number(entries)
         wanted = version or previous_champion(entries)
@@ -36,7 +36,7 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
             raise InputError(f"Version {number} is the champion already.")
         if not force and not any((entry.version, entry.event) == (number, "promoted") for entry in entries):
             raise InputError(f"The gate has not promoted version {number}; add --force if it has to be all the same.")
-        registry.model_folder(client, target)  # refuses files that were changed
+        registry.download_version(client, target)  # refuses files that were changed
         registry.record_decision(client, "rolled back", number, commit=target.commit, replaced=current, reason=reason)
         registry.require_champion(client, number)
     report_line("rollback", f"version {number} is the champion, {current} was before")

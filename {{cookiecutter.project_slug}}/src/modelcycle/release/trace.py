@@ -21,10 +21,10 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import PREDICTIONS
 from modelcycle.release.chain import Link, check_commit
 from modelcycle.release.reproduce import reproduce
-from modelcycle.tracking import registry
+from modelcycle.tracking import registry, store
 from modelcycle.tracking.ledger import champion_number, pushed_images, read_ledger
-from modelcycle.tracking.lineage import locked
-from modelcycle.tracking.manifest import MADE_BY, read_manifest
+from modelcycle.tracking.lineage import read_lock
+from modelcycle.tracking.manifest import MANIFEST_TAGS, read_manifest
 from modelcycle.tracking.registry import Version
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ def check_run(client: Any, version: Version) -> Link:
     """Check the run of a version, and hash the files again that the version is used from."""
     link = Link("run", version.run_id or "none")
     try:
-        registry.model_folder(client, version)
-        link.parts.append(Link("files", ", ".join(path.name for path in registry.RELEASED) + ": as released"))
+        registry.download_version(client, version)
+        link.parts.append(Link("files", ", ".join(path.name for path in registry.VERSION_FILES) + ": as released"))
     except InputError as error:
         link.broken.append(str(error))
     try:
@@ -74,7 +74,7 @@ def check_version(client: Any, version: Version) -> Link:
             link.broken.append(f"the version's tag image.{name} says {found}, the ledger says {said}")
     if ("champion" in version.aliases) != (champion_number(everything) == version.number):
         link.broken.append("the alias champion does not name the version that the ledger does")
-    if entries and entries[0].facts != registry.facts_md5(version.tags):
+    if entries and entries[0].facts != registry.digest_tags(version.tags):
         link.broken.append("the version's tags are not those that the ledger has noted")
     else:
         failed = [verdict.rule for verdict in version.verdicts if not verdict.passed]
@@ -94,9 +94,9 @@ def find(client: Any, name: str) -> Version:
         return registry.find_version(client, versions[0])
     if re.fullmatch("[0-9a-f]{32}", name):
         from modelcycle.core.settings import read_settings
-        from modelcycle.tracking.log import open_log, read_answer, reading
+        from modelcycle.tracking.prediction_log import convert_database_errors, open_log, read_answer
 
-        with reading():
+        with convert_database_errors():
             found = read_answer(open_log(read_settings().database_url), name)
         if found is None:
             raise InputError(f"The prediction log holds no prediction {name}; DATABASE_URL says where the log is.")
@@ -116,7 +116,7 @@ def predicted_by(client: Any, path: Path, noted: dict[str, Any]) -> Version:
     """Find the version that wrote a file of predictions. Raises InputError when its manifest says something else."""
     version, found = registry.find_version(client, noted["version"]), md5(path)
     differing = [f"its md5 is {found}, its manifest says {noted['output_md5']}"] if found != noted["output_md5"] else []
-    for name in MADE_BY:
+    for name in MANIFEST_TAGS:
         if (said := version.tags.get(name)) != noted[name]:
             differing.append(f"its manifest says {name} {noted[name]}, version {version.number} says {said}")
     if differing:
@@ -133,10 +133,10 @@ def versions_from(data: str) -> None:
     if not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", digest):
         raise InputError(f"--data is {data}; expected a file that is here, or an md5, 32 digits from 0 to f.")
     found = 0
-    client = registry.connect()
+    client = store.connect()
     for version in reversed(registry.list_versions(client)):
         noted = {name: other for name, other in version.tags.items() if name.startswith("md5.")}
-        for path, other in (locked(version.tags.get("git_commit", "none")) or noted).items():
+        for path, other in (read_lock(version.tags.get("git_commit", "none")) or noted).items():
             if other == digest:
                 found += 1
                 print(f"version {version.number:<4} {version.tags.get('verdict', 'unjudged'):<9} {path}")
@@ -157,7 +157,7 @@ def as_tree(link: Link) -> Tree:
 
 def trace(name: str, rerun: bool, as_json: bool) -> None:
     """Print the chain of a version; raises InputError that names every broken link."""
-    client = registry.connect()
+    client = store.connect()
     version = find(client, name)
     link = check_version(client, version)
     if rerun and "git_commit" in version.tags:

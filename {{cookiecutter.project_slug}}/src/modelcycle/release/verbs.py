@@ -26,7 +26,7 @@ def release(
     if history:
         # Without what a release needs: this takes half the time.
         from modelcycle.tracking.ledger import print_ledger, read_ledger
-        from modelcycle.tracking.registry import connect
+        from modelcycle.tracking.store import connect
 
         return print_ledger(read_ledger(connect()))
     from modelcycle.release.release import release

@@ -24,14 +24,14 @@ from typing_extensions import TypedDict
 from modelcycle.core.contract import Column, Contract, make_request_table
 from modelcycle.serving.fast import SMALL_BATCH, FastPredict, Row
 from modelcycle.tracking.bundle import Bundle
-from modelcycle.tracking.log import Line, connect_writer, in_utc, now, write_lines
+from modelcycle.tracking.prediction_log import AnswerRow, connect_writer, to_utc, utc_now, write_answers
 
 
 def to_naive_utc(time: datetime) -> datetime:
     """Convert a time to UTC without a zone, as in the training data. Raises ValueError for what pandas can't hold."""
     if not 1700 <= time.year <= 2200:
         raise ValueError("a time between the years 1700 and 2200")
-    return in_utc(time)
+    return to_utc(time)
 
 
 FIELD_TYPES: dict[str, Any] = {
@@ -52,7 +52,7 @@ class Job:
     served_model: Any = None  # the ServedModel that has validated the rows; it answers them as well
     arrival: float = field(default_factory=time.perf_counter)
     answers: list[dict[str, Any]] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    lines: list[AnswerRow] = field(default_factory=list)
     error: Exception | None = None
 
 
@@ -168,7 +168,7 @@ def answer_jobs(jobs: list[Job], bundle: Bundle, fast_predict: FastPredict | Non
         row_probabilities = [dict(zip(classes, row, strict=False)) for row in probabilities.tolist()]
         warnings = find_unusual_values(rows, bundle.profile)
         results = zip(make_ids(len(rows)), rows, predictions, row_probabilities, warnings, strict=True)
-        at = now().isoformat(" ", "microseconds")
+        at = utc_now().isoformat(" ", "microseconds")
         for job in jobs:
             job.lines, job.answers = [], []  # the attempt in a batch may have failed
             duration_ms = round((time.perf_counter() - job.arrival) * 1000, 2)  # without the writing of this line
@@ -246,7 +246,7 @@ def log_answered_jobs(
         nonlocal connection
         connection = connection or connect_writer(log)
         try:
-            write_lines(connection, [line for job in jobs for line in job.lines])
+            write_answers(connection, [line for job in jobs for line in job.lines])
         except Exception:
             connection.invalidate()
             connection = None  # the next attempt connects again, perhaps to another database

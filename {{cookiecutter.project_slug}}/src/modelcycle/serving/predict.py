@@ -28,9 +28,9 @@ from modelcycle.core.output import progress_console, report_line, track_progress
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
-from modelcycle.tracking import registry
+from modelcycle.tracking import registry, store
 from modelcycle.tracking.bundle import Bundle, load_champion, load_version
-from modelcycle.tracking.manifest import MADE_BY, manifest_path, read_manifest
+from modelcycle.tracking.manifest import MANIFEST_TAGS, manifest_path, read_manifest
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
 NULLABLE_INTEGERS = {kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())}
@@ -196,7 +196,7 @@ def predict_file(
     """
     _, _, parts = companion_paths(output)
     made_from = {"version": bundle.version, "input_md5": md5(source), "csv": str(csv)}
-    made_from |= {name: bundle.facts[name] for name in MADE_BY}
+    made_from |= {name: bundle.facts[name] for name in MANIFEST_TAGS}
     folder = parts / content_md5(json.dumps([made_from, chunk_rows]))
     console = progress_console()
     with only_run(output):
@@ -282,7 +282,7 @@ def pair_files(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
 
 def predict(inputs: list[Path], output: Path, version: str, chunk_rows: int) -> None:
     """Predict files with a version, or the champion; an output that is up to date is left as it is."""
-    files, client = pair_files(inputs, output), registry.connect()
+    files, client = pair_files(inputs, output), store.connect()
     bundle = load_version(client, registry.find_version(client, version)) if version else load_champion(client)
     options: dict[str, Any] = {"csv": read_params().ingest.csv, "chunk_rows": chunk_rows}
     with connect_to_cluster() as cluster:

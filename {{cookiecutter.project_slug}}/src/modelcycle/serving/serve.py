@@ -40,10 +40,10 @@ from modelcycle.serving.answer import (
 from modelcycle.serving.fast import FastPredict, make_fast_predict
 from modelcycle.serving.middleware import AccessMiddleware, JsonLinesFormatter, close_slow_connections
 from modelcycle.serving.telemetry import Telemetry
-from modelcycle.tracking import registry
+from modelcycle.tracking import store
 from modelcycle.tracking.bundle import Bundle, load_champion, load_folder
 from modelcycle.tracking.ledger import champion_number, read_ledger
-from modelcycle.tracking.log import check_log, latest_monitoring, open_log, read_answer, write_feedback
+from modelcycle.tracking.prediction_log import check_log, open_log, read_answer, read_monitoring_result, write_feedback
 
 PAGE_TEMPLATE = Path(__file__).with_name("serve.html")
 TIMEOUT_MESSAGE = "The answer took too long; try again."
@@ -215,7 +215,7 @@ def create_app(  # noqa: C901  restructured with the service
         """Give figures for Prometheus."""
         monitoring = None
         with suppress(SQLAlchemyError):  # the log is out of use: /ready says so, and all other metrics are true
-            monitoring = latest_monitoring(log)
+            monitoring = read_monitoring_result(log)
         text = telemetry.render(current.bundle.version, monitoring)
         return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
@@ -272,7 +272,7 @@ def serve() -> None:
         folder = settings.model
         app = create_app(settings, lambda: load_folder(folder), None)
     else:
-        client = registry.connect()
+        client = store.connect()
         app = create_app(settings, lambda: load_champion(client), lambda: champion_number(read_ledger(client)) or "")
     gc.freeze()  # what is loaded by now stays: each collection that scans it would stop all answers for 0.1 s
     report_line("serve", f"http://{settings.host}:{settings.port}")

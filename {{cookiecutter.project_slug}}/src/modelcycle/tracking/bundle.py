@@ -23,11 +23,11 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, FEATURES, MODEL, MODEL_CARD, PROFILE
 from modelcycle.core.project import Project, read_project
-from modelcycle.tracking import registry
-from modelcycle.tracking.git import committed, how_to_fetch
+from modelcycle.tracking import registry, store
+from modelcycle.tracking.git import fetch_command, read_file_at
 from modelcycle.tracking.registry import Version
 
-NOTE = "version.json"  # of an exported version: its number, facts, and the md5 of each file
+EXPORT_MANIFEST = "version.json"  # of an exported version: its number, facts, and the md5 of each file
 MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
 
 
@@ -61,34 +61,33 @@ class Bundle:
         return predict(self.model, self.make_features(pd.DataFrame(inputs, index=rows.index), self.contract))
 
 
-def run_features(source: bytes, name: str, package: str) -> MakeFeatures:
-    """Give make_features of the team's features.py. Raises InputError when it does not run with today's code."""
+def load_make_features(source: bytes, name: str, package: str) -> MakeFeatures:
+    """Run the team's features.py and return its make_features. Raises InputError when it does not run any more."""
     module = ModuleType(f"{package}.{name.replace('.', '_')}")
     try:
         exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102  the team's own code
-        make: MakeFeatures = module.__dict__["make_features"]
+        make_features: MakeFeatures = module.__dict__["make_features"]
     except (ImportError, KeyError, SyntaxError) as error:
         raise InputError(f"{name} does not run with today's code: {first_line(error)}.") from None
-    return make
+    return make_features
 
 
 def load_version(client: Any, version: Version) -> Bundle:
     """Load a version from the registry. Raises InputError when a file was changed or its commit is not here."""
-    folder = registry.model_folder(client, version)
+    folder = registry.download_version(client, version)
     project = read_project()
     name = f"{FEATURES} at {version.commit[:7]}"
-    make = run_features(features_source(version, project), name, project.package)
-    facts = {name: value for name, value in version.tags.items() if name in ("git_commit", "metrics") or "md5" in name}
-    return _load(folder, make, project, version.number, facts)
+    make_features = load_make_features(read_features_source(version, project), name, project.package)
+    facts = {tag: value for tag, value in version.tags.items() if tag in ("git_commit", "metrics") or "md5" in tag}
+    return _read_bundle(folder, make_features, project, version.number, facts)
 
 
-def features_source(version: Version, project: Project) -> bytes:
-    """Give features.py as it was at a version's commit. Raises InputError when that is not in this repository."""
-    revision = version.commit
-    source = committed(revision, f"src/{project.package}/{FEATURES}")
+def read_features_source(version: Version, project: Project) -> bytes:
+    """Read features.py as it was at a version's commit. Raises InputError when that is not in this repository."""
+    source = read_file_at(version.commit, f"src/{project.package}/{FEATURES}")
     if source is None:
         raise InputError(
-            f"Commit {revision[:7]} of version {version.number} is not in this repository: `{how_to_fetch()}`, "
+            f"Commit {version.commit[:7]} of version {version.number} is not in this repository: `{fetch_command()}`, "
             "or `make rollback` to a version whose commit is."
         )
     return source
@@ -97,15 +96,15 @@ def features_source(version: Version, project: Project) -> bytes:
 def load_folder(folder: Path) -> Bundle:
     """Load an exported version. Raises InputError when a file is missing or was changed since the export."""
     try:
-        noted = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        facts, project = noted["facts"], Project.model_validate(noted["project"])
-        changed = [name for name, digest in noted["files"].items() if md5(folder / name) != digest]
+        manifest = json.loads((folder / EXPORT_MANIFEST).read_text(encoding="utf-8"))
+        facts, project = manifest["facts"], Project.model_validate(manifest["project"])
+        changed = [name for name, digest in manifest["files"].items() if md5(folder / name) != digest]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} holds no exported version, as `export` writes it: {first_line(error)}") from None
     if changed:
         raise InputError(f"{folder / changed[0]} has been changed since it was exported.")
-    make = run_features((folder / FEATURES).read_bytes(), FEATURES, project.package)
-    return _load(folder, make, project, noted["version"], facts)
+    make_features = load_make_features((folder / FEATURES).read_bytes(), FEATURES, project.package)
+    return _read_bundle(folder, make_features, project, manifest["version"], facts)
 
 
 def export(name: str, folder: Path) -> None:
@@ -115,36 +114,39 @@ def export(name: str, folder: Path) -> None:
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; expected a new folder.")
-    client = registry.connect()
+    client = store.connect()
     version = registry.find_version(client, name)
     write_version(client, version, folder)
     report_line("export", f"version {version.number}", folder)
 
 
 def write_version(client: Any, version: Version, folder: Path) -> None:
-    """Write a version's files, features.py and a note of them all into a folder, for `load_folder`."""
-    bundle, source = load_version(client, version), registry.model_folder(client, version)
+    """Write a version's files, features.py and the manifest of them all into a folder, for `load_folder`."""
+    bundle, source = load_version(client, version), registry.download_version(client, version)
     folder.mkdir(parents=True, exist_ok=True)
     for path in (MODEL, CONTRACT, PROFILE, EXPECTED):
         shutil.copyfile(source / path.name, folder / path.name)
-    (folder / FEATURES).write_bytes(features_source(version, bundle.project))
+    (folder / FEATURES).write_bytes(read_features_source(version, bundle.project))
     (folder / MODEL_CARD.name).write_text(bundle.card, encoding="utf-8")
     files = {path.name: md5(path) for path in sorted(folder.iterdir())}
-    note = {"version": bundle.version, "project": bundle.project.model_dump(), "facts": bundle.facts, "files": files}
-    (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    project = bundle.project.model_dump()
+    manifest = {"version": bundle.version, "project": project, "facts": bundle.facts, "files": files}
+    (folder / EXPORT_MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _load(folder: Path, make_features: MakeFeatures, project: Project, version: str, facts: dict[str, str]) -> Bundle:
+def _read_bundle(
+    folder: Path, make_features: MakeFeatures, project: Project, version: str, facts: dict[str, str]
+) -> Bundle:
     contract = read_config(Contract, folder / CONTRACT.name)
     model = load_model(folder / MODEL.name, project.trusted_types)
     profile, expected = (json.loads((folder / path.name).read_text(encoding="utf-8")) for path in (PROFILE, EXPECTED))
-    card = folder / MODEL_CARD.name  # a rejected version has none
-    said = card.read_text(encoding="utf-8") if card.exists() else ""
-    return Bundle(version, facts, contract, model, make_features, project, profile, expected, said)
+    card_path = folder / MODEL_CARD.name  # a rejected version has none
+    card = card_path.read_text(encoding="utf-8") if card_path.exists() else ""
+    return Bundle(version, facts, contract, model, make_features, project, profile, expected, card)
 
 
 def load_champion(client: Any) -> Bundle:
-    """Load the version in use. Raises InputError when there is none."""
+    """Load the champion. Raises InputError when there is none."""
     version = registry.find_champion(client)
     if version is None:
         raise InputError("There is no champion yet; `make release` makes one.")

@@ -15,7 +15,7 @@ from modelcycle.core.metrics import format_metrics
 from modelcycle.core.project import read_project
 from modelcycle.tracking.git import git
 
-MOVES = ("promoted", "rolled back")  # the events after which another version is the champion
+CHAMPION_EVENTS = ("promoted", "rolled back")  # after which another version is the champion
 OLDEST_FIRST = "attributes.start_time ASC"
 
 
@@ -24,8 +24,8 @@ class LedgerEntry:
     """A decision.
 
     event: promoted, rejected, rolled back, overtaken, pushed, deployed or undeployed. at: UTC, in milliseconds.
-    replaced: for a move the version, for a deployment the image that was there before. facts: the md5 of what the
-    version said of itself. is_edited: the entry is not as it was written.
+    replaced: for a new champion the version, for a deployment the image that was there before. facts: the md5 of the
+    version's tags. is_edited: the entry is not as it was written.
     """
 
     event: str
@@ -56,49 +56,51 @@ def read_ledger(client: Any) -> list[LedgerEntry]:
     """
     from mlflow.entities import ViewType  # ALL: a run that somebody deletes stays in the ledger
 
-    book = client.get_experiment_by_name(_name())
-    runs = client.search_runs([book.experiment_id], "", ViewType.ALL, 50_000, [OLDEST_FIRST]) if book else []
-    known = {field.name for field in fields(LedgerEntry)} - {"at", "is_edited"}
+    experiment = client.get_experiment_by_name(_experiment_name())
+    if experiment is None:
+        return []
+    runs = client.search_runs([experiment.experiment_id], "", ViewType.ALL, 50_000, [OLDEST_FIRST])
+    tag_fields = {field.name for field in fields(LedgerEntry)} - {"at", "is_edited"}
     entries, current = [], "none"
     for run in runs:
         tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
         is_edited = tags.pop("md5", "") != _entry_md5(tags, run.info.start_time)
-        given = dict.fromkeys(("event", "version", "by", "commit"), "unknown")
-        given |= {name: value for name, value in tags.items() if name in known}
-        if given["event"] in MOVES:
-            if given.get("replaced") != current and not is_edited:
-                given["event"] = "overtaken"
+        values = dict.fromkeys(("event", "version", "by", "commit"), "unknown")
+        values |= {name: value for name, value in tags.items() if name in tag_fields}
+        if values["event"] in CHAMPION_EVENTS:
+            if values.get("replaced") != current and not is_edited:
+                values["event"] = "overtaken"
             else:
-                current = given["version"]
-        entries.append(LedgerEntry(**given, at=run.info.start_time, is_edited=is_edited))
+                current = values["version"]
+        entries.append(LedgerEntry(**values, at=run.info.start_time, is_edited=is_edited))
     return entries
 
 
 def append_to_ledger(client: Any, artifacts: str | None, event: str, version: str, **facts: str) -> None:
     """Add a decision. artifacts: where the store keeps files, for a ledger that is made now."""
     by = git("config", "user.name") or os.environ.get("GIT_AUTHOR_NAME") or os.environ.get("USER") or "unknown"
-    book = client.get_experiment_by_name(_name())
-    book_id = book.experiment_id if book else client.create_experiment(_name(), artifacts)
+    experiment = client.get_experiment_by_name(_experiment_name())
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(_experiment_name(), artifacts)
     tags = {"event": event, "version": version, "by": by, **facts}
-    # Later than all others also where another machine's clock is ahead: the order is what counts.
+    # Later than all other entries also where another machine's clock is ahead: the order is what counts.
     latest = max((entry.at for entry in read_ledger(client)), default=0)
     at = max(int(time.time() * 1000), latest + 1)
-    entry = client.create_run(book_id, at, tags | {"md5": _entry_md5(tags, at)}, f"version {version} {event}")
+    entry = client.create_run(experiment_id, at, tags | {"md5": _entry_md5(tags, at)}, f"version {version} {event}")
     client.set_terminated(entry.info.run_id)
 
 
 def champion_number(entries: list[LedgerEntry]) -> str | None:
-    """Say which version is the champion by the decisions so far: the one that was last moved to."""
-    return next((entry.version for entry in reversed(entries) if entry.event in MOVES), None)
+    """Return the champion's number by the decisions so far, None before the first promotion."""
+    return next((entry.version for entry in reversed(entries) if entry.event in CHAMPION_EVENTS), None)
 
 
 def was_champion(entries: list[LedgerEntry], version: str) -> bool:
-    """Say whether a version was ever moved to: by the gate, or by a rollback that somebody forced."""
-    return any(entry.version == version and entry.event in MOVES for entry in entries)
+    """Say whether a version was ever the champion: promoted by the gate, or by a rollback that somebody forced."""
+    return any(entry.version == version and entry.event in CHAMPION_EVENTS for entry in entries)
 
 
 def pushed_images(entries: list[LedgerEntry], version: str) -> dict[str, str]:
-    """Give the images of a version by their target, each with the digest that was pushed last."""
+    """Return the images of a version by their target, each with the digest that was pushed last."""
     return {entry.target: entry.image for entry in entries if (entry.event, entry.version) == ("pushed", version)}
 
 
@@ -106,14 +108,14 @@ def print_ledger(entries: list[LedgerEntry]) -> None:
     """Print a line for each decision."""
     for entry in entries:
         where = f" in {entry.environment}" if entry.environment else ""
-        replaced = f", replaced {entry.replaced}" if entry.event in MOVES else ""
+        replaced = f", replaced {entry.replaced}" if entry.event in CHAMPION_EVENTS else ""
         edited = ", EDITED since" if entry.is_edited else ""
         result = f"version {entry.version} {entry.event}{where}{replaced}{edited}"
         detail = entry.image or entry.reason or format_metrics(json.loads(entry.metrics or "{}"))
         print(f"{entry.time:%Y-%m-%d %H:%M:%S}  {result:<40} {entry.by}, commit {entry.commit[:7]}, {detail}")
 
 
-def _name() -> str:
+def _experiment_name() -> str:
     return f"{read_project().registered_name} ledger"
 
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit, and the md5 of each file, as DVC writes it into dvc.lock."""
+"""Where a result comes from: its commit, and the md5 of each file, as DVC writes it into dvc.lock."""
 
 from functools import cache
 from pathlib import Path
@@ -8,52 +8,52 @@ from ruamel.yaml import YAML
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.output import read_text
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
-from modelcycle.tracking.git import committed, git
+from modelcycle.tracking.git import git, read_file_at
 
 
-def locked(revision: str) -> dict[str, str]:
+def read_lock(revision: str) -> dict[str, str]:
     """Read from a commit's dvc.lock the md5 of every file that the pipeline read or wrote, by path."""
-    return lock_files(committed(revision, "dvc.lock") or b"", committed(revision, "dvc.yaml") or b"")
+    return parse_lock(read_file_at(revision, "dvc.lock") or b"", read_file_at(revision, "dvc.yaml") or b"")
 
 
 @cache
-def lock_files(lock: bytes, pipeline: bytes, kinds: tuple[str, ...] = ("deps", "outs")) -> dict[str, str]:
-    """Give the md5 by path that dvc.lock holds for the stages of dvc.yaml; stages that are gone don't count."""
-    noted, wanted = (YAML(typ="safe", pure=True).load(text) or {"stages": {}} for text in (lock, pipeline))
-    stages = [stage for name, stage in noted["stages"].items() if name.split("@")[0] in wanted["stages"]]
-    parts = [part for kind in kinds for stage in stages for part in stage.get(kind, [])]
-    return {part["path"]: str(part.get("md5", "")) for part in parts}
+def parse_lock(lock: bytes, pipeline: bytes, kinds: tuple[str, ...] = ("deps", "outs")) -> dict[str, str]:
+    """Return the md5 by path that dvc.lock holds for the stages of dvc.yaml; stages that are gone don't count."""
+    locked, current = (YAML(typ="safe", pure=True).load(text) or {"stages": {}} for text in (lock, pipeline))
+    stages = [stage for name, stage in locked["stages"].items() if name.split("@")[0] in current["stages"]]
+    files = [file for kind in kinds for stage in stages for file in stage.get(kind, [])]
+    return {file["path"]: str(file.get("md5", "")) for file in files}
 
 
-def outputs() -> list[str]:
-    """List what the steps of the pipeline write, as dvc.lock says."""
-    return list(lock_files(*(read_text(Path(name)).encode() for name in ("dvc.lock", "dvc.yaml")), kinds=("outs",)))
+def list_outputs() -> list[str]:
+    """List the files that the steps of the pipeline write, as dvc.lock says."""
+    return list(parse_lock(*(read_text(Path(name)).encode() for name in ("dvc.lock", "dvc.yaml")), kinds=("outs",)))
 
 
-def provenance(revision: str) -> dict[str, str]:
-    """Say what a commit's results come from: the commit, and the md5 of data, model, predictions and configuration.
+def read_provenance(revision: str) -> dict[str, str]:
+    """Read what a commit's results come from: the commit, and the md5 of data, model, predictions and configuration.
 
-    Everything is read from git, so that it can be derived again at any time and compared with what was noted.
+    Everything is read from git, so that it can be read again at any time and compared with a version's tags.
     """
-    files = locked(revision)
+    files = read_lock(revision)
     outputs = (RAW, TRAIN, TEST, PROFILE, MODEL, PREDICTIONS, EXPECTED)
     digests = {path.stem: files.get(path.as_posix(), "") for path in outputs}
     for name, path in [("contract", CONTRACT), ("params", PARAMS), ("lock", "dvc.lock"), ("environment", "uv.lock")]:
-        content = committed(revision, str(path))
+        content = read_file_at(revision, str(path))
         digests[name] = "" if content is None else content_md5(content)
-    return {"git_commit": git("rev-parse", revision)} | {f"md5.{name}": found for name, found in digests.items()}
+    return {"git_commit": git("rev-parse", revision)} | {f"md5.{name}": digest for name, digest in digests.items()}
 
 
-def earlier_version(path: Path) -> tuple[str, str] | None:
-    """Find the last committed version of a pipeline's output that differs from the present one.
+def read_previous_output(path: Path) -> tuple[str, str] | None:
+    """Read the last committed state of a pipeline's output that differs from the present one.
 
-    Returns the commit and the text, or None where there is no such version or where it can't be had.
+    Returns the commit and the text, or None where there is no such state or where it can't be had.
     """
     import dvc.api  # imported late: few commands need it
 
     present = md5(path)
     for revision in git("log", "--format=%h", "--", "dvc.lock").splitlines():
-        files = locked(revision)
+        files = read_lock(revision)
         if not files:  # removed there: what came before is another problem's, see adopt
             return None
         if files.get(path.as_posix(), present) != present:

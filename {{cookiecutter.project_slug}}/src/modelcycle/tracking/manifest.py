@@ -6,23 +6,23 @@ from typing import Any
 
 from modelcycle.core.errors import InputError
 
-MADE_BY = ("git_commit", "md5.model")  # of a version's facts, what the manifest of predictions repeats
+MANIFEST_TAGS = ("git_commit", "md5.model")  # those of a version's tags that the manifest repeats
 
 
 def manifest_path(output: Path) -> Path:
-    """Say where the manifest of a file with predictions lies: beside it."""
+    """Return the path of the manifest of a file with predictions: beside it."""
     return output.with_name(f"{output.name}.manifest.json")
 
 
 def read_manifest(output: Path) -> dict[str, Any]:
-    """Read what an output was made from; empty where there is no manifest. Raises InputError when it is none."""
+    """Read the manifest of an output; empty where there is none. Raises InputError when it lacks an entry."""
     path = manifest_path(output)
     try:
         if not path.exists():
             return {}
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-        if not {"version", "when", "input", "input_md5", "output_md5", *MADE_BY} <= set(found):
+        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+        if not {"version", "when", "input", "input_md5", "output_md5", *MANIFEST_TAGS} <= set(manifest):
             raise ValueError
-        return found
+        return manifest
     except (ValueError, TypeError):
         raise InputError(f"{path} is not the manifest of a prediction; delete it and predict again.") from None

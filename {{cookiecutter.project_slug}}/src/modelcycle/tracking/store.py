@@ -1,0 +1,90 @@
+"""The MLflow store of runs, versions and decisions: on SQLite in .mlflow, or wherever MLFLOW_TRACKING_URI says."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from sqlalchemy import NullPool, create_engine
+
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.paths import PARAMS
+from modelcycle.core.project import read_project
+from modelcycle.tracking.git import find_root_commits
+
+LOCAL_STORE = Path(".mlflow")
+FIRST_COMMIT = "first_commit"  # the experiment's tag by which two projects of one name are told apart
+IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # read at import: MLflow sets the variable itself later
+
+
+def connect() -> Any:
+    """Point MLflow at the store and return a client. Raises InputError when the store is out of reach."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # or the first use lists every step of its schema
+    import mlflow  # imported late: it takes longer than all the rest
+
+    if not PARAMS.exists():
+        raise InputError(f"{PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
+    if not IS_LOCAL and ":" not in (address := os.environ["MLFLOW_TRACKING_URI"]) and address != "databricks":
+        raise InputError(f"MLFLOW_TRACKING_URI is {address}; expected an address such as https://mlflow.example.com.")
+    if IS_LOCAL:
+        LOCAL_STORE.mkdir(exist_ok=True)
+        mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.as_posix()}/mlflow.db")
+    # Two commands that make the tables of a new store at once leave it broken.
+    setup_lock: Any = FileLock(LOCAL_STORE / "connect.lock") if IS_LOCAL else nullcontext()
+    try:
+        if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("postgresql", "mysql")):
+            os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+            # MLflow would try for an hour. Without a pool, nothing stays open.
+            create_engine(mlflow.get_tracking_uri(), poolclass=NullPool).connect().close()
+        with setup_lock:
+            client = mlflow.MlflowClient()
+            if client.get_experiment_by_name(read_project().registered_name) is None:
+                client.create_experiment(read_project().registered_name, artifact_location())
+            experiment = mlflow.set_experiment(read_project().registered_name)
+    except Exception as error:  # a server, a database and a file store each raise their own
+        raise InputError(
+            f"The tracking store {mlflow.get_tracking_uri()} does not answer: {first_line(error)}"
+        ) from None
+    if not IS_LOCAL:
+        require_own_experiment(client, experiment)
+    return client
+
+
+def require_own_experiment(client: Any, experiment: Any) -> None:
+    """Raise InputError where an experiment is another repository's: its first commit is none of this one's.
+
+    An experiment without the tag gets it. A shallow clone and a repository without a commit can't tell.
+    """
+    from mlflow import MlflowException
+
+    root_commits, tagged_commit = find_root_commits(), experiment.tags.get(FIRST_COMMIT)
+    if root_commits and not tagged_commit:
+        with suppress(MlflowException):  # who may only read leaves it to those who may write
+            client.set_experiment_tag(experiment.experiment_id, FIRST_COMMIT, root_commits[-1])
+    elif root_commits and tagged_commit not in root_commits:
+        own = root_commits[-1]
+        tag = f"mlflow.set_experiment('{experiment.name}'); mlflow.set_experiment_tag('{FIRST_COMMIT}', '{own}')"
+        raise InputError(
+            f"{os.environ['MLFLOW_TRACKING_URI']} holds {experiment.name} of another repository, whose first commit is "
+            f"{tagged_commit[:7]}, not {own[:7]}: give yours another name under [tool.modelcycle] in pyproject.toml, "
+            f'as in `experiment = "our_{experiment.name}"`; or, if it is this one before its history was rewritten, '
+            f'type `.venv/bin/python -c "import mlflow; {tag}"`.'
+        )
+
+
+def artifact_location() -> str | None:
+    """Say where files go: None for where a server wants them; with a database alone, the local store's folder."""
+    is_server = not IS_LOCAL and os.environ["MLFLOW_TRACKING_URI"].startswith(("http:", "https:", "databricks"))
+    return None if is_server else (LOCAL_STORE / "artifacts").resolve().as_uri()
+
+
+@contextmanager
+def lock_decisions() -> Iterator[None]:
+    """Let commands that decide wait for each other on this machine; the system frees the lock of a killed one."""
+    LOCAL_STORE.mkdir(exist_ok=True)
+    with FileLock(LOCAL_STORE / "decision.lock"):
+        yield
