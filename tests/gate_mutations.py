@@ -49,10 +49,10 @@ def failed_rules(model, train=TRAIN, test=TEST, contract=CONTRACT):
         test, predictions, extract_target(train, contract), contract, PARAMS.evaluate
     )
     verdicts = [
-        *gate.judge_figures(PARAMS.gate, True, *tables.values()),
-        gate.judge_data(train, test, contract),
+        *gate.judge_metrics(PARAMS.gate, True, *tables.values()),
+        gate.judge_overlap(train, test, contract),
         *gate.judge_behaviour(PARAMS.gate.behaviour, model, test.head(1000), contract),
-        gate.judge_rows(len(train), len(TRAIN), PARAMS.gate.fewest_rows),
+        gate.judge_training_rows(len(train), len(TRAIN), PARAMS.gate.fewest_rows),
     ]
     if test is TEST:
         theirs = answers(CHAMPION)

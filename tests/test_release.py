@@ -149,10 +149,10 @@ def test_a_grown_test_share_leaves_out_what_the_champion_was_trained_on(released
     code = """
 import sys, pandas as pd
 from modelcycle.core.contract import read_contract
-from modelcycle.release.release import duel_rows
+from modelcycle.release.release import select_duel_rows
 from modelcycle.tracking.bundle import load_champion
 test, contract = pd.read_parquet("data/test.parquet"), read_contract()
-rows = duel_rows(load_champion(client), 0.2, test, contract)
+rows = select_duel_rows(load_champion(client), 0.2, test, contract)
 seen = pd.read_parquet(sys.argv[1])
 print(len(test), len(rows), len(rows.merge(seen, on=contract.identity)))
 """
@@ -256,14 +256,14 @@ def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried
     overtaken = """
 from modelcycle.release import release
 from modelcycle.core.errors import InputError
-write = release.document
+write = release.write_documents
 def overtake(*given):
     write(*given)
     first = find_version(client, "1")
     other = client.create_model_version(EXPERIMENT, first.source, first.run_id, tags=first.tags)
     facts = {"commit": first.tags["git_commit"], "facts": digest_tags(first.tags)}
     record_decision(client, "promoted", other.version, replaced="1", **facts)
-release.document = overtake
+release.write_documents = overtake
 try:
     release.release()
 except InputError as error:

@@ -6,7 +6,7 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.params import Behaviour, Duel, Gate
 from modelcycle.pipeline.evaluate import compute_calibration
 from modelcycle.pipeline.train import fit_model
-from modelcycle.release.gate import judge_behaviour, judge_data, judge_duel, judge_figures, judge_rows
+from modelcycle.release.gate import judge_behaviour, judge_duel, judge_metrics, judge_overlap, judge_training_rows
 
 GATE = Gate(
     bound=0.7,
@@ -23,7 +23,7 @@ def failed(gate, classification, figures, slices=(), calibration=CALIBRATION):
     metric = "roc_auc" if classification else "mae"
     table = pd.DataFrame([(metric, *figures)], columns=["metric", "value", "low", "high", "baseline"])
     parts = pd.DataFrame(slices, columns=["slice", "value", "low", "high", "baseline"])
-    verdicts = judge_figures(gate, classification, table, parts, pd.DataFrame(calibration))
+    verdicts = judge_metrics(gate, classification, table, parts, pd.DataFrame(calibration))
     return [verdict.rule for verdict in verdicts if not verdict.passed]
 
 
@@ -83,13 +83,13 @@ def test_calibration_of_few_cases_spares_honest_models_and_finds_overconfident_o
 
 def test_a_key_on_both_sides_is_found(contract):
     train, test = pd.DataFrame({"order": [1, 2, 3]}), pd.DataFrame({"order": [4, 3]})
-    assert judge_data(train, test, contract).found == "1 rows in both"
-    assert judge_data(train.head(2), test, contract).passed
+    assert judge_overlap(train, test, contract).found == "1 rows in both"
+    assert judge_overlap(train.head(2), test, contract).passed
 
 
 def test_too_few_training_rows_are_noticed():
-    assert judge_rows(600, 1000, 0.5).passed
-    assert not judge_rows(400, 1000, 0.5).passed
+    assert judge_training_rows(600, 1000, 0.5).passed
+    assert not judge_training_rows(400, 1000, 0.5).passed
 
 
 def test_a_model_that_is_as_good_passes_the_duel_and_a_worse_one_does_not():

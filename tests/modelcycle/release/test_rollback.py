@@ -1,6 +1,6 @@
 import pytest
 
-from modelcycle.release.rollback import previous_champion
+from modelcycle.release.rollback import find_previous_champion
 from modelcycle.tracking.ledger import LedgerEntry
 
 
@@ -20,4 +20,4 @@ from modelcycle.tracking.ledger import LedgerEntry
 def test_the_way_back_leads_past_rollbacks_and_rejections(events, earlier):
     decisions = [entry.split(" ", 1) for entry in events.split(", ") if entry]
     entries = [LedgerEntry(event, version, by="T", commit="c", at=0) for version, event in decisions]
-    assert previous_champion(entries) == earlier
+    assert find_previous_champion(entries) == earlier

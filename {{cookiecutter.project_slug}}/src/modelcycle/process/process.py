@@ -24,7 +24,7 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.output import read_text, report_line, write_atomically
 from modelcycle.core.params import Params, Section, read_params
 from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES, PROCESS_STATE
-from modelcycle.release.cards import write_generated
+from modelcycle.release.cards import replace_generated
 from modelcycle.tracking.lineage import list_outputs
 
 ROLES = Path("docs/roles.md")
@@ -179,7 +179,7 @@ def process() -> None:
         lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in phase.to_row())} |")
     Console().print(console_table)
     if OVERVIEW.exists():
-        write_generated(OVERVIEW, "\n".join(lines))
-    if faulty := [phase.name for phase in phases if phase.faults]:
-        raise InputError(f"{len(faulty)} of {len(phases)} phases are not in order: {', '.join(faulty)}.")
+        replace_generated(OVERVIEW, "\n".join(lines))
+    if wrong := [phase.name for phase in phases if phase.faults]:
+        raise InputError(f"{len(wrong)} of {len(phases)} phases are not in order: {', '.join(wrong)}.")
     report_line("process", f"{sum(phase.page is not None for phase in phases)} phases in order", OVERVIEW)

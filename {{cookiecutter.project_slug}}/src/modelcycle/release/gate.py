@@ -1,4 +1,4 @@
-"""The gate: what a model has to show before it becomes the champion, each rule with what it found and what it means."""
+"""The gate: the rules that a model has to pass before it becomes the champion."""
 
 import json
 import sys
@@ -21,23 +21,27 @@ from modelcycle.tracking.command import run
 from modelcycle.tracking.git import git
 
 
-def judge_figures(
-    gate: Gate, classification: bool, figures: pd.DataFrame, slices: pd.DataFrame, calibration: pd.DataFrame
+def judge_metrics(
+    gate: Gate, classification: bool, metrics: pd.DataFrame, slices: pd.DataFrame, calibration: pd.DataFrame
 ) -> Iterator[Verdict]:
-    """Judge intervals, slices and calibration, as `evaluate.judge` computes them.
+    """Judge intervals, slices and calibration, as `evaluate_predictions` computes them."""
+    metric = LEADING_METRIC[classification]
+    row = metrics.set_index("metric").loc[metric]
+    score = {name: float(row[name]) for name in ("value", "low", "high", "baseline")}
+    yield from judge_score(gate, metric, score)
+    yield from judge_slices(gate, metric, score["value"], slices, classification)
+    yield judge_calibration(gate, calibration, 1 if classification else score["value"])
 
-    A slice of classes is compared with all cases. Amounts may differ in size from slice to slice, so there it is
-    compared with guessing the slice's own median.
-    """
-    metric, figures = LEADING_METRIC[classification], figures.set_index("metric")
+
+def judge_score(gate: Gate, metric: str, score: dict[str, float]) -> Iterator[Verdict]:
+    """Judge the leading metric. score: value, low, high, and the baseline's."""
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    value, low, high, baseline = map(float, figures.loc[metric, ["value", "low", "high", "baseline"]])
-    worst, best_guess = (low, baseline) if sign > 0 else (-high, -baseline)
-    scale = 1 if classification else value
+    value, low, high, baseline = (score[name] for name in ("value", "low", "high", "baseline"))
+    worst = low if sign > 0 else -high  # end of the interval; multiplied by the sign, more is better
     interval = {"value": value, "low": low, "high": high}
     yield Verdict(
         "better than guessing",
-        bool(worst > best_guess),
+        worst > sign * baseline,
         format_interval(metric, interval),
         f"{'above' if sign > 0 else 'below'} {baseline:.4g} for certain",
         "A model that may be no better than guessing is of no use.",
@@ -46,7 +50,7 @@ def judge_figures(
     if gate.bound is not None:
         yield Verdict(
             "minimum",
-            bool(worst >= sign * gate.bound),
+            worst >= sign * gate.bound,
             format_interval(metric, interval),
             f"at {'least' if sign > 0 else 'most'} {gate.bound:g} for certain",
             "The model is not as good as was agreed.",
@@ -55,25 +59,39 @@ def judge_figures(
     if gate.too_good is not None:
         yield Verdict(
             "not too good to be true",
-            bool(sign * value <= sign * gate.too_good),
+            sign * value <= sign * gate.too_good,
             f"{metric} {value:.4g}",
             f"at {'most' if sign > 0 else 'least'} {gate.too_good:g}",
             "A column probably holds the answer, or what is known only later.",
         )
-    for _, part in slices.iterrows():
-        own = {name: float(part[name]) for name in interval}
-        limit = value - gate.slice_gap if classification else part["baseline"] * (1 + gate.slice_gap)
+
+
+def judge_slices(
+    gate: Gate, metric: str, value: float, slices: pd.DataFrame, classification: bool
+) -> Iterator[Verdict]:
+    """Judge the leading metric of each slice.
+
+    value: the metric of all test rows, with which a slice of classes is compared. Amounts may differ in size from slice
+    to slice, so there it is compared with the slice's own baseline.
+    """
+    for _, row in slices.iterrows():
+        interval = {name: float(row[name]) for name in ("value", "low", "high")}
+        limit = value - gate.slice_gap if classification else row["baseline"] * (1 + gate.slice_gap)
         yield Verdict(
-            f"slice {part['slice']}",
-            bool(part["high"] >= limit if sign > 0 else part["low"] <= limit),
-            format_interval(metric, own),
+            f"slice {row['slice']}",
+            bool(row["high"] >= limit if metric in HIGHER_IS_BETTER else row["low"] <= limit),
+            format_interval(metric, interval),
             f"an interval that reaches {limit:.4g}",
             "The model is much worse for these cases than it should be.",
-            own,
+            interval,
         )
+
+
+def judge_calibration(gate: Gate, calibration: pd.DataFrame, scale: float) -> Verdict:
+    """Judge how far predictions and outcomes are apart, beyond the margin of chance, in units of `scale`."""
     gaps = ((calibration["predicted"] - calibration["observed"]).abs() - calibration["margin"]).clip(lower=0)
     gap = np.average(gaps, weights=calibration["rows"]) / scale
-    yield Verdict(
+    return Verdict(
         "calibration",
         bool(gap <= gate.calibration_gap),
         f"{gap:.4f} apart",
@@ -87,7 +105,7 @@ def format_interval(metric: str, interval: dict[str, float]) -> str:
     return f"{metric} {{value:.4g}} ({{low:.4g}} to {{high:.4g}})".format(**interval)
 
 
-def judge_data(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> Verdict:
+def judge_overlap(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> Verdict:
     """Judge whether a row of the test data was also trained on, by the columns that identify it."""
     names = contract.identity
     shared = len(test[names].merge(train[names].drop_duplicates(), on=names))
@@ -108,7 +126,21 @@ def judge_behaviour(
     Every model has to answer missing and unseen values; `rules` are those of params.yaml.
     Raises InputError when a rule names no input, or a direction where there are many classes.
     """
-    before = _answers(model, rows, contract)
+    yield from judge_robustness(model, rows, contract)
+    answers = _predict_scores(model, rows, contract)
+    for rule in rules:
+        names = [*rule.set, *rule.add, *rule.shuffle]
+        if not names or not set(names) <= set(contract.inputs):
+            raise InputError(f"params.yaml: gate.behaviour changes {names}; expected inputs of contract.yaml.")
+        if rule.expect in ("higher", "lower") and answers.shape[1] > 1:
+            raise InputError(
+                f"params.yaml: gate.behaviour expects {rule.expect}, which needs an amount or two classes."
+            )
+        yield judge_rule(rule, _predict_scores(model, perturb(rows, rule, contract), contract) - answers)
+
+
+def judge_robustness(model: Pipeline, rows: pd.DataFrame, contract: Contract) -> Iterator[Verdict]:
+    """Judge whether (n, m) rows with missing and with unseen values are answered."""
     missing, unseen = rows.copy(), rows.copy()
     for name in contract.names("feature"):
         column = contract.columns[name]
@@ -116,57 +148,52 @@ def judge_behaviour(
             missing[name] = convert_values(pd.Series(None, rows.index, dtype="object"), column)
         if column.type == "category" and not column.values:
             unseen[name] = "never seen before"
-    for kind, odd in [("missing values", missing), ("unseen values", unseen)]:
+    for kind, variant in [("missing values", missing), ("unseen values", unseen)]:
         try:
-            answered = int(np.isfinite(_answers(model, odd, contract)).all(axis=1).sum())
+            n_answered = int(np.isfinite(_predict_scores(model, variant, contract)).all(axis=1).sum())
         except Exception:  # the model's own, whatever it is
-            answered = 0
+            n_answered = 0
         yield Verdict(
             kind,
-            answered == len(rows),
-            f"{answered:,} of {len(rows):,} rows answered",
+            n_answered == len(rows),
+            f"{n_answered:,} of {len(rows):,} rows answered",
             "all",
             "The model fails on rows that the contract allows.",
         )
-    for rule in rules:
-        names = [*rule.set, *rule.add, *rule.shuffle]
-        if not names or not set(names) <= set(contract.inputs):
-            raise InputError(f"params.yaml: gate.behaviour changes {names}; expected inputs of contract.yaml.")
-        if rule.expect in ("higher", "lower") and before.shape[1] > 1:
-            raise InputError(
-                f"params.yaml: gate.behaviour expects {rule.expect}, which needs an amount or two classes."
-            )
-        moved = _answers(model, changed(rows, rule, contract), contract) - before
-        size, shift = float(np.abs(moved).mean()), float(moved.mean())
-        found, passed = {
-            "same": (size, size <= rule.by),
-            "different": (size, size >= rule.by),
-            "higher": (shift, shift > 0 and shift >= rule.by),
-            "lower": (shift, shift < 0 and -shift >= rule.by),
-        }[rule.expect]
-        change = ", ".join(
-            [f"{name} = {value}" for name, value in rule.set.items()]
-            + [f"{name} {value:+g}" for name, value in rule.add.items()]
-            + [f"{name} shuffled" for name in rule.shuffle]
-        )
-        yield Verdict(
-            f"behaviour: {change}",
-            bool(passed),
-            f"answers move by {found:.4g}",
-            f"{rule.expect}, by {'at most' if rule.expect == 'same' else 'at least'} {rule.by:g}",
-            "The model reacts in a way that the people who know the subject have ruled out.",
-        )
 
 
-def _answers(model: Pipeline, rows: pd.DataFrame, contract: Contract) -> np.ndarray:
-    """Give (n, c) probabilities, (n, 1) the second one of two, or (n, 1) predicted amounts."""
+def judge_rule(rule: Behaviour, differences: np.ndarray) -> Verdict:
+    """Judge (n, c) differences of the answers that a rule's change of columns makes."""
+    size, shift = float(np.abs(differences).mean()), float(differences.mean())
+    effect, passed = {
+        "same": (size, size <= rule.by),
+        "different": (size, size >= rule.by),
+        "higher": (shift, shift > 0 and shift >= rule.by),
+        "lower": (shift, shift < 0 and -shift >= rule.by),
+    }[rule.expect]
+    change = ", ".join(
+        [f"{name} = {value}" for name, value in rule.set.items()]
+        + [f"{name} {value:+g}" for name, value in rule.add.items()]
+        + [f"{name} shuffled" for name in rule.shuffle]
+    )
+    return Verdict(
+        f"behaviour: {change}",
+        passed,
+        f"answers move by {effect:.4g}",
+        f"{rule.expect}, by {'at most' if rule.expect == 'same' else 'at least'} {rule.by:g}",
+        "The model reacts in a way that the people who know the subject have ruled out.",
+    )
+
+
+def _predict_scores(model: Pipeline, rows: pd.DataFrame, contract: Contract) -> np.ndarray:
+    """Predict (n, c) probabilities, (n, 1) the second one of two, or (n, 1) amounts."""
     predictions = predict(model, make_features(rows, contract))
     first = {1: 0, 3: 2}.get(len(predictions.columns), 1)
     return predictions.iloc[:, first:].to_numpy(float)
 
 
-def changed(rows: pd.DataFrame, rule: Behaviour, contract: Contract) -> pd.DataFrame:
-    """Change columns of (n, m) rows as a rule of params.yaml says."""
+def perturb(rows: pd.DataFrame, rule: Behaviour, contract: Contract) -> pd.DataFrame:
+    """Change columns of (n, m) rows as a rule of params.yaml says. Raises InputError where that can't be done."""
     rows = rows.copy()
     for name, value in rule.set.items():
         column = contract.columns[name]
@@ -193,57 +220,57 @@ def judge_duel(
     truth: np.ndarray,
     new: pd.DataFrame,
     champion: pd.DataFrame,
-    draws: int,
+    n_resamples: int,
     classification: bool,
 ) -> tuple[Verdict, Duel]:
     """Compare a model with the champion on the same test rows, by a paired bootstrap of the difference.
 
-    truth: (n,). new, champion: (n, 1 + c) predictions, `version` being the champion's. The one-sided test of
+    version: the champion's number. truth: (n,). new, champion: (n, 1 + c) predictions. The one-sided test of
     non-inferiority: at the wanted confidence, the difference must not lie below the margin.
     """
     metric = LEADING_METRIC[classification]
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    ours, theirs = (score_predictions(truth, predictions)[metric] for predictions in (new, champion))
+    new_score, champion_score = (score_predictions(truth, rows)[metric] for rows in (new, champion))
     differences = sign * np.concatenate(
         [
-            score_resamples(truth, new, drawn)[metric] - score_resamples(truth, champion, drawn)[metric]
-            for drawn in draw_resamples(len(truth), draws)
+            score_resamples(truth, new, weights)[metric] - score_resamples(truth, champion, weights)[metric]
+            for weights in draw_resamples(len(truth), n_resamples)
         ]
     )
     differences = differences[np.isfinite(differences)]
-    margin = duel.margin * (1 if classification else theirs)
+    margin = duel.margin * (1 if classification else champion_score)
     worst = float(np.quantile(differences, 1 - duel.confidence)) if len(differences) else np.nan
     verdict = Verdict(
         "duel with the champion",
         bool(worst >= -margin),
-        f"{metric} {ours:.4g}, version {version} {theirs:.4g}; at worst {worst:+.4f}",
+        f"{metric} {new_score:.4g}, version {version} {champion_score:.4g}; at worst {worst:+.4f}",
         f"at worst {-margin:+.4f} with {duel.confidence:.0%} confidence",
         "Users would get worse answers than today.",
     )
     return verdict, Duel(version, metric, margin, differences)
 
 
-def judge_rows(rows: int, champion_rows: int, fewest: float) -> Verdict:
-    """Judge whether the model has been trained on enough rows, compared with the champion."""
+def judge_training_rows(rows: int, champion_rows: int, min_share: float) -> Verdict:
+    """Judge whether the model was trained on enough rows, as a share of the champion's."""
     return Verdict(
         "training rows",
-        rows >= fewest * champion_rows,
+        rows >= min_share * champion_rows,
         f"{rows:,}",
-        f"at least {fewest:g} of the champion's {champion_rows:,}",
+        f"at least {min_share:g} of the champion's {champion_rows:,}",
         "Most of the data has been lost on the way.",
     )
 
 
-def not_held(reason: str) -> Verdict:
-    """Say why there is no duel: a change that people have made, not a fault of the model."""
+def skip_duel(reason: str) -> Verdict:
+    """Pass without a duel, for a reason: a change that people have made, not a fault of the model."""
     return Verdict("duel with the champion", True, "not held", "the champion's answers", reason)
 
 
 def judge_process() -> Verdict:
     """Judge whether every phase before a release is in order.
 
-    The documents belong to the process room, which stands above this one: its command says in reports/process.json what
-    it has found. Raises InputError with its sentence where it can't read a page.
+    The documents belong to the process room, which stands above this one: its command writes the faults into
+    reports/process.json. Raises InputError with its sentence where it can't read a page.
     """
     run(sys.executable, "-m", "modelcycle", "process", "--state")
     faults = json.loads(PROCESS_STATE.read_text(encoding="utf-8"))["faults"]

@@ -1,7 +1,7 @@
 """Put the committed model before the gate and, if it passes, make it the champion.
 
-The order makes an interrupted release harmless: first everything is judged, then the version is registered whole, then
-the decision is entered into the ledger, and last the alias follows. Releasing again goes on where it stopped.
+The order makes an interrupted release harmless: first everything is judged, then the version is registered with all its
+files, then the ledger gets the decision, and last the alias follows. Releasing again continues where it stopped.
 """
 
 import json
@@ -23,15 +23,15 @@ from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.report import write_report
-from modelcycle.release.cards import require_marks, write_cards
+from modelcycle.release.cards import require_markers, write_cards
 from modelcycle.release.gate import (
     judge_behaviour,
-    judge_data,
     judge_duel,
-    judge_figures,
+    judge_metrics,
+    judge_overlap,
     judge_process,
-    judge_rows,
-    not_held,
+    judge_training_rows,
+    skip_duel,
 )
 from modelcycle.tracking import registry, runs, store
 from modelcycle.tracking.bundle import Bundle, load_version
@@ -68,24 +68,25 @@ def require_reproduced() -> None:
 
     try:
         repository = Repo()
-        held = [stage.addressing for stage in repository.index.stages if stage.cmd and getattr(stage, "frozen", False)]
-        changed = list(repository.status())
+        steps = [stage for stage in repository.index.stages if stage.cmd]
+        frozen = [step.addressing for step in steps if getattr(step, "frozen", False)]
+        stale = list(repository.status())
     except DvcException as error:
-        mend = " Remove it: a command that was stopped has left it half-written." if "RWLock" in str(error) else ""
-        raise InputError(f"DVC can't read the pipeline: {first_line(error).rstrip('.')}.{mend}") from None
-    if held:
-        raise InputError(f"dvc.yaml: {', '.join(held)} is frozen, so its result may be stale; remove `frozen`.")
-    if changed:
+        remedy = " Remove it: a command that was stopped has left it half-written." if "RWLock" in str(error) else ""
+        raise InputError(f"DVC can't read the pipeline: {first_line(error).rstrip('.')}.{remedy}") from None
+    if frozen:
+        raise InputError(f"dvc.yaml: {', '.join(frozen)} is frozen, so its result may be stale; remove `frozen`.")
+    if stale:
         raise InputError(
-            f"The pipeline is not up to date: {', '.join(changed)} has changed. "
+            f"The pipeline is not up to date: {', '.join(stale)} has changed. "
             "Run `make reproduce`, commit dvc.lock, then release again."
         )
     if not git("ls-files", "dvc.lock"):
         raise InputError("dvc.lock is not in git. Commit it, then release again.")
 
 
-def duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract: Contract) -> pd.DataFrame | str:
-    """Give today's test rows that the champion never saw, or say why there can be no duel.
+def select_duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract: Contract) -> pd.DataFrame | str:
+    """Select today's test rows that the champion was not trained on, or say why there can be no duel.
 
     test_share: the champion's. It was trained on the other rows, so where the share has grown, those are left out.
     """
@@ -102,60 +103,73 @@ def duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract:
 
 
 def compare_with_champion(
-    champion: Bundle, test_share: float, test: pd.DataFrame, ours: pd.DataFrame, contract: Contract, params: Params
+    champion: Bundle,
+    test_share: float,
+    test: pd.DataFrame,
+    predictions: pd.DataFrame,
+    contract: Contract,
+    params: Params,
 ) -> tuple[Verdict, Duel | None]:
-    """Compare a model with the champion, which is scored anew on today's (n, m) test rows. ours: (n, 1 + c)."""
-    rows = duel_rows(champion, test_share, test, contract)
+    """Compare a model's (n, 1 + c) predictions with those that the champion makes for today's (n, m) test rows."""
+    rows = select_duel_rows(champion, test_share, test, contract)
     if isinstance(rows, str):
-        return not_held(rows), None
+        return skip_duel(rows), None
     try:
-        theirs = champion.predict(rows)
+        champion_predictions = champion.predict(rows)
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # what its features.py or its model raises
-        return not_held(f"The champion can't answer today's rows: {first_line(error)}"), None
-    if list(ours) != list(theirs):
-        return not_held("The champion knows other classes."), None
-    truth, draws = extract_target(rows, contract), params.evaluate.bootstrap
-    ours = ours.loc[rows.index]
-    return judge_duel(params.gate.duel, champion.version, truth, ours, theirs, draws, contract.is_classification)
+        return skip_duel(f"The champion can't answer today's rows: {first_line(error)}"), None
+    if list(predictions) != list(champion_predictions):
+        return skip_duel("The champion knows other classes."), None
+    return judge_duel(
+        params.gate.duel,
+        champion.version,
+        extract_target(rows, contract),
+        predictions.loc[rows.index],
+        champion_predictions,
+        params.evaluate.bootstrap,
+        contract.is_classification,
+    )
 
 
-def judge_all(
+def judge_model(
     client: Any, champion: Version | None, train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
 ) -> tuple[list[Verdict], Duel | None, list[pd.DataFrame]]:
     """Put the model in models/ before every rule of the gate.
 
-    train, test: (t, m) and (n, m). Nothing in reports/ is believed: all figures are computed again from model and data.
+    train, test: (t, m) and (n, m). Nothing in reports/ is believed: all metrics are computed again from model and data.
     Returns the verdicts, the duel, and the tables intervals, slices and calibration.
     """
     model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
-    ours = predict(model, make_features(test, contract))
-    tables = list(evaluate_predictions(test, ours, extract_target(train, contract), contract, params.evaluate).values())
-    verdicts = list(judge_figures(params.gate, contract.is_classification, *tables))
-    verdicts += [judge_data(train, test, contract)]
+    predictions = predict(model, make_features(test, contract))
+    target = extract_target(train, contract)
+    tables = list(evaluate_predictions(test, predictions, target, contract, params.evaluate).values())
+    verdicts = list(judge_metrics(params.gate, contract.is_classification, *tables))
+    verdicts += [judge_overlap(train, test, contract)]
     verdicts += judge_behaviour(params.gate.behaviour, model, test.head(1000), contract)
     if params.gate.process:
         verdicts.append(judge_process())
     if champion is None:
         return verdicts, None, tables
-    verdicts.append(judge_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))
+    verdicts.append(judge_training_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))
     test_share = float(champion.tags["test_share"])
-    verdict, duel = compare_with_champion(load_version(client, champion), test_share, test, ours, contract, params)
+    bundle = load_version(client, champion)
+    verdict, duel = compare_with_champion(bundle, test_share, test, predictions, contract, params)
     return [*verdicts, verdict], duel, tables
 
 
-def register(client: Any, facts: dict[str, str], params: Params) -> Version:
-    """Register the committed model as a version, or take the one of an interrupted release, not yet in the ledger."""
-    model, decided = read_project().registered_name, {entry.version for entry in read_ledger(client)}
+def register_version(client: Any, facts: dict[str, str], params: Params) -> Version:
+    """Register the committed model as a version, or reuse that of an interrupted release, not yet in the ledger."""
+    model, decided_versions = read_project().registered_name, {entry.version for entry in read_ledger(client)}
     for version in registry.list_versions(client, f"tags.git_commit = '{facts['git_commit']}'"):
-        if version.number not in decided:
+        if version.number not in decided_versions:
             for name, value in facts.items():
                 client.set_model_version_tag(model, version.number, name, value)
             return registry.find_version(client, version.number)
-    used_by_run = ("raw", "train", "test", "contract", "model")
-    run = runs.find_run(client, {f"md5.{name}": facts[f"md5.{name}"] for name in used_by_run})
+    run_tags = [f"md5.{name}" for name in ("raw", "train", "test", "contract", "model")]
+    run = runs.find_run(client, {tag: facts[tag] for tag in run_tags})
     if run is None:  # trained with another store: what the commit says is recorded here
-        used = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
-        run = runs.log_training(used, {})
+        parameters = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
+        run = runs.log_training(parameters, {})
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     folder = f"release-{facts['git_commit']}"  # params.yaml may have changed since the training
@@ -165,7 +179,7 @@ def register(client: Any, facts: dict[str, str], params: Params) -> Version:
     return Version.from_mlflow(client.create_model_version(model, source, run, tags=facts))
 
 
-def announce(verdicts: list[Verdict], what: str) -> None:
+def report_verdicts(verdicts: list[Verdict], subject: str) -> None:
     """Print every verdict. Raises InputError with the rules that failed."""
     for verdict in verdicts:
         report_line(
@@ -173,30 +187,30 @@ def announce(verdicts: list[Verdict], what: str) -> None:
         )
     if failed := [verdict for verdict in verdicts if not verdict.passed]:
         reasons = "\n".join(f"  {v.rule}: found {v.found}, expected {v.expected}. {v.meaning}" for v in failed)
-        raise InputError(f"The gate rejects {what}:\n{reasons}")
+        raise InputError(f"The gate rejects {subject}:\n{reasons}")
 
 
 def gate() -> None:
-    """Put the model of the work tree before the gate and write nothing; says no by raising InputError."""
+    """Put the model of the work tree before the gate and write nothing. Raises InputError when it is rejected."""
     contract, params = read_contract(), read_params()
     require_reproduced()
     client = store.connect()
     champion = registry.find_champion(client)
     train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
-    verdicts, _, _ = judge_all(client, champion, train, test, contract, params)
-    announce(verdicts, "this model")
+    verdicts, _, _ = judge_model(client, champion, train, test, contract, params)
+    report_verdicts(verdicts, "this model")
     report_line("gate", f"passed, beside {f'version {champion.number}' if champion else 'no champion'}")
 
 
 def release() -> None:
-    """Release the committed model; says no, with every failed rule, by raising InputError."""
+    """Release the committed model. Raises InputError, with every failed rule, when it is rejected."""
     if store.IS_LOCAL and os.environ.get("CI"):
         raise InputError(
             "MLFLOW_TRACKING_URI is not set, and what CI would release into goes away with the job: give this job the "
             "address of the team's tracking server."
         )
     require_clean_tree()
-    require_marks()
+    require_markers()
     contract, params = read_contract(), read_params()
     require_reproduced()
     client = store.connect()
@@ -206,7 +220,7 @@ def release() -> None:
             report_line("release", f"version {champion.number} of this commit is the champion already")
             return
         train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
-        verdicts, duel, tables = judge_all(client, champion, train, test, contract, params)
+        verdicts, duel, tables = judge_model(client, champion, train, test, contract, params)
         failed = [verdict for verdict in verdicts if not verdict.passed]
         metrics = tables[0].set_index("metric")["value"].dropna()
         facts |= {
@@ -216,33 +230,33 @@ def release() -> None:
             "metrics": json.dumps({str(name): float(value) for name, value in metrics.items()}),
             "gate": json.dumps([vars(verdict) for verdict in verdicts]),
         }
-        version = register(client, facts, params)
-        before = champion.number if champion else "none"
-        registry.require_champion(client, before)
-        document(client, version, verdicts, duel, contract, len(test), tables)
+        version = register_version(client, facts, params)
+        previous = champion.number if champion else "none"
+        registry.require_champion(client, previous)
+        write_documents(client, version, verdicts, duel, contract, len(test), tables)
         event = "rejected" if failed else "promoted"
-        noted = {"commit": facts["git_commit"], "replaced": before, "metrics": facts["metrics"]}
-        registry.record_decision(client, event, version.number, **noted, facts=registry.digest_tags(facts))
+        entry = {"commit": facts["git_commit"], "replaced": previous, "metrics": facts["metrics"]}
+        registry.record_decision(client, event, version.number, **entry, facts=registry.digest_tags(facts))
         if not failed:
             registry.require_champion(client, version.number)
-    announce(verdicts, f"version {version.number}")
-    report_line("release", f"version {version.number} is the champion, {before} was before", paths.RELEASE_REPORT)
+    report_verdicts(verdicts, f"version {version.number}")
+    report_line("release", f"version {version.number} is the champion, {previous} was before", paths.RELEASE_REPORT)
 
 
-def document(
+def write_documents(
     client: Any,
     version: Version,
     verdicts: list[Verdict],
     duel: Duel | None,
     contract: Contract,
-    rows: int,
-    judged: list[pd.DataFrame],
+    n_rows: int,
+    judged_tables: list[pd.DataFrame],
 ) -> None:
-    """Write the report with the gate's verdict and keep it with the version; a version that passes gets its cards."""
+    """Write the report with the gate's verdicts and log it with the version; a version that passes gets its cards."""
     # A column may be called NA.
-    tables = [*judged, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
+    tables = [*judged_tables, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
     with write_atomically(paths.RELEASE_REPORT) as draft:
-        write_report(draft, contract, rows, tables, read_previous_output(paths.METRICS), verdicts, duel)
+        write_report(draft, contract, n_rows, tables, read_previous_output(paths.METRICS), verdicts, duel)
     client.log_artifact(version.run_id, str(paths.RELEASE_REPORT))
     if all(verdict.passed for verdict in verdicts):
         for path in write_cards(version, verdicts, contract, tables):

@@ -6,15 +6,15 @@ from modelcycle.tracking import registry, store
 from modelcycle.tracking.ledger import CHAMPION_EVENTS, LedgerEntry, champion_number, read_ledger
 
 
-def previous_champion(entries: list[LedgerEntry]) -> str | None:
-    """Find by the ledger which version was champion before the present one came, going back past rollbacks."""
-    line: list[str] = []
+def find_previous_champion(entries: list[LedgerEntry]) -> str | None:
+    """Find by the ledger which version was champion before the present one, going back past rollbacks."""
+    champions: list[str] = []
     for entry in entries:
-        if entry.event == "rolled back" and entry.version in line:
-            line = line[: line.index(entry.version) + 1]
+        if entry.event == "rolled back" and entry.version in champions:
+            champions = champions[: champions.index(entry.version) + 1]
         elif entry.event in CHAMPION_EVENTS:
-            line.append(entry.version)
-    return line[-2] if len(line) > 1 else None
+            champions.append(entry.version)
+    return champions[-2] if len(champions) > 1 else None
 
 
 def rollback(version: str | None, reason: str, force: bool) -> None:
@@ -27,10 +27,10 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
     with store.lock_decisions():
         entries = read_ledger(client)
         current = champion_number(entries)
-        wanted = version or previous_champion(entries)
-        if current is None or wanted is None:
+        name = version or find_previous_champion(entries)
+        if current is None or name is None:
             raise InputError("There is no earlier champion to go back to; `release --history` shows what there was.")
-        target = registry.find_version(client, wanted)
+        target = registry.find_version(client, name)
         number = target.number
         if number == current:
             raise InputError(f"Version {number} is the champion already.")

@@ -1,4 +1,4 @@
-"""Where a version comes from, down to the bytes: what was noted is compared, what is within reach is hashed again.
+"""Where a version comes from, down to the bytes: records are compared, and what is within reach is hashed again.
 
 The chain: version, ledger, run, commit, dvc.lock, and the md5 of every file that the pipeline read or wrote.
 """
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def check_run(client: Any, version: Version) -> Link:
-    """Check the run of a version, and hash the files again that the version is used from."""
+    """Check the run of a version, and hash its files in the registry again."""
     link = Link("run", version.run_id or "none")
     try:
         registry.download_version(client, version)
@@ -53,10 +53,10 @@ def check_run(client: Any, version: Version) -> Link:
 
 def check_version(client: Any, version: Version) -> Link:
     """Check the whole chain of a version."""
-    named = "".join(f" ({alias})" for alias in version.aliases)
-    link = Link(f"version {version.number}{named}", f"gate: {version.tags.get('verdict')}")
-    everything = read_ledger(client)
-    entries = [entry for entry in everything if entry.version == version.number]
+    aliases = "".join(f" ({alias})" for alias in version.aliases)
+    link = Link(f"version {version.number}{aliases}", f"gate: {version.tags.get('verdict')}")
+    ledger = read_ledger(client)
+    entries = [entry for entry in ledger if entry.version == version.number]
     if not entries:
         link.broken.append(f"the ledger has no entry for version {version.number}")
     for entry in entries:
@@ -67,12 +67,12 @@ def check_version(client: Any, version: Version) -> Link:
         if entry.commit != version.tags.get("git_commit"):
             part.broken.append(f"the ledger says commit {entry.commit}, the version {version.tags.get('git_commit')}")
         link.parts.append(part)
-    images = pushed_images(everything, version.number)
+    images = pushed_images(ledger, version.number)
     for name in ("service", "pipeline"):
-        found, said = version.tags.get(f"image.{name}", "nothing"), images.get(name, "nothing")
-        if found != said:
-            link.broken.append(f"the version's tag image.{name} says {found}, the ledger says {said}")
-    if ("champion" in version.aliases) != (champion_number(everything) == version.number):
+        tagged, pushed = version.tags.get(f"image.{name}", "nothing"), images.get(name, "nothing")
+        if tagged != pushed:
+            link.broken.append(f"the version's tag image.{name} says {tagged}, the ledger says {pushed}")
+    if ("champion" in version.aliases) != (champion_number(ledger) == version.number):
         link.broken.append("the alias champion does not name the version that the ledger does")
     if entries and entries[0].facts != registry.digest_tags(version.tags):
         link.broken.append("the version's tags are not those that the ledger has noted")
@@ -83,8 +83,11 @@ def check_version(client: Any, version: Version) -> Link:
     return link
 
 
-def find(client: Any, name: str) -> Version:
-    """Find the version of a number, an alias, an image's digest, a prediction's id or a file with predictions."""
+def resolve_version(client: Any, name: str) -> Version:
+    """Find the version of a number, an alias, an image's digest, a prediction's id or a file with predictions.
+
+    Raises InputError where there is none.
+    """
     path = Path(name)
     if re.fullmatch("(.+@)?sha256:[0-9a-f]{64}", name):
         digest = name.rpartition("@")[2]
@@ -97,77 +100,84 @@ def find(client: Any, name: str) -> Version:
         from modelcycle.tracking.prediction_log import convert_database_errors, open_log, read_answer
 
         with convert_database_errors():
-            found = read_answer(open_log(read_settings().database_url), name)
-        if found is None:
+            answer = read_answer(open_log(read_settings().database_url), name)
+        if answer is None:
             raise InputError(f"The prediction log holds no prediction {name}; DATABASE_URL says where the log is.")
-        log.info("prediction %s %s %s", name, f"{found['at']:%Y-%m-%d %H:%M:%S}", found["answer"])
-        return registry.find_version(client, found["version"])
+        log.info("prediction %s %s %s", name, f"{answer['at']:%Y-%m-%d %H:%M:%S}", answer["answer"])
+        return registry.find_version(client, answer["version"])
     if not path.is_file():
         return registry.find_version(client, name)
-    if noted := read_manifest(path):
-        return predicted_by(client, path, noted)
-    holding = registry.list_versions(client, f"tags.`md5.{PREDICTIONS.stem}` = '{md5(path)}'")
-    if not holding:
+    if manifest := read_manifest(path):
+        return check_manifest(client, path, manifest)
+    candidates = registry.list_versions(client, f"tags.`md5.{PREDICTIONS.stem}` = '{md5(path)}'")
+    if not candidates:
         raise InputError(f"{path}, md5 {md5(path)}, holds the predictions of no version.")
-    return holding[0]
+    return candidates[0]
 
 
-def predicted_by(client: Any, path: Path, noted: dict[str, Any]) -> Version:
-    """Find the version that wrote a file of predictions. Raises InputError when its manifest says something else."""
-    version, found = registry.find_version(client, noted["version"]), md5(path)
-    differing = [f"its md5 is {found}, its manifest says {noted['output_md5']}"] if found != noted["output_md5"] else []
+def check_manifest(client: Any, path: Path, manifest: dict[str, Any]) -> Version:
+    """Check a file of predictions against its manifest, and that against the version, which is returned.
+
+    Raises InputError with everything that differs.
+    """
+    version, digest, faults = registry.find_version(client, manifest["version"]), md5(path), []
+    if digest != manifest["output_md5"]:
+        faults.append(f"its md5 is {digest}, its manifest says {manifest['output_md5']}")
     for name in MANIFEST_TAGS:
-        if (said := version.tags.get(name)) != noted[name]:
-            differing.append(f"its manifest says {name} {noted[name]}, version {version.number} says {said}")
-    if differing:
-        raise InputError(f"The trace of {path} is broken:" + "".join(f"\n  {fault}" for fault in differing))
-    source = Path(noted["input"])
-    state = "" if source.is_file() and md5(source) == noted["input_md5"] else ", which is no longer there as it was"
-    log.info("%s %s from %s md5 %s%s", path, noted["when"], source, noted["input_md5"], state)
+        if (tag := version.tags.get(name)) != manifest[name]:
+            faults.append(f"its manifest says {name} {manifest[name]}, version {version.number} says {tag}")
+    if faults:
+        raise InputError(f"The trace of {path} is broken:" + "".join(f"\n  {fault}" for fault in faults))
+    source = Path(manifest["input"])
+    state = "" if source.is_file() and md5(source) == manifest["input_md5"] else ", which is no longer there as it was"
+    log.info("%s %s from %s md5 %s%s", path, manifest["when"], source, manifest["input_md5"], state)
     return version
 
 
-def versions_from(data: str) -> None:
-    """Print every version whose pipeline read or wrote a file, given by its md5 or its path."""
+def print_versions_from(data: str) -> None:
+    """Print every version whose pipeline read or wrote a file. data: its md5 or its path.
+
+    Raises InputError where there is none.
+    """
     digest = md5(Path(data)) if Path(data).is_file() else data
     if not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", digest):
         raise InputError(f"--data is {data}; expected a file that is here, or an md5, 32 digits from 0 to f.")
-    found = 0
+    n_matches = 0
     client = store.connect()
     for version in reversed(registry.list_versions(client)):
-        noted = {name: other for name, other in version.tags.items() if name.startswith("md5.")}
-        for path, other in (read_lock(version.tags.get("git_commit", "none")) or noted).items():
-            if other == digest:
-                found += 1
+        tags = {name: value for name, value in version.tags.items() if name.startswith("md5.")}
+        for path, value in (read_lock(version.tags.get("git_commit", "none")) or tags).items():
+            if value == digest:
+                n_matches += 1
                 print(f"version {version.number:<4} {version.tags.get('verdict', 'unjudged'):<9} {path}")
-    if not found:
+    if not n_matches:
         raise InputError(f"No version comes from a file with md5 {digest}.")
 
 
-def as_tree(link: Link) -> Tree:
-    """Draw a chain for the terminal, what is broken in red."""
-    broken = "[red]broken[/red] " if link.broken else ""
-    tree = Tree(f"{broken}[bold]{escape(link.name)}[/bold] {escape(link.facts)}", highlight=False)
+def build_tree(link: Link) -> Tree:
+    """Build the tree of a chain for the terminal, what is broken in red."""
+    label = "[red]broken[/red] " if link.broken else ""
+    tree = Tree(f"{label}[bold]{escape(link.name)}[/bold] {escape(link.facts)}", highlight=False)
     for fault in link.broken:
         tree.add(f"[red]{escape(fault)}[/red]")
     for part in link.parts:
-        tree.add(as_tree(part))
+        tree.add(build_tree(part))
     return tree
 
 
 def trace(name: str, rerun: bool, as_json: bool) -> None:
     """Print the chain of a version; raises InputError that names every broken link."""
     client = store.connect()
-    version = find(client, name)
+    version = resolve_version(client, name)
     link = check_version(client, version)
     if rerun and "git_commit" in version.tags:
         link.parts.append(reproduce(version))
-    broken = link.all_broken()
+    faults = link.list_faults()
     if as_json:
-        print(json.dumps(asdict(link) | {"all_broken": broken}, indent=1))
+        print(json.dumps(asdict(link) | {"all_broken": faults}, indent=1))
     else:
-        Console(width=None if sys.stdout.isatty() else 1000).print(as_tree(link))
-    if broken:
+        Console(width=None if sys.stdout.isatty() else 1000).print(build_tree(link))
+    if faults:
         raise InputError(
-            f"The trace of version {version.number} is broken:" + "".join(f"\n  {fault}" for fault in broken)
+            f"The trace of version {version.number} is broken:" + "".join(f"\n  {fault}" for fault in faults)
         )

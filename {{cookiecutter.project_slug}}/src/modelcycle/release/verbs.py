@@ -59,6 +59,6 @@ def trace(
 
     The exit status is 1 when a link is broken: something is missing, or differs from what was noted.
     """
-    from modelcycle.release.trace import trace, versions_from
+    from modelcycle.release.trace import print_versions_from, trace
 
-    versions_from(data) if data else trace(name, reproduce, as_json)
+    print_versions_from(data) if data else trace(name, reproduce, as_json)

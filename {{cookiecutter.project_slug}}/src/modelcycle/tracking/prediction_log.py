@@ -66,9 +66,8 @@ MONITORING = Table(
 )
 AnswerRow = tuple[str, ...]  # the columns of ANSWERS as text, which both databases read
 MAX_ROWS = 4000  # in a statement; SQLite takes 32,766 values
-LATEST_FEEDBACK_IDS = select(func.max(FEEDBACK.c.id)).group_by(
-    FEEDBACK.c.prediction_id
-)  # of several feedbacks, the last counts
+# Of several feedbacks to an answer, the last counts.
+LATEST_FEEDBACK_IDS = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)
 
 
 def open_log(url: str) -> Engine:
