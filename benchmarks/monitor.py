@@ -88,7 +88,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     from modelcycle.core.contract import Contract
     from modelcycle.core.params import Monitor
     from modelcycle.core.project import Project
-    from modelcycle.monitoring.monitor import watch
+    from modelcycle.monitoring.monitor import compare_with_training
     from modelcycle.pipeline.prepare import describe_column
     from modelcycle.tracking.bundle import Bundle
     from modelcycle.tracking.prediction_log import open_log
@@ -102,7 +102,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     served = Bundle("1", {}, contract, None, None, Project(package="benchmark"), profile, test)
     span = datetime(2024, 3, 1), datetime(2024, 4, 1)
     started = clocks()
-    result, _ = watch(open_log("sqlite:///log.db"), served, *span, Monitor(sample=rows), 500)
+    result, _ = compare_with_training(open_log("sqlite:///log.db"), served, *span, Monitor(sample=rows), 500)
     return elapsed(started), [row["column"] for row in result["differences"] if row["alert"]]
 
 

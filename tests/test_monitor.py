@@ -170,7 +170,7 @@ def test_a_steady_stream_stays_quiet(released):
     code = """
 import numpy as np, pandas as pd
 from modelcycle.tracking.bundle import load_champion
-from modelcycle.monitoring.drift import compare, judge
+from modelcycle.monitoring.drift import compare_column, mark_alerts
 from modelcycle.monitoring.histogram import Histogram
 from modelcycle.pipeline.prepare import make_profile
 from modelcycle.tracking.store import connect
@@ -186,8 +186,8 @@ for rows in (None, 1000, 100):
             found = []
             for name in served.contract.names("feature"):
                 counted = Histogram.count(some[name], np.zeros(len(some), int), 1, known[name])
-                found += compare(name, counted, known[name])
-            alerted = bool(judge(found, 0.01, limits)["alert"].any())
+                found += compare_column(name, counted, known[name])
+            alerted = bool(mark_alerts(found, 0.01, limits)["alert"].any())
             same, other = same + (alerted and known is served.profile), other + (alerted and known is rest)
     print(f"{rows or 'all'} rows of a half: alerts {same} of 50 against all rows, {other} of 50 against the other half")
 """

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from modelcycle.monitoring.drift import compare, judge
+from modelcycle.monitoring.drift import compare_column, mark_alerts
 from modelcycle.monitoring.histogram import Histogram
 from modelcycle.pipeline.prepare import describe_column
 
@@ -37,8 +37,10 @@ def found(now: dict[str, pd.Series], profile: dict[str, dict]) -> pd.DataFrame:
     """Compare columns with a profile."""
     rows = []
     for name, values in now.items():
-        rows += compare(name, Histogram.count(values, np.zeros(len(values), int), 1, profile[name]), profile[name])
-    return judge(rows, 0.01, LIMITS)
+        rows += compare_column(
+            name, Histogram.count(values, np.zeros(len(values), int), 1, profile[name]), profile[name]
+        )
+    return mark_alerts(rows, 0.01, LIMITS)
 
 
 def alerts(now: pd.Series, then: pd.Series) -> list[str]:

@@ -11,14 +11,13 @@ from modelcycle.core.metrics import bootstrap_intervals
 from modelcycle.core.params import Monitor
 from modelcycle.core.project import Project
 from modelcycle.monitoring.monitor import (
-    judge_differences,
+    describe_alerts,
+    judge_drift,
     judge_quality,
     judge_speed,
-    period_starts,
-    read_seen,
     read_time,
-    reasons,
 )
+from modelcycle.monitoring.observations import read_observations, split_into_periods
 from modelcycle.pipeline.evaluate import make_monitoring_reference
 from modelcycle.pipeline.prepare import make_profile
 from modelcycle.tracking.bundle import Bundle
@@ -99,8 +98,8 @@ def fill(served: Bundle, rows: int, outcomes: int = 0, **change: object):
     return log
 
 
-def seen(log, served: Bundle, sample: int = LIMITS.sample):
-    return read_seen(log, served, START, START + timedelta(days=20), sample)
+def observe(log, served: Bundle, sample: int = LIMITS.sample):
+    return read_observations(log, served, START, START + timedelta(days=20), sample)
 
 
 def outcomes(log, most: int = 1000):
@@ -108,23 +107,23 @@ def outcomes(log, most: int = 1000):
 
 
 def test_what_is_asked_as_in_training_is_no_alert(served):
-    counted = seen(fill(served, 1200), served)
-    assert not judge_differences(counted, "returned", LIMITS)["alert"].any()
+    counted = observe(fill(served, 1200), served)
+    assert not judge_drift(counted, "returned", LIMITS)["alert"].any()
     assert counted.histograms["price"].rows.tolist() == [120] * 10
-    assert counted.histograms["returned"].rows.sum() == counted.rows == 1200
+    assert counted.histograms["returned"].rows.sum() == counted.n_sampled == 1200
 
 
 def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(served):
     log = fill(served, 6000, price=33.5)
-    whole, part = seen(log, served), seen(log, served, 1000)
-    assert 850 < part.rows < 1150 < whole.rows == 6000
+    whole, part = observe(log, served), observe(log, served, 1000)
+    assert 850 < part.n_sampled < 1150 < whole.n_sampled == 6000
     assert part.answers.tolist() == whole.answers.tolist() == [600] * 10
     assert part.histograms["returned"].rows.min() > 60  # spread evenly over the ten days
-    found = [judge_differences(counted, "returned", LIMITS) for counted in (whole, part)]
+    found = [judge_drift(counted, "returned", LIMITS) for counted in (whole, part)]
     assert found[1].loc[found[1]["alert"], "column"].tolist() == found[0].loc[found[0]["alert"], "column"].tolist()
     assert "price" in found[1].loc[found[1]["alert"], "column"].tolist()
     assert (
-        seen(log, served, 1000).histograms["price"].inside == part.histograms["price"].inside
+        observe(log, served, 1000).histograms["price"].inside == part.histograms["price"].inside
     ).all()  # the same ones each time
 
 
@@ -140,10 +139,10 @@ def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(se
     ],
 )
 def test_a_difference_is_said_in_plain_words(served, change, sentence):
-    counted = seen(fill(served, 300, **change), served)
-    quality, speed = judge_quality([], served, LIMITS, 20), judge_speed(counted.took, LIMITS)
-    differences = judge_differences(counted, "returned", LIMITS)
-    assert sentence in reasons(differences, quality, speed, LIMITS, served.contract, counted.profiles)
+    counted = observe(fill(served, 300, **change), served)
+    quality, speed = judge_quality([], served, LIMITS, 20), judge_speed(counted.latencies, LIMITS)
+    differences = judge_drift(counted, "returned", LIMITS)
+    assert sentence in describe_alerts(differences, quality, speed, LIMITS, served.contract, counted.profiles)
 
 
 def test_answers_that_come_true_as_on_the_test_data_are_no_alert(served):
@@ -185,7 +184,7 @@ def test_answers_are_counted_by_version_and_hour(served):
         transaction.execute(update(ANSWERS).where(ANSWERS.c.at >= START + timedelta(hours=1)).values(version="2"))
     volumes = read_hourly_counts(log, START, START + timedelta(hours=3))
     assert volumes == [("1", "2024-03-01 00", 2), ("2", "2024-03-01 01", 2), ("2", "2024-03-01 02", 2)]
-    assert seen(log, served).others == {"2": 478}
+    assert observe(log, served).answers_of_others == {"2": 478}
 
 
 def test_a_few_slow_answers_are_no_alert_and_many_are():
@@ -197,7 +196,7 @@ def test_a_few_slow_answers_are_no_alert_and_many_are():
 
 @pytest.mark.parametrize(("hours", "many"), [(0, 1), (30, 31), (24 * 20, 21), (24 * 1000, 59)])
 def test_a_span_is_divided_into_few_periods(hours, many):
-    assert len(period_starts(START, START + timedelta(hours=hours))) == many
+    assert len(split_into_periods(START, START + timedelta(hours=hours))) == many
 
 
 def test_times_are_read_with_and_without_an_offset():

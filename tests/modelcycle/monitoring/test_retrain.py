@@ -41,7 +41,7 @@ def add_logged(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ran, cases = [], []
     monkeypatch.setattr(retrain, "run", lambda *command: ran.append(command))
-    monkeypatch.setattr(retrain, "read_labelled", lambda log: cases)
+    monkeypatch.setattr(retrain, "read_labelled_inputs", lambda log: cases)
     Path("dvc.yaml").write_text("stages:\n  ingest:\n    cmd: x\n    deps: [orders.csv]\n")
     Path("orders.csv").write_text("order;at;price;returned\n1;01.02.2024;5,0;ja\n")
 

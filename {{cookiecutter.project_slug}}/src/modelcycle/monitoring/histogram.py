@@ -29,38 +29,39 @@ class Histogram:
     sum_above: np.ndarray
 
     @classmethod
-    def count(cls, values: pd.Series, periods: np.ndarray, many: int, profile: Profile) -> "Histogram":
-        """Count (n,) values. periods: (n,) the period of each value, from 0 to many - 1."""
-        bins, is_below, is_above, is_missing = _place(values, profile)
+    def count(cls, values: pd.Series, periods: np.ndarray, n_periods: int, profile: Profile) -> "Histogram":
+        """Count (n,) values. periods: (n,) the period of each value, from 0 to n_periods - 1."""
+        bins, is_below, is_above, is_missing = _locate(values, profile)
         is_inside = ~(is_below | is_above | is_missing)
-        width = len(profile.get("shares", []))
-        cells = periods[is_inside] * width + bins[is_inside]
-        inside = np.bincount(cells, minlength=many * width).reshape(many, width).astype(float)
+        n_bins = len(profile.get("shares", []))
+        cells = periods[is_inside] * n_bins + bins[is_inside]
+        inside = np.bincount(cells, minlength=n_periods * n_bins).reshape(n_periods, n_bins).astype(float)
         numbers = values.to_numpy("float64") if "edges" in profile else np.zeros(len(values))
 
-        def by_period(which: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-            chosen = None if weights is None else weights[which]
-            return np.bincount(periods[which], chosen, many).astype(float)
+        def count_by_period(mask: np.ndarray) -> np.ndarray:
+            return np.bincount(periods[mask], minlength=n_periods).astype(float)
+
+        def sum_by_period(mask: np.ndarray) -> np.ndarray:
+            return np.bincount(periods[mask], numbers[mask], n_periods).astype(float)
 
         return cls(
             inside,
-            by_period(is_below),
-            by_period(is_above),
-            by_period(is_missing),
-            by_period(is_inside, numbers),
-            by_period(is_below, numbers),
-            by_period(is_above, numbers),
+            count_by_period(is_below),
+            count_by_period(is_above),
+            count_by_period(is_missing),
+            sum_by_period(is_inside),
+            sum_by_period(is_below),
+            sum_by_period(is_above),
         )
 
     def __add__(self, other: "Histogram") -> "Histogram":
         """Add the counts of other rows, of the same periods."""
-        return Histogram(
-            *(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True))
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Histogram(*(own_counts + other_counts for own_counts, other_counts in pairs))
 
     def total(self) -> "Histogram":
-        """Put all periods together into one, (1,) and (1, k)."""
-        return Histogram(*(part.sum(axis=0, keepdims=True) for part in vars(self).values()))
+        """Sum over all periods, (1,) and (1, k)."""
+        return Histogram(*(counts.sum(axis=0, keepdims=True) for counts in vars(self).values()))
 
     @property
     def unseen(self) -> np.ndarray:
@@ -83,13 +84,13 @@ class Histogram:
         return np.asarray(self.sum_inside + self.sum_below + self.sum_above)
 
 
-def _place(values: pd.Series, profile: Profile) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Say in which bin each of (n,) values lies and, (n,) booleans, which are below, above or missing."""
-    missing = values.isna().to_numpy()
+def _locate(values: pd.Series, profile: Profile) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Find the bin of each of (n,) values and, as (n,) booleans, which are below, above or missing."""
+    is_missing = values.isna().to_numpy()
     if "edges" not in profile:
-        codes, names = pd.factorize(values)
-        known = pd.Index(list(profile.get("shares", []))).get_indexer(pd.Index(names).astype("str"))
-        bins = np.append(known, -1)[codes]  # the code of a missing value is -1
-        return bins, np.zeros(len(values), bool), (bins < 0) & ~missing, missing
+        codes, categories = pd.factorize(values)
+        category_bins = pd.Index(list(profile.get("shares", []))).get_indexer(pd.Index(categories).astype("str"))
+        bins = np.append(category_bins, -1)[codes]  # the code of a missing value is -1
+        return bins, np.zeros(len(values), bool), (bins < 0) & ~is_missing, is_missing
     numbers, edges = values.to_numpy("float64"), np.array(profile["edges"])
     return np.searchsorted(edges, numbers), numbers < edges[0], numbers > edges[-1], np.isnan(numbers)

@@ -1,4 +1,4 @@
-"""The page that shows what `monitor` has found: what alerts in plain words, then everything over time."""
+"""The page of `monitor`: the alerts in plain words, then everything over time."""
 
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,20 @@ from modelcycle.core.params import Monitor
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
 from modelcycle.monitoring.histogram import Histogram, Profile
+from modelcycle.monitoring.observations import Observations
 
-PANELS = 6
-
-
-def width(starts: np.ndarray) -> Any:
-    """Give the length of a period, of (p,) that start one after the other, in minutes, so that it can be divided."""
-    alone = np.ones(1, starts.dtype.str.replace("M8", "m8"))  # an hour or a day
-    return np.append(np.diff(starts), alone)[0].astype("timedelta64[m]")
+MAX_PANELS = 6
 
 
-def time_axis(plot: Axes, starts: np.ndarray) -> None:
+def period_length(starts: np.ndarray) -> Any:
+    """Return the length of a period, of (p,) that start one after the other, in minutes, so that it can be divided."""
+    unit = np.ones(1, starts.dtype.str.replace("M8", "m8"))  # an hour or a day, where there is one period
+    return np.append(np.diff(starts), unit)[0].astype("timedelta64[m]")
+
+
+def format_time_axis(plot: Axes, starts: np.ndarray) -> None:
     """Let the x axis show all periods, with as few dates as can be read."""
-    plot.set_xlim(starts[0] - width(starts), starts[-1] + 2 * width(starts))
+    plot.set_xlim(starts[0] - period_length(starts), starts[-1] + 2 * period_length(starts))
     locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     plot.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
@@ -48,82 +49,88 @@ def plot_effects(differences: list[dict[str, Any]], limit: float) -> Markup:
     return render_svg(figure, "How far each column has moved")
 
 
-def course(row: dict[str, Any], histogram: Histogram, profile: Profile) -> tuple[np.ndarray, str]:
-    """Give what a panel shows, (p,) by period, and its title: a share, the mean, or a category's share."""
+def compute_trend(row: dict[str, Any], histogram: Histogram, profile: Profile) -> tuple[np.ndarray, str]:
+    """Compute what a panel shows, (p,) by period, and its title: a share, the mean, or a category's share."""
     name = f"prediction of {row['column']}" if row["what"] == "prediction" else row["column"]
-    known = histogram.present
+    present = histogram.present
     with np.errstate(invalid="ignore"):  # a period without rows is a gap
         if row["what"] == "missing":
             return histogram.missing / histogram.rows, f"{name}: share that is missing"
         if row["category"]:
-            place = list(profile["shares"]).index(row["category"])
-            return histogram.inside[:, place] / known, f"{name}: share of {row['category']}"
+            category_bin = list(profile["shares"]).index(row["category"])
+            return histogram.inside[:, category_bin] / present, f"{name}: share of {row['category']}"
         if "edges" in profile and row["what"] != "unseen":
-            return histogram.sums / known, f"{name}: mean"
-        return histogram.unseen / known, f"{name}: share that training never held"
+            return histogram.sums / present, f"{name}: mean"
+        return histogram.unseen / present, f"{name}: share that training never held"
 
 
-def plot_courses(rows: list[dict[str, Any]], seen: Any) -> Markup:
-    """Draw for the most important differences how they came about, each beside what it was in training."""
-    height = -(-len(rows) // 2)
-    figure = Figure(figsize=(7, 1.9 * height), layout="constrained")
-    for place, row in enumerate(rows, 1):
-        plot = figure.add_subplot(height, 2, place)
+def plot_trends(rows: list[dict[str, Any]], observations: Observations) -> Markup:
+    """Draw the most important differences over time, each beside its value in training."""
+    n_lines = -(-len(rows) // 2)
+    figure = Figure(figsize=(7, 1.9 * n_lines), layout="constrained")
+    for panel, row in enumerate(rows, 1):
+        plot = figure.add_subplot(n_lines, 2, panel)
         plot.spines[["top", "right"]].set_visible(False)
-        now, title = course(row, seen.histograms[row["column"]], seen.profiles[row["column"]])
+        name = row["column"]
+        trend, title = compute_trend(row, observations.histograms[name], observations.profiles[name])
         plot.axhline(row["then"], color=GREY, linestyle="--")
-        plot.plot(seen.starts, now, "o-", markersize=2.5, linewidth=1.2, color=ORANGE if row["alert"] else BLUE)
+        color = ORANGE if row["alert"] else BLUE
+        plot.plot(observations.starts, trend, "o-", markersize=2.5, linewidth=1.2, color=color)
         plot.set_title(title, fontsize=9, loc="left")
         plot.tick_params(labelsize=8)
         plot.margins(y=0.25)
-        time_axis(plot, seen.starts)
+        format_time_axis(plot, observations.starts)
     return render_svg(figure, "The columns that have changed most, over time")
 
 
 def plot_quality(quality: dict[str, Any], starts: np.ndarray) -> Markup:
-    """Draw the leading figure of the cases with a known outcome over time, beside that of the test data."""
+    """Draw the leading metric of the cases with a known outcome over time, beside that of the test data."""
     figure, plot = make_axes(2.8)
-    then, points = quality["then"], pd.DataFrame(quality["over_time"])
-    plot.axhspan(then["low"], then["high"], color=GREY, alpha=0.25, linewidth=0, label="on the test data")
-    plot.axhline(then["value"], color=GREY, linestyle="--")
+    reference, points = quality["then"], pd.DataFrame(quality["over_time"])
+    plot.axhspan(reference["low"], reference["high"], color=GREY, alpha=0.25, linewidth=0, label="on the test data")
+    plot.axhline(reference["value"], color=GREY, linestyle="--")
     errors = [points["value"] - points["low"], points["high"] - points["value"]]
     color = ORANGE if quality["alert"] else BLUE
     plot.errorbar(points["at"], points["value"], errors, fmt="o-", color=color, label="in use")
     plot.set_ylabel(f"{quality['metric']} with its 95 % interval")
     plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    time_axis(plot, starts)
+    format_time_axis(plot, starts)
     return render_svg(figure, "Quality over time")
 
 
-def plot_load(periods: pd.DataFrame, starts: np.ndarray, slow: bool) -> Markup:
-    """Draw how many answers each period has and, where it was noted, how long they took."""
-    timed = periods["milliseconds_50"].notna().any()
-    figure = Figure(figsize=(7, 4.2 if timed else 2.2), layout="constrained")
-    plots = figure.subplots(2 if timed else 1, sharex=True, squeeze=False)[:, 0]
-    plots[0].bar(starts, periods["answers"], width=0.8 * width(starts), align="edge", color=BLUE)
+def plot_load(periods: pd.DataFrame, starts: np.ndarray, is_slow: bool) -> Markup:
+    """Draw how many answers each period has and, where it was logged, how long they took."""
+    has_latencies = periods["milliseconds_50"].notna().any()
+    figure = Figure(figsize=(7, 4.2 if has_latencies else 2.2), layout="constrained")
+    plots = figure.subplots(2 if has_latencies else 1, sharex=True, squeeze=False)[:, 0]
+    plots[0].bar(starts, periods["answers"], width=0.8 * period_length(starts), align="edge", color=BLUE)
     plots[0].set_ylabel("answers")
     plots[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    if timed:
+    if has_latencies:
         plots[1].plot(starts, periods["milliseconds_50"].astype(float), ".-", color=BLUE, label="half took at most")
-        color = ORANGE if slow else GREY
+        color = ORANGE if is_slow else GREY
         plots[1].plot(starts, periods["milliseconds_95"].astype(float), ".-", color=color, label="95 % took at most")
         plots[1].set_ylabel("milliseconds")
         plots[1].set_ylim(0, 1.15 * periods["milliseconds_95"].max())
         plots[1].legend(frameon=False, fontsize=9)
     for plot in plots:
         plot.spines[["top", "right"]].set_visible(False)
-    time_axis(plots[-1], starts)
+    format_time_axis(plots[-1], starts)
     return render_svg(figure, "Answers and the time they took")
 
 
-def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: dict[str, Any], limits: Monitor) -> None:
+def write_monitoring_report(
+    path: Path, result: dict[str, Any], observations: Observations, expected: dict[str, Any], limits: Monitor
+) -> None:
     """Write the page.
 
-    result: what reports/monitoring.json holds. seen: the histograms, see `monitor.Seen`. expected: the test figures.
+    result: what reports/monitoring.json holds. expected: the metrics on the test data.
     """
     quality, speed, rows = result["quality"], result["speed"], result["differences"]
     # The prediction comes first, then what alerts, then all others; each by its size.
-    ranked = sorted(rows, key=lambda x: (x["what"] != "prediction", not x["alert"], -x["effect"] / x["limit"]))
+    ranked = sorted(
+        rows, key=lambda row: (row["what"] != "prediction", not row["alert"], -row["effect"] / row["limit"])
+    )
     content = render_page(
         Path(__file__).with_name("monitoring.html"),
         read_project().title,
@@ -132,9 +139,9 @@ def write_monitoring(path: Path, result: dict[str, Any], seen: Any, expected: di
         expected=expected,
         limits=limits,
         speed=speed,
-        quality_plot=plot_quality(quality, seen.starts) if quality["over_time"] else None,
+        quality_plot=plot_quality(quality, observations.starts) if quality["over_time"] else None,
         effects=plot_effects(rows, limits.shift),
-        courses=plot_courses([row for row in ranked if row["effect"]][:PANELS], seen),
-        load=plot_load(pd.DataFrame(result["periods"]), seen.starts, speed["alert"]),
+        courses=plot_trends([row for row in ranked if row["effect"]][:MAX_PANELS], observations),
+        load=plot_load(pd.DataFrame(result["periods"]), observations.starts, speed["alert"]),
     )
     path.write_text(content, encoding="utf-8")

@@ -26,7 +26,7 @@ from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
 from modelcycle.core.settings import read_settings
 from modelcycle.core.verdict import Verdict
-from modelcycle.monitoring.monitor import MOST_OUTCOMES, read_time
+from modelcycle.monitoring.monitor import MAX_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.git import git
@@ -215,7 +215,7 @@ def review(since: str) -> None:
     start_commit, start = find_start(since)
     metric, log = LEADING_METRIC[contract.is_classification], open_log(read_settings().database_url)
     with convert_database_errors():
-        feedback = read_feedback(log, start, MOST_OUTCOMES)
+        feedback = read_feedback(log, start, MAX_OUTCOMES)
         comments = read_feedback(log, start, MAX_ITEMS, with_comment=True)
         monitoring = read_monitoring_result(log)
     versions = [version for version in registry.list_versions(client) if version.verdicts]
@@ -244,7 +244,7 @@ def review(since: str) -> None:
         champion=champion,
         champion_before=champion_number(earlier),
         n_feedback=len(feedback),
-        max_feedback=MOST_OUTCOMES,
+        max_feedback=MAX_OUTCOMES,
         errors=compute_errors(feedback, contract).dropna(),
         comments=list(zip(comments, compute_errors(comments, contract)["model"], strict=True)),
         weak_slices=find_weak_slices(verdicts[champion], metric) if champion in verdicts else None,

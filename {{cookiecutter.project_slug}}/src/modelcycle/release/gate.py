@@ -24,10 +24,9 @@ from modelcycle.tracking.git import git
 def judge_metrics(
     gate: Gate, classification: bool, metrics: pd.DataFrame, slices: pd.DataFrame, calibration: pd.DataFrame
 ) -> Iterator[Verdict]:
-    """Judge intervals, slices and calibration, as `evaluate_predictions` computes them."""
-    metric = LEADING_METRIC[classification]
-    row = metrics.set_index("metric").loc[metric]
-    score = {name: float(row[name]) for name in ("value", "low", "high", "baseline")}
+    """Judge intervals, slices and calibration, as `evaluate.judge` computes them."""
+    metric, names = LEADING_METRIC[classification], ["value", "low", "high", "baseline"]
+    score = dict(zip(names, map(float, metrics.set_index("metric").loc[metric, names]), strict=True))
     yield from judge_score(gate, metric, score)
     yield from judge_slices(gate, metric, score["value"], slices, classification)
     yield judge_calibration(gate, calibration, 1 if classification else score["value"])
@@ -36,9 +35,9 @@ def judge_metrics(
 def judge_score(gate: Gate, metric: str, score: dict[str, float]) -> Iterator[Verdict]:
     """Judge the leading metric. score: value, low, high, and the baseline's."""
     sign = 1 if metric in HIGHER_IS_BETTER else -1
-    value, low, high, baseline = (score[name] for name in ("value", "low", "high", "baseline"))
-    worst = low if sign > 0 else -high  # end of the interval; multiplied by the sign, more is better
-    interval = {"value": value, "low": low, "high": high}
+    value, baseline = score["value"], score["baseline"]
+    worst = score["low"] if sign > 0 else -score["high"]  # the interval's end, by the sign: more is better
+    interval = {name: score[name] for name in ("value", "low", "high")}
     yield Verdict(
         "better than guessing",
         worst > sign * baseline,
