@@ -1,4 +1,4 @@
-from modelcycle.update import format_as_here
+from modelcycle.update import format_rendering
 
 LONG = "left_out = [1111111111, 2222222222, 3333333333, 4444444444, 5555555555, 6666666666]\n"
 TEAM = '[tool.ruff]\nline-length = 40\nextend-exclude = ["src/modelcycle"]\n'
@@ -12,6 +12,6 @@ def test_a_rendering_is_formatted_as_the_team_s_code_without_what_the_team_leave
     here.mkdir()
     (here / "pyproject.toml").write_text(TEAM, encoding="utf-8")
     monkeypatch.chdir(here)
-    format_as_here(made)
+    format_rendering(made)
     assert (made / "src/team/code.py").read_text(encoding="utf-8").count("\n") > 1
     assert (made / "src/modelcycle/code.py").read_text(encoding="utf-8") == LONG

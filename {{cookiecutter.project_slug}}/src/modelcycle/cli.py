@@ -50,9 +50,9 @@ def update(
     if not check:
         return update.update(to, answer or [], propose)
     try:
-        newest = update.check()
+        newest = update.check_for_release()
     except (InputError, OSError) as error:
-        end(f"error: {describe_error(error)}", 2)
+        exit_with_message(f"error: {describe_error(error)}", 2)
     print(f"The template's {newest} is newer: make update" if newest else "This is the newest release of the template.")
     raise typer.Exit(1 if newest else 0)
 
@@ -65,14 +65,14 @@ def main() -> None:
         require_own_code()
         app()
     except Alert as alert:
-        end(str(alert), 2)
+        exit_with_message(str(alert), 2)
     except Conflict as conflict:
-        end(f"conflict: {conflict}", 3)
+        exit_with_message(f"conflict: {conflict}", 3)
     except Exception as error:
-        is_of_mlflow = type(error).__module__.startswith("mlflow.")  # the store went away meanwhile
-        if not (is_of_mlflow or isinstance(error, InputError | OSError)):
+        is_mlflow_error = type(error).__module__.startswith("mlflow.")  # the store went away meanwhile
+        if not (is_mlflow_error or isinstance(error, InputError | OSError)):
             raise
-        end(f"error: {describe_error(error)}", 1)
+        exit_with_message(f"error: {describe_error(error)}", 1)
 
 
 def require_own_code() -> None:
@@ -87,7 +87,7 @@ def require_own_code() -> None:
 
 
 def describe_error(error: Exception) -> str:
-    """Say in a sentence what went wrong."""
+    """Describe an error in a sentence."""
     if isinstance(error, InputError):
         return str(error)
     if not isinstance(error, OSError):
@@ -97,8 +97,8 @@ def describe_error(error: Exception) -> str:
     return f"{error.filename or 'input and output'}: {error.strerror or error}"
 
 
-def end(sentence: str, status: int) -> NoReturn:
-    """Print what went wrong and end."""
+def exit_with_message(sentence: str, status: int) -> NoReturn:
+    """Print a sentence to standard error and exit."""
     log.debug("what led to it:", exc_info=True)
     print(mask_passwords(sentence), file=sys.stderr)
     sys.exit(status)

@@ -35,7 +35,7 @@ RESOLVE = (
 
 @dataclass
 class Record:
-    """What .cruft.json says: the template's address, a commit of it, the answers."""
+    """What .cruft.json holds: the template's address, a commit of it, and the answers."""
 
     template: str
     commit: str
@@ -44,125 +44,131 @@ class Record:
 
 def read_record() -> Record:
     """Read .cruft.json as committed. Raises InputError where it is missing or is not what cruft writes."""
-    if (noted := read_file_at("HEAD", RECORD.as_posix())) is None:
+    if (text := read_file_at("HEAD", RECORD.as_posix())) is None:
         raise InputError(
             f"git has no {RECORD} in {Path.cwd()}, so nobody knows which template this comes from. "
             "Type `uvx cruft link TEMPLATE` with its address, give the answers of that time, and commit."
         )
     try:
-        found = json.loads(noted)
-        answers = {name: str(value) for name, value in found["context"]["cookiecutter"].items() if name[0] != "_"}
-        return Record(found["template"], found["commit"], answers)
+        record = json.loads(text)
+        answers = {name: str(value) for name, value in record["context"]["cookiecutter"].items() if name[0] != "_"}
+        return Record(record["template"], record["commit"], answers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{RECORD} is not what cruft writes ({error!r}); take it back from git.") from None
 
 
-def clone(record: Record, folder: Path) -> Path:
+def clone_template(record: Record, folder: Path) -> Path:
     """Clone the template. Raises InputError when it is out of reach or does not have the recorded commit."""
-    beside = Path.cwd().parent / record.template  # what was typed where this repository was made
-    if ":" not in record.template and not beside.exists():
+    relative = Path.cwd().parent / record.template  # typed where this repository was made
+    if ":" not in record.template and not relative.exists():
         raise InputError(f"{RECORD} says that the template is in {record.template}; write its address there, commit.")
-    run("git", "clone", "--quiet", str(beside) if beside.exists() else record.template, folder)
-    if not commit_of(folder, record.commit):
+    run("git", "clone", "--quiet", str(relative) if relative.exists() else record.template, folder)
+    if not resolve_commit(folder, record.commit):
         raise InputError(f"{record.template} has no commit {record.commit}, which {RECORD} names.")
     return folder
 
 
-def commit_of(template: Path, name: str) -> str:
-    """Give the commit that a tag, a branch or a commit names in a clone; empty where there is none."""
-    ask = ("-C", str(template), "rev-parse", "--quiet", "--verify")
-    return git(*ask, f"{name}^{{commit}}") or git(*ask, f"origin/{name}^{{commit}}")
+def resolve_commit(template: Path, name: str) -> str:
+    """Resolve a tag, a branch or a commit in a clone to its commit; empty where there is none."""
+    command = ("-C", str(template), "rev-parse", "--quiet", "--verify")
+    return git(*command, f"{name}^{{commit}}") or git(*command, f"origin/{name}^{{commit}}")
 
 
-def releases(template: Path) -> list[str]:
+def list_releases(template: Path) -> list[str]:
     """List the tags of a clone that are releases, the newest first."""
-    found = filter(RELEASE.fullmatch, git("-C", str(template), "tag").splitlines())
-    return sorted(found, key=lambda tag: [int(part) for part in re.findall(r"\d+", tag)], reverse=True)
+    tags = filter(RELEASE.fullmatch, git("-C", str(template), "tag").splitlines())
+    return sorted(tags, key=lambda tag: [int(part) for part in re.findall(r"\d+", tag)], reverse=True)
 
 
-def newer(template: Path, commit: str) -> str:
-    """Name the newest release in a clone; empty where a commit has all of it already, or there is no release."""
-    newest = next(iter(releases(template)), "")
-    return "" if newest and contains(template, commit, newest) else newest
+def find_newer_release(template: Path, commit: str) -> str:
+    """Find the newest release in a clone; empty where a commit has all of it already, or there is no release."""
+    newest = next(iter(list_releases(template)), "")
+    return "" if newest and has_commit(template, commit, newest) else newest
 
 
-def contains(template: Path, commit: str, other: str) -> bool:
-    """Say whether a commit of a clone has all of another one."""
-    return git("-C", str(template), "merge-base", commit, other) == commit_of(template, other)
+def has_commit(template: Path, commit: str, other: str) -> bool:
+    """Say whether a commit of a clone is, or descends from, another one."""
+    return git("-C", str(template), "merge-base", commit, other) == resolve_commit(template, other)
 
 
-def render(template: Path, commit: str, answers: dict[str, str], folder: Path) -> Path:
-    """Render the template at a commit into a folder. Raises InputError with what it says of the answers."""
+def render_template(template: Path, commit: str, answers: dict[str, str], folder: Path) -> Path:
+    """Render the template at a commit into a folder. Raises InputError with its reason to refuse the answers."""
     run("git", "-C", template, "checkout", "--quiet", "--detach", commit)
     folder.mkdir()
     config = folder / "config.yaml"
     config.write_text(f"cookiecutters_dir: {folder}\nreplay_dir: {folder}\n", encoding="utf-8")
-    how = ("--no-input", "--config-file", config, "--output-dir", folder / "made")
-    given = [f"{name}={value}" for name, value in answers.items()]
-    run(sys.executable, "-m", "cookiecutter", *how, template, *given)
-    (made,) = (folder / "made").iterdir()
-    return made
+    options = ("--no-input", "--config-file", config, "--output-dir", folder / "rendering")
+    assignments = [f"{name}={value}" for name, value in answers.items()]
+    run(sys.executable, "-m", "cookiecutter", *options, template, *assignments)
+    (rendering,) = (folder / "rendering").iterdir()
+    return rendering
 
 
-def team_owned(made: Path) -> list[str]:
-    """List the files of a rendering that are the team's, as [tool.cruft] in pyproject.toml says."""
-    patterns = settings(Path()).get("cruft", {}).get("skip", [])
-    found = [path for pattern in patterns for path in made.glob(pattern)]
-    files = [file for path in found for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
-    return sorted({file.relative_to(made).as_posix() for file in files} - {RECORD.as_posix()})
+def list_team_files(rendering: Path) -> list[str]:
+    """List the files of a rendering that belong to the team, as [tool.cruft] in pyproject.toml says."""
+    patterns = read_tool_settings(Path()).get("cruft", {}).get("skip", [])
+    paths = [path for pattern in patterns for path in rendering.glob(pattern)]
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    return sorted({file.relative_to(rendering).as_posix() for file in files} - {RECORD.as_posix()})
 
 
-def format_as_here(made: Path) -> None:
+def format_rendering(rendering: Path) -> None:
     """Format a rendering with this repository's settings of ruff, without what they leave out, such as the machinery.
 
     ruff takes the paths that are left out from the folder that it is started in.
     """
     config = Path("pyproject.toml").resolve()
-    run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", config, folder=made)
+    run(sys.executable, "-m", "ruff", "format", "--no-cache", "--config", config, folder=rendering)
 
 
-def keep(made: Path, skipped: list[str], message: str, *parents: str) -> str:
-    """Make a commit, on no branch, of a rendering without some of its files."""
-    place = {"GIT_DIR": git("rev-parse", "--absolute-git-dir"), "GIT_WORK_TREE": str(made)}
-    place["GIT_INDEX_FILE"] = str(made.parents[1] / "index")
-    inside = partial(run, "git", "-C", made, "-c", "core.autocrlf=false", environment=place)
-    inside("add", "--all", "--force", ".")
-    if skipped:
-        inside("rm", "-rf", "--cached", "--quiet", "--ignore-unmatch", "--", *skipped)
-    tree = inside("write-tree")
+def commit_rendering(rendering: Path, excluded: list[str], message: str, *parents: str) -> str:
+    """Make a commit, on no branch, of a rendering without the excluded files. Returns the commit."""
+    environment = {"GIT_DIR": git("rev-parse", "--absolute-git-dir"), "GIT_WORK_TREE": str(rendering)}
+    environment["GIT_INDEX_FILE"] = str(rendering.parents[1] / "index")
+    run_git = partial(run, "git", "-C", rendering, "-c", "core.autocrlf=false", environment=environment)
+    run_git("add", "--all", "--force", ".")
+    if excluded:
+        run_git("rm", "-rf", "--cached", "--quiet", "--ignore-unmatch", "--", *excluded)
+    tree = run_git("write-tree")
     if prefix := git("rev-parse", "--show-prefix"):  # this is a folder of a larger repository
-        inside("read-tree", "--empty")
-        inside("read-tree", f"--prefix={prefix}", tree)
-        tree = inside("write-tree")
+        run_git("read-tree", "--empty")
+        run_git("read-tree", f"--prefix={prefix}", tree)
+        tree = run_git("write-tree")
     return run("git", "commit-tree", tree, "-m", message, *[word for parent in parents for word in ("-p", parent)])
 
 
-def pick(commit: str) -> None:
+def cherry_pick(commit: str) -> None:
     """Merge a commit as git does it; what the team has deleted stays so.
 
     Raises Conflict where a person has to decide. Raises InputError, with nothing changed, when git can't begin.
     """
     command = ["git", "cherry-pick", "--keep-redundant-commits", commit]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    stages: dict[str, str] = {}
-    for line in filter(None, git("ls-files", "--unmerged", "-z").split("\0")):
-        about, path = line.split("\t")
-        stages[path] = stages.get(path, "") + about[-1]  # 1: as it was, 2: the team's, 3: the template's
-    deleted = [path for path, found in stages.items() if found == "13"]
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    stages = read_unmerged_stages()
+    deleted = [path for path, stage in stages.items() if stage == "13"]
     if deleted:
         run("git", "rm", "-f", "--quiet", "--", *deleted)
         report_line("update", "left out, as not here (deleted, or moved and much changed):", ", ".join(deleted))
         report_line("", "what the template has changed there:", f"git show {commit[:10]} -- {' '.join(deleted)}")
-    given_up = sorted(path for path, found in stages.items() if found == "12")
-    both = sorted(set(stages) - {*deleted, *given_up})
-    found = [f"The template and you have both changed {', '.join(both)}."] if both else []
-    found += [f"The template has given up {', '.join(given_up)}, which you have changed."] if given_up else []
-    if found:
-        raise Conflict(" ".join([*found, RESOLVE]))
+    retired = sorted(path for path, stage in stages.items() if stage == "12")
+    both = sorted(set(stages) - {*deleted, *retired})
+    conflicts = [f"The template and you have both changed {', '.join(both)}."] if both else []
+    conflicts += [f"The template has given up {', '.join(retired)}, which you have changed."] if retired else []
+    if conflicts:
+        raise Conflict(" ".join([*conflicts, RESOLVE]))
     if deleted:
         run("git", "commit", "--quiet", "--no-verify", "--reuse-message", commit)
-    elif done.returncode:
-        raise InputError(f"git can't pick the update: {' '.join(done.stderr.split())}")
+    elif process.returncode:
+        raise InputError(f"git can't pick the update: {' '.join(process.stderr.split())}")
+
+
+def read_unmerged_stages() -> dict[str, str]:
+    """Read which stages of each unmerged path git has, such as 123; 1: as it was, 2: the team's, 3: the template's."""
+    stages: dict[str, str] = {}
+    for line in filter(None, git("ls-files", "--unmerged", "-z").split("\0")):
+        facts, path = line.split("\t")
+        stages[path] = stages.get(path, "") + facts[-1]
+    return stages
 
 
 def propose(commit: str, branch: str, title: str) -> None:
@@ -175,13 +181,13 @@ def propose(commit: str, branch: str, title: str) -> None:
     run("git", "checkout", "--quiet", "-B", branch)
     try:
         try:
-            pick(commit)
-        except Conflict as found:
-            conflict = str(found).removesuffix(f" {RESOLVE}")
+            cherry_pick(commit)
+        except Conflict as error:
+            conflict = str(error).removesuffix(f" {RESOLVE}")
             message = f"{title}: conflicts to be resolved\n\n{conflict}"
             run("git", "commit", "--quiet", "--no-verify", "--all", "--message", message)
         request = ["create", f"title={'Draft: ' if conflict else ''}{title}", *(["label=conflict"] if conflict else [])]
-        options = [f"--push-option=merge_request.{word}" for word in request] if "GITLAB_CI" in os.environ else []
+        options = [f"--push-option=merge_request.{option}" for option in request] if "GITLAB_CI" in os.environ else []
         run("git", "push", "--quiet", *options, "origin", branch)
     finally:
         run("git", "checkout", "--quiet", "-")
@@ -197,92 +203,98 @@ def propose(commit: str, branch: str, title: str) -> None:
     report_line("update", f"for review{': ' + conflict if conflict else ''}", branch)
 
 
-def update(to: str, changed: list[str], proposed: bool = False) -> None:
-    """Merge the newest release of the template, or `to`, and commit.
-
-    changed: other answers, each as name=value; with these alone the release stays.
-    proposed: leave the branch as it is and push the update as another one, for review; once for each release.
-    Raises InputError, with nothing changed, when it can't begin; Conflict where a person has to decide.
-    """
+def require_no_changes() -> None:
+    """Raise Conflict where an update with a conflict is unfinished, InputError where something is not committed."""
     if git("rev-parse", "--quiet", "--verify", "CHERRY_PICK_HEAD"):
         raise Conflict(f"git has not finished a cherry-pick here, such as an update with a conflict. {RESOLVE}")
     if git("status", "--porcelain"):
         raise InputError("Something is not committed; commit it first, so that the update can be told from it.")
-    record, answers = read_record(), dict(pair.partition("=")[::2] for pair in changed)
+
+
+def update(to: str, assignments: list[str], as_proposal: bool = False) -> None:
+    """Merge the newest release of the template, or `to`, and commit.
+
+    assignments: other answers, each as name=value; with these alone the release stays.
+    as_proposal: leave the branch as it is and push the update as another one, for review; once for each release.
+    Raises InputError, with nothing changed, when it can't begin; Conflict where a person has to decide.
+    """
+    require_no_changes()
+    record, answers = read_record(), dict(pair.partition("=")[::2] for pair in assignments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        template = clone(record, folder / "template")
-        target = to or (record.commit if answers else newer(template, record.commit))
+        template = clone_template(record, folder / "template")
+        target = to or (record.commit if answers else find_newer_release(template, record.commit))
         if not target:
             return report_line("update", "this is the newest release of the template already")
-        found = find_target(template, record, target, answers)
-        branch = re.sub(r"[^\w.]+", "-", "-".join(["update", target, *changed]))
-        if proposed and run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
+        target_commit = find_target(template, record, target, answers)
+        branch = re.sub(r"[^\w.]+", "-", "-".join(["update", target, *assignments]))
+        if as_proposal and run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
             return report_line("update", f"{target} is proposed already", branch)
         log.info("rendering the template as it was and as %s has it", target)
-        before, after = render_both(template, record, answers, found, target)
+        before, after = render_both(template, record, answers, target_commit, target)
         title = f"Update the template to {target}" if to or not answers else "Render the template"
-        message = " with ".join([title, *filter(None, [", ".join(changed)])])
-        skipped = team_owned(before)  # a new page among them is brought in
-        base = keep(before, skipped, "The template as it was")
-        commit = keep(after, skipped, message, base)
-        theirs = [path for path in skipped if content(before / path) != content(after / path)]
+        message = " with ".join([title, *filter(None, [", ".join(assignments)])])
+        team_files = list_team_files(before)  # a new page among them is brought in
+        base = commit_rendering(before, team_files, "The template as it was")
+        commit = commit_rendering(after, team_files, message, base)
+        stale = [path for path in team_files if read_bytes(before / path) != read_bytes(after / path)]
     if not git("diff", "--name-only", base, commit):
         return report_line("update", f"{target} would change nothing")
-    if theirs:
-        report_line("update", "yours, so not touched, but otherwise in the template now:", ", ".join(theirs))
-    if proposed:
+    if stale:
+        report_line("update", "yours, so not touched, but otherwise in the template now:", ", ".join(stale))
+    if as_proposal:
         return propose(commit, branch, message)
-    pick(commit)
+    cherry_pick(commit)
     report_line("update", f"{message}: {git('diff', '--shortstat', 'HEAD^', 'HEAD')}")
     report_line("", "look at it with git show, then: make cycle test")
 
 
 def find_target(template: Path, record: Record, target: str, answers: dict[str, str]) -> str:
-    """Give the commit of a target in a clone. Raises InputError where there is none, or an answer has no question."""
-    if not (found := commit_of(template, target)):
-        raise InputError(f"The template has no {target}; its releases: {', '.join(releases(template)) or 'none'}.")
-    asked = json.loads(git("-C", str(template), "show", f"{found}:cookiecutter.json"))
-    questions = [name for name in asked if not name.startswith("_")]
+    """Find the commit of a target in a clone. Raises InputError where there is none, or an answer has no question."""
+    if not (commit := resolve_commit(template, target)):
+        raise InputError(f"The template has no {target}; its releases: {', '.join(list_releases(template)) or 'none'}.")
+    defaults = json.loads(git("-C", str(template), "show", f"{commit}:cookiecutter.json"))
+    questions = [name for name in defaults if not name.startswith("_")]
     if unknown := sorted(set(answers) - set(questions)):
         raise InputError(f"{unknown[0]} is no question; expected one of {', '.join(questions)}.")
     if "package_name" in answers:
         raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
-    if found != commit_of(template, record.commit) and contains(template, record.commit, found):
+    if commit != resolve_commit(template, record.commit) and has_commit(template, record.commit, commit):
         report_line(
             "update", f"{target} is older than what you have, {record.commit}: what has come since is taken away"
         )
-    return found
+    return commit
 
 
-def render_both(template: Path, record: Record, answers: dict[str, str], found: str, target: str) -> tuple[Path, Path]:
-    """Render the template as it was and as the commit `found` has it, both formatted as the team formats its code."""
+def render_both(template: Path, record: Record, answers: dict[str, str], commit: str, target: str) -> tuple[Path, Path]:
+    """Render the template as it was and as it is at a commit, both formatted as the team formats its code."""
     folder = template.parent
-    before = render(template, commit_of(template, record.commit), record.answers, folder / "before")
+    before = render_template(template, resolve_commit(template, record.commit), record.answers, folder / "before")
     (before / RECORD).write_bytes(read_file_at("HEAD", RECORD.as_posix()) or b"")
-    after = render(template, found, record.answers | answers, folder / "after")
-    note = json.loads((after / RECORD).read_text(encoding="utf-8"))
-    note |= {"template": record.template, "commit": found, "checkout": target if target != found else None}
-    (after / RECORD).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-    if settings(Path()).get("ruff") != settings(before).get("ruff"):  # or each reformatted line would be a change
-        for made in (before, after):
-            format_as_here(made)
+    after = render_template(template, commit, record.answers | answers, folder / "after")
+    new_record = json.loads((after / RECORD).read_text(encoding="utf-8"))
+    new_record |= {"template": record.template, "commit": commit, "checkout": target if target != commit else None}
+    (after / RECORD).write_text(json.dumps(new_record, indent=2) + "\n", encoding="utf-8")
+    own, templates = (read_tool_settings(root).get("ruff") for root in (Path(), before))
+    if own != templates:  # or each reformatted line would be a change
+        for rendering in (before, after):
+            format_rendering(rendering)
     return before, after
 
 
-def content(path: Path) -> bytes:
-    """Read a file, nothing where there is none."""
+def read_bytes(path: Path) -> bytes:
+    """Read a file, empty where there is none."""
     return path.read_bytes() if path.exists() else b""
 
 
-def settings(folder: Path) -> dict[str, Any]:
+def read_tool_settings(folder: Path) -> dict[str, Any]:
     """Read the section [tool] of a pyproject.toml."""
-    found: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
-    return found
+    pyproject = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    return dict(pyproject.get("tool", {}))
 
 
-def check() -> str:
-    """Name the template's newest release if this repository lacks it. Raises InputError when nobody can tell."""
+def check_for_release() -> str:
+    """Find the template's newest release, empty where this repository has it. Raises InputError when it can't tell."""
     record = read_record()
     with tempfile.TemporaryDirectory() as name:
-        return newer(clone(record, Path(name) / "template"), record.commit)
+        return find_newer_release(clone_template(record, Path(name) / "template"), record.commit)
