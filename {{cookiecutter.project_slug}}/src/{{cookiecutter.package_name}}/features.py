@@ -1,7 +1,6 @@
 """Make what the model sees from the contract's columns. Yours to edit: training, tests and service all call it."""
 
 import pandas as pd
-
 from modelcycle.core.contract import Contract
 
 
