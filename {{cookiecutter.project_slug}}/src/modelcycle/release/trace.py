@@ -112,7 +112,7 @@ def resolve_version(client: Any, name: str) -> Version:
     candidates = registry.list_versions(client, f"tags.`md5.{PREDICTIONS.stem}` = '{md5(path)}'")
     if not candidates:
         raise InputError(f"{path}, md5 {md5(path)}, holds the predictions of no version.")
-    return candidates[0]
+    return registry.find_version(client, candidates[0].number)  # with its aliases, which a list lacks
 
 
 def check_manifest(client: Any, path: Path, manifest: dict[str, Any]) -> Version:
