@@ -325,7 +325,7 @@ def test_another_answer_alone_brings_no_newer_release(old):
 
 def attempt(repository: Repository, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["modelcycle", "update", *words],
+        ["modelcycle", "--quiet", "update", *words],
         cwd=repository.path,
         env=repository.environment() | environment,
         capture_output=True,
