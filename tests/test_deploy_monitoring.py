@@ -132,7 +132,7 @@ def watched(released: Repository, tmp_path_factory: pytest.TempPathFactory) -> I
                 TOOL, "monitor", "--since", since.isoformat(), "--until", until.isoformat(), fails=True
             )
             assert "alert: carrier has other shares" in printed
-            wait_for(lambda: found.is_up("amounts") and found.values("monitor_alerts") > [0])
+            wait_for(lambda: found.is_up("amounts") and found.values("monitor_alerts{job='service'}") > [0])
             shown = service.ask("/metrics")[1]
             assert repository.run("git", "status", "--porcelain").split() == ["M", "deploy/monitoring/prometheus.yml"]
             found.names = {"up", *re.findall(r"^\w+", shown, re.MULTILINE)}
