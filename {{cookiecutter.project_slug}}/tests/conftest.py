@@ -97,7 +97,8 @@ def reproduced(clone: Callable[[], Path]) -> Path:
 
 
 def run(folder: Path, *command: str) -> str:
-    """Run a command in a folder and give what it printed; fails with that when the command does."""
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8", check=False)
+    """Run a command in a folder, by the code that lies there, and give what it printed; fails when the command does."""
+    environment = ENVIRONMENT | {"PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
