@@ -24,7 +24,7 @@ def test_the_cycle_leaves_a_judged_and_tracked_model(default):
 
 def test_make_alone_lists_every_verb(default):
     listed = re.findall(r"^  make ([\w-]+) +\S", default.run("make"), re.MULTILINE)
-    phony = " ".join(re.findall(r"^\.PHONY: (.*)", default.read("Makefile"), re.MULTILINE)).split()
+    phony = " ".join(re.findall(r"^\.PHONY: ([a-z].*)", default.read("Makefile"), re.MULTILINE)).split()
     assert sorted(listed) == sorted(phony)
     explore, build = {"help", "setup", "notebooks", "ui"}, {"reproduce", "check", "test", "cycle"}
     review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}
@@ -202,7 +202,8 @@ def set_train(repository, estimator: str, parameters: str, search: str = "null")
 def test_a_search_shows_progress_and_logs_what_it_found(copy):
     search = "{trials: 4, folds: 2, parameters: {max_iter: [5, 100], learning_rate: [0.05, 0.1]}}"
     set_train(copy, "sklearn.ensemble.HistGradientBoosting", "{}", search)
-    printed = copy.run("modelcycle", "train")
+    on_a_terminal = "import pty, sys; sys.exit(pty.spawn(['modelcycle', 'train']) >> 8)"
+    printed = copy.run("python", "-c", on_a_terminal, TESTS_FORKS="", TERM="xterm")
     assert re.search(r"search +best roc_auc 0\.\d+ of 4 trials +\{.*'max_iter': 100", printed)
     assert "100%" in printed
 

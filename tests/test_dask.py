@@ -119,10 +119,10 @@ def test_laptop_ci_and_cluster_give_equal_hashes(project, cluster, tmp_path):
         subprocess.run(["git", "clone", "--quiet", str(laptop.path), str(path)], check=True)
         use_environment(path, project)
         clone = Repository(path)
-        asked = (cluster.folder / "log").read_text().count("out-of-band function 'environment'")
+        asked = (cluster.folder / "log").read_text().count("out-of-band function 'describe_environment'")
         again = clone.run("make", "reproduce", DASK_SCHEDULER_ADDRESS=address)
         assert printed[printed.index("best ") : printed.index(" trials")] in again
-        asked_now = (cluster.folder / "log").read_text().count("out-of-band function 'environment'")
+        asked_now = (cluster.folder / "log").read_text().count("out-of-band function 'describe_environment'")
         assert (asked_now > asked) == bool(address)
         for output in ("data/raw.parquet", "data/train.parquet", "data/test.parquet", "reports/predictions.parquet"):
             assert (path / output).read_bytes() == (laptop.path / output).read_bytes(), output
@@ -163,7 +163,7 @@ def test_a_search_finds_the_same_when_a_worker_is_killed(project, tmp_path):
     with cluster_of(project, tmp_path / "cluster") as cluster:
         environment = repository.environment() | {"DASK_SCHEDULER_ADDRESS": cluster.address}
         run = subprocess.Popen([TOOL, "train"], cwd=repository.path, env=environment)
-        while "function 'environment'" not in (cluster.folder / "log").read_text():
+        while "function 'describe_environment'" not in (cluster.folder / "log").read_text():
             assert run.poll() is None
             time.sleep(0.05)
         time.sleep(1)

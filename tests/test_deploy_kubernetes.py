@@ -817,7 +817,7 @@ def test_the_cronjobs_find_drift_and_propose_what_retraining_made(cronjob, order
     # All from one shop, which is drift.
     answer(orders, *((order(5000 + i, i % 100 + 0.25), (i % 100 > 70) != (i % 7 == 0)) for i in range(300)))
     assert "alert: shop has other shares than in training" in cronjob("monitor")  # an alert is no failed job
-    (branch,) = re.findall(r"for review: merging it releases it +(retrain-\w+)", cronjob("retrain"))
+    (branch,) = re.findall(r"for review: merging it releases it +(retrain-[0-9a-f]{7})", cronjob("retrain"))
     listed = orders.run("git", "-C", str(tmp_path / "origin.git"), "branch", "--format=%(refname:short) %(subject)")
     assert listed.splitlines() == ["main share", f"{branch} Retrain: 300 cases with their outcome"]
 

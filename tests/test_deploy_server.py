@@ -367,7 +367,7 @@ def server(engine, images, released, tmp_path_factory) -> Server:
     """The first deployment, as the README says, with clocks that run faster. The ledger knows the images as pushed."""
     repository = fork(released, tmp_path_factory.mktemp("deploys"))
     for image in images.values():
-        ask(repository, f"append_to_ledger(client, 'pushed', '1', commit='0', image={image!r}, target='service')")
+        ask(repository, f"record_decision(client, 'pushed', '1', commit='0', image={image!r}, target='service')")
     config, alerts = (repository.path / "deploy" / name for name in ("server/prometheus.yml", "monitoring/alerts.yml"))
     changed(config, config.parent, "interval: 15s", "interval: 3s")
     changed(alerts, alerts.parent, "for: 2m", "for: 1s")

@@ -28,10 +28,10 @@ def project(bake, tmp_path, request) -> Repository:
         path.mkdir()
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(TEMPLATE / name, path)
-    groups = '[dependency-groups]\nbake = []\ntest = []\nchecks = ["pre-commit>=4.3"]\n\n'
+    groups = '[dependency-groups]\nbake = []\nmachinery = []\ntest = []\nchecks = ["pre-commit>=4.3"]\n\n'
     text = (path / "pyproject.toml").read_text(encoding="utf-8")
     text = re.sub(r"\[dependency-groups\]\n.*?\n(?=\[)", groups, text, flags=re.DOTALL)
-    text = text.replace('"bake", "test"]', '"bake", "test", "checks"]').replace("compile-bytecode = true", "")
+    text = text.replace('"machinery", "test"]', '"machinery", "test", "checks"]').replace("compile-bytecode = true", "")
     (path / "pyproject.toml").write_text(text, encoding="utf-8")
     return Repository(path)
 

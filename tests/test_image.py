@@ -204,7 +204,7 @@ def test_a_deployment_calls_the_platform_and_is_in_the_ledger(deliver):
     pushed = re.search(rf"\S+@{digest}", repository.run(TOOL, "release", "--history"))[0]
     assert f"{pushed}\n" in repository.run("make", "deploy", "ENV=staging")
     assert "version 1 runs in production" in repository.run("make", "deploy", "ENV=production", f"DIGEST={digest}")
-    other = f"append_to_ledger(client, 'pushed', '1', commit='0', image='host/x@{OTHER}', target='service')"
+    other = f"record_decision(client, 'pushed', '1', commit='0', image='host/x@{OTHER}', target='service')"
     ask(repository, other)
     printed = repository.run("make", "deploy", "ENV=production")
     assert f"back to it: make deploy ENV=production DIGEST={digest}" in printed
@@ -243,7 +243,7 @@ def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(deli
         ([], "The environment is ''; expected"),
     ]:
         assert f"error: {sentence}" in repository.run("make", "deploy", *words, fails=True)
-    ask(repository, f"append_to_ledger(client, 'pushed', '2', commit='0', image='host/x@{OTHER}', target='service')")
+    ask(repository, f"record_decision(client, 'pushed', '2', commit='0', image='host/x@{OTHER}', target='service')")
     printed = repository.run("make", "deploy", "ENV=production", f"DIGEST={OTHER}", fails=True)
     assert "error: Version 2 was never the champion: it can't go into production." in printed
     assert not (repository.path / "calls").exists()

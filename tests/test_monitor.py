@@ -91,6 +91,7 @@ def test_a_sample_alerts_for_the_same_columns_and_is_the_same_on_sqlite_and_post
 def test_the_exit_status_of_an_alert_is_2_also_from_make(watched):
     for command in (["modelcycle", "monitor", "--since", "2013-07-01"], ["make", "monitor", "SINCE=2013-07-01"]):
         tools = {"PATH": f"{watched.path}/.venv/bin:/usr/bin:/bin", "TESTS_FORKS": "1"}
+        tools["PYTHONPATH"] = str(watched.path / "src")
         assert subprocess.run(command, cwd=watched.path, env=tools, capture_output=True, check=False).returncode == 2
 
 
