@@ -276,7 +276,7 @@ def fork(repository: Repository, path: Path) -> Repository:
 def postgres():
     """A PostgreSQL server on loopback, and how to stop and start it."""
     found = shutil.which("pg_ctl") or next(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), None)
-    if found is None:
+    if found is None or shutil.which("psql") is None:
         pytest.skip("install postgresql")
     folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to PostgreSQL's user
     port = free_port()

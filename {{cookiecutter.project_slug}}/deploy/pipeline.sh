@@ -19,7 +19,7 @@ export PYTHONPATH="$PWD/src" # the clone's code, with the libraries of the image
 [ "$1" != dask ] || exec "$@" # a scheduler or a worker: docs/scale.md
 if [ "$1" = monitor ]; then
   python -m modelcycle "$@" || [ $? = 2 ] # an alert: the service shows it to Prometheus
-{%- if cookiecutter.airflow %}
+{%- if 'airflow' in cookiecutter.__rooms %}
 elif [ "$1" = stage ]; then # NAME [--force]: what the stages before have made is in DVC's remote, by its run cache
   python -m dvc pull --quiet --run-cache --allow-missing
   python -m dvc repro --pull "$2"
@@ -39,7 +39,7 @@ elif [ "$1" = release ]; then # RUN: what the stages came to is committed and pu
 else
   python -m dvc pull --quiet --allow-missing
   python -m modelcycle "$@"
-{%- if cookiecutter.airflow %}
+{%- if 'airflow' in cookiecutter.__rooms %}
   [ "$(git rev-parse HEAD)" != "$(git rev-parse "@{upstream}")" ] || exit "${NOTHING_DONE:-0}"
 {%- endif %}
 fi
