@@ -79,8 +79,10 @@ def read_with_format(file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if file.suffix.lower() == ".parquet":
         return read_source(Ingest(source=str(file))), {}
     options = detect_csv_format(file)
-    options |= detect_number_format(read_source(Ingest(source=str(file), csv=options)))
     rows = read_source(Ingest(source=str(file), csv=options))
+    if number_format := detect_number_format(rows):
+        options |= number_format
+        rows = read_source(Ingest(source=str(file), csv=options))
     if words := find_missing_words(rows):
         options["na_values"] = words
         rows = rows.mask(rows.isin(words))
@@ -115,7 +117,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         contract = infer_contract(rows, str(file), target, key, time)
     except ValidationError as error:
         raise InputError(f"{file}: {explain_validation_error(error)}") from None
-    distinct = rows.drop_duplicates([name for name in rows if contract.columns[str(name)].role != "ignored"])
+    distinct = rows.drop_duplicates(contract.used)
     require_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
 
     if file.resolve() != data.resolve():

@@ -96,6 +96,11 @@ class Contract(BaseModel):
         return next(iter(self.names("time")), None)
 
     @property
+    def used(self) -> list[str]:
+        """All columns but the ignored."""
+        return [name for name, column in self.columns.items() if column.role != "ignored"]
+
+    @property
     def inputs(self) -> list[str]:
         """The columns that a prediction needs: the features and the time."""
         return self.names("time", "feature")
@@ -141,6 +146,11 @@ def convert_values(values: pd.Series, column: Column) -> pd.Series:
     return values.astype("str").where(values.notna())
 
 
+def convert_columns(rows: pd.DataFrame, names: list[str], contract: Contract) -> pd.DataFrame:
+    """Convert the named columns of (n, m) rows to the contract's types, (n, names), as `convert_values` does."""
+    return pd.DataFrame({name: convert_values(rows[name], contract.columns[name]) for name in names}, index=rows.index)
+
+
 def make_request_table(rows: list[dict[str, Any]], names: list[str], contract: Contract) -> pd.DataFrame:
     """Make a table (n, names) of rows as requests hold them and the log stores them.
 
@@ -162,10 +172,8 @@ def find_violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFram
     """
     import pandera.pandas as pa  # imported late: the service's image has none
 
-    columns = {name: column for name, column in contract.columns.items() if column.role != "ignored"}
-    typed = pd.DataFrame(
-        {name: convert_values(rows[name], column) for name, column in columns.items()}, index=rows.index
-    )
+    columns = {name: contract.columns[name] for name in contract.used}
+    typed = convert_columns(rows, contract.used, contract)
     violations = []
     for name, column in columns.items():
         unreadable = rows.index[rows[name].notna() & typed[name].isna()]
@@ -219,11 +227,12 @@ def _make_checks(column: Column) -> list[Any]:
 
 def require_columns(names: "pd.Index[str]", contract: Contract, source: str) -> None:
     """Raise InputError when a table lacks a column that the contract uses."""
-    for name, column in contract.columns.items():
-        if name not in names and column.role != "ignored":
+    for name in contract.used:
+        if name not in names:
             shown = ", ".join(map(str, names[:8])) + (f", ... ({len(names) - 8} more)" if len(names) > 8 else "")
             raise InputError(
-                f"{source} has no column '{name}', which contract.yaml names as {column.role}. Columns: {shown}."
+                f"{source} has no column '{name}', which contract.yaml names as {contract.columns[name].role}. "
+                f"Columns: {shown}."
             )
 
 

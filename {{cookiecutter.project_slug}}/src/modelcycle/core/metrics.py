@@ -21,6 +21,11 @@ METRIC_MEANINGS = {
 }
 
 
+def direction(metric: str) -> int:
+    """Give 1 for a metric of which more is better, and -1 for one of which less is."""
+    return 1 if metric in HIGHER_IS_BETTER else -1
+
+
 def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve as the Mann-Whitney statistic, ties counting half.
 

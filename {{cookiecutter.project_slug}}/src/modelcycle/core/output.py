@@ -87,6 +87,12 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8; save it as such.") from None
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a document in UTF-8, atomically."""
+    with write_atomically(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
 def require_output(path: Path, verb: str) -> Path:
     """Give the path of an earlier step's output. Raises InputError that names the verb which writes it."""
     if not path.exists():

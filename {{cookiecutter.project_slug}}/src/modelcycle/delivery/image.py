@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.output import report_line, write_text
 from modelcycle.core.paths import REPORT
 from modelcycle.core.project import read_project
 from modelcycle.tracking import registry, store
@@ -114,8 +114,7 @@ def parse_sizes(output: str) -> tuple[int, str]:
 
 def write_ci_output(name: str, text: str) -> None:
     """Write a file to reports/, where CI finds it: as an artefact, and for the deployment."""
-    with write_atomically(REPORT.parent / name) as draft:
-        draft.write_text(text + "\n", encoding="utf-8")
+    write_text(REPORT.parent / name, text + "\n")
 
 
 def image(name: str, target: str) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 
 from modelcycle.core.contract import Contract, convert_values, extract_target
 from modelcycle.core.errors import Alert, InputError
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, bootstrap_intervals, round_to_six_digits
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.metrics import LEADING_METRIC, bootstrap_intervals, direction, round_to_six_digits
+from modelcycle.core.output import report_line, write_atomically, write_text
 from modelcycle.core.params import Monitor, read_params
 from modelcycle.core.paths import MONITORING, MONITORING_REPORT
 from modelcycle.core.settings import read_settings
@@ -87,7 +87,7 @@ def judge_quality(
     predictions.insert(0, "prediction", [row["answer"]["prediction"] for row in rows])
     metrics = bootstrap_intervals(truth, predictions, n_resamples)
     current = metrics.loc[metric].to_dict()
-    sign, scale = 1 if metric in HIGHER_IS_BETTER else -1, 1 if contract.is_classification else reference["value"]
+    sign, scale = direction(metric), 1 if contract.is_classification else reference["value"]
     noise = np.hypot(current["high"] - current["low"], reference["high"] - reference["low"]) / 2
     worse = round_to_six_digits(float(sign * (reference["value"] - current["value"]) - noise) / scale)
     over_time = []
@@ -201,8 +201,7 @@ def monitor(since: str, until: str) -> None:
     log, champion = open_log(read_settings().database_url), load_champion(store.connect())
     result, observations = compare_with_training(log, champion, start, end, params.monitor, params.evaluate.bootstrap)
     text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
-    with write_atomically(MONITORING) as draft:
-        draft.write_text(text + "\n", encoding="utf-8")
+    write_text(MONITORING, text + "\n")
     with convert_database_errors():
         write_monitoring_result(log, end, json.loads(text))
     with write_atomically(MONITORING_REPORT) as draft:

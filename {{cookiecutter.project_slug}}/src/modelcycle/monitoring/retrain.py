@@ -41,8 +41,8 @@ def labelled_rows(cases: list[dict[str, Any]], contract: Contract) -> pd.DataFra
 
     Cases that break the contract are left out, as those without a key: nothing tells them from one another.
     """
-    used = [name for name, column in contract.columns.items() if column.role != "ignored"]
-    rows = make_request_table([case["inputs"] | {contract.target: case["outcome"]} for case in cases], used, contract)
+    known = [case["inputs"] | {contract.target: case["outcome"]} for case in cases]
+    rows = make_request_table(known, contract.used, contract)
     rows = rows.drop_duplicates(contract.identity, keep="last", ignore_index=True)
     typed, broken = find_violations(rows, contract)
     return typed[~typed.index.isin(broken["index"]) & typed[contract.target].notna()]

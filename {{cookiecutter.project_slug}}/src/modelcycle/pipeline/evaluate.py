@@ -14,14 +14,14 @@ from modelcycle.core import paths
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
 from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import (
-    HIGHER_IS_BETTER,
     LEADING_METRIC,
     bootstrap_intervals,
+    direction,
     round_to_six_digits,
     score_predictions,
 )
 from modelcycle.core.model_file import load_model, predict
-from modelcycle.core.output import report_line, require_output, track_progress, write_atomically
+from modelcycle.core.output import report_line, require_output, track_progress, write_atomically, write_text
 from modelcycle.core.params import Evaluate, read_params
 from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features
@@ -101,7 +101,7 @@ def compute_importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, c
     most important first. Permutation importance after L. Breiman, Random Forests (2001), section 10.
     """
     metric = LEADING_METRIC[contract.is_classification]
-    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    sign = direction(metric)
     sample, truth = rows[contract.inputs].head(2000), truth[:2000]
 
     def score_tables(tables: list[pd.DataFrame]) -> np.ndarray:
@@ -177,10 +177,8 @@ def evaluate() -> None:
             table.to_csv(draft, index=False, lineterminator="\n")
     with write_atomically(paths.PREDICTIONS) as draft:
         pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
-    with write_atomically(paths.EXPECTED) as draft:
-        draft.write_text(json.dumps(make_monitoring_reference(predictions, metrics), indent=1) + "\n", encoding="utf-8")
-    with write_atomically(paths.METRICS) as draft:
-        draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    write_text(paths.EXPECTED, json.dumps(make_monitoring_reference(predictions, metrics), indent=1) + "\n")
+    write_text(paths.METRICS, json.dumps(values, indent=1) + "\n")
     with write_atomically(paths.REPORT) as draft:
         write_report(draft, contract, len(test), list(tables.values()), read_previous_output(paths.METRICS))
     log_evaluation(values, paths.REPORT)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
-from modelcycle.core.contract import Column, Contract, convert_values, find_violations
+from modelcycle.core.contract import Column, Contract, convert_columns, convert_values, find_violations
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import FEEDBACK
 from modelcycle.tracking.dvc_file import dependencies
@@ -36,9 +36,7 @@ def read_feedback(contract: Contract) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         remedy = f"`uv run dvc checkout --force {POINTER}` brings it back"
         raise InputError(f"{FEEDBACK} can't be read: {first_line(error)}; {remedy}.") from None
-    used = {name: column for name, column in contract.columns.items() if column.role != "ignored"}
-    rows = rows.reindex(columns=list(used))
-    return pd.DataFrame({name: convert_values(rows[name], column) for name, column in used.items()})
+    return convert_columns(rows.reindex(columns=contract.used), contract.used, contract)
 
 
 def merge_feedback(known: pd.DataFrame, new: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -66,8 +64,7 @@ def add_to_source(rows: pd.DataFrame, feedback: pd.DataFrame, contract: Contract
     added = table.tail(len(feedback))
     typed, broken = find_violations(added, contract)
     is_lost = (typed.isna().to_numpy() & feedback[typed.columns].notna().to_numpy()).any(axis=1)
-    identity = pd.DataFrame({name: convert_values(table[name], contract.columns[name]) for name in contract.identity})
-    is_known = identity.duplicated()[added.index]
+    is_known = convert_columns(table, contract.identity, contract).duplicated()[added.index]
     left_out = added.index[is_known | is_lost | added.index.isin(broken["index"])]
     return pd.DataFrame(table.drop(index=left_out)).reset_index(drop=True)
 

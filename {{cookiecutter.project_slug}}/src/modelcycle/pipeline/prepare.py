@@ -19,7 +19,7 @@ from modelcycle.core.contract import (
     select_rejects,
 )
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.output import report_line, write_atomically, write_text
 from modelcycle.core.params import read_params
 from modelcycle.core.paths import PROFILE, RAW, REJECTS, TEST, TRAIN
 
@@ -114,9 +114,7 @@ def prepare() -> None:
     for path, part in [(TRAIN, train), (TEST, test)]:
         with write_atomically(path) as draft:
             part.to_parquet(draft, index=False)
-    with write_atomically(PROFILE) as draft:
-        profile = json.dumps(make_profile(train, contract), indent=1, ensure_ascii=False)
-        draft.write_text(profile + "\n", encoding="utf-8")
+    write_text(PROFILE, json.dumps(make_profile(train, contract), indent=1, ensure_ascii=False) + "\n")
     unlabelled = len(valid) - len(labelled)
     report_line("prepare", f"{len(raw):,} rows, {len(rejects):,} rejected, {unlabelled:,} without a target", REJECTS)
     report_line("", f"{len(train):,} train, {len(test):,} test", TRAIN.parent)

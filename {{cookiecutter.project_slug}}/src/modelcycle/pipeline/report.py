@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from modelcycle.core.contract import Contract
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS, direction
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
@@ -79,7 +79,7 @@ def write_report(
     verdicts, duel: what the gate says, and its comparison with the champion, once the model is to be released.
     """
     leading = LEADING_METRIC[contract.is_classification]
-    sign = 1 if leading in HIGHER_IS_BETTER else -1
+    sign = direction(leading)
     intervals, slices, calibration, importance = tables
     metrics = intervals.set_index("metric")
     lead = metrics.to_dict("index")[leading]

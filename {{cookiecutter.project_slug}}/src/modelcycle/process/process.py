@@ -21,7 +21,7 @@ from rich.text import Text
 
 from modelcycle.core.config import parse_config
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import read_text, report_line, write_atomically
+from modelcycle.core.output import read_text, report_line, write_text
 from modelcycle.core.params import Params, Section, read_params
 from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES, PROCESS_STATE
 from modelcycle.release.cards import replace_generated
@@ -166,8 +166,7 @@ def write_process_state() -> None:
     faults = [f"{phase.name}: {fault}" for phase in phases for fault in phase.faults]
     if not any(phase.page for phase in phases):
         faults = [f"no page in {PHASE_PAGES}"]
-    with write_atomically(PROCESS_STATE) as draft:
-        draft.write_text(json.dumps({"faults": faults}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(PROCESS_STATE, json.dumps({"faults": faults}, indent=1, ensure_ascii=False) + "\n")
 
 
 def process() -> None:

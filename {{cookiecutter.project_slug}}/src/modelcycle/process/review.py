@@ -4,7 +4,6 @@ Nothing is recorded for it: all is read from git, DVC, the store with its ledger
 """
 
 import json
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
@@ -17,8 +16,8 @@ from markupsafe import Markup
 
 from modelcycle.core.contract import Contract, convert_values, read_contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS, direction
+from modelcycle.core.output import report_line, write_text
 from modelcycle.core.page import render_page
 from modelcycle.core.params import read_params
 from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
@@ -31,7 +30,7 @@ from modelcycle.process.process import judge_phases
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.git import git
 from modelcycle.tracking.ledger import LedgerEntry, champion_number, read_ledger
-from modelcycle.tracking.lineage import read_lock
+from modelcycle.tracking.lineage import read_at_commit, read_lock
 from modelcycle.tracking.prediction_log import (
     convert_database_errors,
     open_log,
@@ -79,19 +78,6 @@ def list_commits(*arguments: str) -> list[dict[str, Any]]:
     lines = git("log", "--format=%H%x1f%cI%x1f%an%x1f%s", *arguments).split("\n")
     commits = [dict(zip(("id", "at", "by", "what"), line.split("\x1f", 3), strict=True)) for line in lines if line]
     return [commit | {"at": to_utc(datetime.fromisoformat(commit["at"]))} for commit in commits]
-
-
-def read_at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any:
-    """Read an output of the pipeline as it was at a commit; None where it is not available."""
-    import dvc.api  # imported late: few commands need it
-
-    if not revision:  # DVC would take the work tree
-        return None
-    try:
-        with dvc.api.open(path.as_posix(), rev=revision, mode="rb") as content:
-            return read(content)
-    except Exception:  # neither in the cache nor in the remote, each of which has errors of its own
-        return None
 
 
 def count_rows(revision: str) -> list[int | None]:
@@ -182,7 +168,8 @@ def explain_decision(entry: LedgerEntry, verdicts: list[Verdict]) -> list[str]:
 
 def find_weak_slices(verdicts: list[Verdict], metric: str) -> list[dict[str, Any]]:
     """List the slices for which a version is significantly worse than overall, the worst first."""
-    sign, best_bound = (1, "high") if metric in HIGHER_IS_BETTER else (-1, "low")
+    sign = direction(metric)
+    best_bound = "high" if sign > 0 else "low"
     overall = verdicts[0].interval["value"]
     slices = [
         {"name": verdict.rule.removeprefix("slice "), **verdict.interval}
@@ -251,6 +238,5 @@ def review(since: str) -> None:
         monitoring=monitoring,
         phases=judge_phases(params, date.today()),
     )
-    with write_atomically(REVIEW) as draft:
-        draft.write_text(content, encoding="utf-8")
+    write_text(REVIEW, content)
     report_line("review", f"{len(decisions)} decisions since {start:%Y-%m-%d %H:%M} UTC", REVIEW)

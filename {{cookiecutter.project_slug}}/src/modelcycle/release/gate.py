@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from modelcycle.core import params
 from modelcycle.core.contract import Contract, convert_values
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, draw_resamples, score_predictions, score_resamples
+from modelcycle.core.metrics import LEADING_METRIC, direction, draw_resamples, score_predictions, score_resamples
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import Behaviour, Gate
 from modelcycle.core.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
@@ -24,7 +24,7 @@ from modelcycle.tracking.git import git
 def judge_metrics(
     gate: Gate, classification: bool, metrics: pd.DataFrame, slices: pd.DataFrame, calibration: pd.DataFrame
 ) -> Iterator[Verdict]:
-    """Judge intervals, slices and calibration, as `evaluate.judge` computes them."""
+    """Judge intervals, slices and calibration, as `evaluate_predictions` computes them."""
     metric, names = LEADING_METRIC[classification], ["value", "low", "high", "baseline"]
     score = dict(zip(names, map(float, metrics.set_index("metric").loc[metric, names]), strict=True))
     yield from judge_score(gate, metric, score)
@@ -34,7 +34,7 @@ def judge_metrics(
 
 def judge_score(gate: Gate, metric: str, score: dict[str, float]) -> Iterator[Verdict]:
     """Judge the leading metric. score: value, low, high, and the baseline's."""
-    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    sign = direction(metric)
     value, baseline = score["value"], score["baseline"]
     worst = score["low"] if sign > 0 else -score["high"]  # the interval's end, by the sign: more is better
     interval = {name: score[name] for name in ("value", "low", "high")}
@@ -78,7 +78,7 @@ def judge_slices(
         limit = value - gate.slice_gap if classification else row["baseline"] * (1 + gate.slice_gap)
         yield Verdict(
             f"slice {row['slice']}",
-            bool(row["high"] >= limit if metric in HIGHER_IS_BETTER else row["low"] <= limit),
+            bool(row["high"] >= limit if direction(metric) > 0 else row["low"] <= limit),
             format_interval(metric, interval),
             f"an interval that reaches {limit:.4g}",
             "The model is much worse for these cases than it should be.",
@@ -228,7 +228,7 @@ def judge_duel(
     non-inferiority: at the wanted confidence, the difference must not lie below the margin.
     """
     metric = LEADING_METRIC[classification]
-    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    sign = direction(metric)
     new_score, champion_score = (score_predictions(truth, rows)[metric] for rows in (new, champion))
     differences = sign * np.concatenate(
         [

@@ -165,8 +165,7 @@ def register_version(client: Any, facts: dict[str, str], params: Params) -> Vers
             for name, value in facts.items():
                 client.set_model_version_tag(model, version.number, name, value)
             return registry.find_version(client, version.number)
-    run_tags = [f"md5.{name}" for name in ("raw", "train", "test", "contract", "model")]
-    run = runs.find_run(client, {tag: facts[tag] for tag in run_tags})
+    run = runs.find_run(client, {tag: facts[tag] for tag in runs.RUN_TAGS})
     if run is None:  # trained with another store: what the commit says is recorded here
         parameters = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
         run = runs.log_training(parameters, {})

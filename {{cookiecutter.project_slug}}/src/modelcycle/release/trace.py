@@ -26,6 +26,7 @@ from modelcycle.tracking.ledger import champion_number, pushed_images, read_ledg
 from modelcycle.tracking.lineage import read_lock
 from modelcycle.tracking.manifest import MANIFEST_TAGS, read_manifest
 from modelcycle.tracking.registry import Version
+from modelcycle.tracking.runs import RUN_TAGS
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,9 @@ def check_run(client: Any, version: Version) -> Link:
         return link
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
     link.facts += f" {started:%Y-%m-%d %H:%M}, " + ", ".join(f"{k} {v}" for k, v in sorted(run.data.params.items()))
-    for name in ("raw", "train", "test", "contract", "model"):
-        if run.data.tags.get(f"md5.{name}") != version.tags.get(f"md5.{name}"):
-            link.broken.append(f"the run's tag md5.{name} differs from the version's")
+    for tag in RUN_TAGS:
+        if run.data.tags.get(tag) != version.tags.get(tag):
+            link.broken.append(f"the run's tag {tag} differs from the version's")
     return link
 
 

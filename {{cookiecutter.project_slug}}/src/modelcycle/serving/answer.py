@@ -59,9 +59,8 @@ class Job:
 def make_row_type(contract: Contract, profile: dict[str, Any]) -> Any:
     """Make the type of a request's row from the contract: types, ranges, values, units, descriptions, examples."""
     fields: dict[str, Any] = {}
-    for name, column in contract.columns.items():
-        if column.role not in ("key", "time", "feature"):
-            continue
+    for name in contract.names("key", "time", "feature"):
+        column = contract.columns[name]
         value_type = Literal[tuple(column.values)] if column.values else FIELD_TYPES.get(column.type, str)
         optional = column.nullable or column.role == "key"
         limits: dict[str, Any] = {"ge": column.min, "le": column.max}

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from modelcycle.core.contract import Contract, find_violations, require_columns, select_rejects
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.output import progress_console, report_line, track_progress, write_atomically
+from modelcycle.core.output import progress_console, report_line, track_progress, write_atomically, write_text
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
@@ -145,9 +145,12 @@ def join_parts(folder: Path, draft: Path, output: Path) -> dict[str, Any]:
     """Write the predictions of all parts into a draft of the output, and the list of rejects; count the rows."""
     # A run that was killed leaves a draft, whose name begins with a dot.
     parts, reject_lists = sorted(folder.glob("[!.]*.parquet")), sorted(folder.glob("[!.]*.csv"))
+    n_predicted = 0
     with WRITERS[output.suffix.lower()](draft, pq.read_schema(parts[0])) as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part))
+            table = pq.read_table(part)
+            writer.write_table(table)
+            n_predicted += table.num_rows
     reasons: Counter[str] = Counter()
     _, rejects_path, _ = companion_paths(output)
     rejects_path.unlink(missing_ok=True)
@@ -160,7 +163,6 @@ def join_parts(folder: Path, draft: Path, output: Path) -> dict[str, Any]:
                 rejects = pd.read_csv(path, dtype="str", keep_default_na=False)
                 rejects.to_csv(file, index=False, header=path == reject_lists[0], lineterminator="\n")
                 reasons.update(rejects["reason"])
-    n_predicted = sum(pq.read_metadata(part).num_rows for part in parts)
     return {"rows": n_predicted + reasons.total(), "predicted": n_predicted, "rejected": dict(reasons.most_common())}
 
 
@@ -220,8 +222,7 @@ def predict_file(
             counts = join_parts(folder, draft, output)
             now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
             manifest = made_from | {"input": source_name, "when": now, "output_md5": md5(draft)} | counts
-            with write_atomically(manifest_path(output)) as manifest_draft:
-                manifest_draft.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_text(manifest_path(output), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
         shutil.rmtree(parts)  # also the parts that stopped runs of other versions or inputs have left
     return manifest, True
 

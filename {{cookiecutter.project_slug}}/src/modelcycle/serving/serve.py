@@ -226,7 +226,7 @@ def create_app(  # noqa: C901  restructured with the service
         profile = {name: bundle.profile.get(name, {}) for name in bundle.contract.columns}
         start = {name: typical_value(bundle.contract.columns[name], statistics) for name, statistics in profile.items()}
         classes = sorted(profile[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
-        keys = [name for name, column in bundle.contract.columns.items() if column.role == "key"]
+        keys = bundle.contract.names("key")
         return render_page(PAGE_TEMPLATE, bundle.project.title, bundle=bundle, start=start, classes=classes, keys=keys)
 
     predict_route = next(route for route in app.routes if getattr(route, "path", "") == "/predict")

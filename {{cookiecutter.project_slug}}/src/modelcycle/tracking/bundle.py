@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from modelcycle.core.config import read_config
-from modelcycle.core.contract import Contract, convert_values
+from modelcycle.core.contract import Contract, convert_columns
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.model_file import load_model, predict
@@ -36,7 +36,8 @@ class Bundle:
     """A version in memory.
 
     facts: its commit, the md5 of what it comes from, and its metrics. profile: the training data, column by column.
-    expected: what it did on the test data, see `evaluate.expected`. card: the model card, empty where there is none.
+    expected: what it did on the test data, see `evaluate.make_monitoring_reference`. card: the model card, empty where
+    there is none.
     project: the names that it was made under; they travel with it to where there is no pyproject.toml.
     """
 
@@ -56,9 +57,9 @@ class Bundle:
         return dict(json.loads(self.facts.get("metrics") or "{}"))
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model.predict` does."""
-        inputs = {name: convert_values(rows[name], self.contract.columns[name]) for name in self.contract.inputs}
-        return predict(self.model, self.make_features(pd.DataFrame(inputs, index=rows.index), self.contract))
+        """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model_file.predict` does."""
+        inputs = convert_columns(rows, self.contract.inputs, self.contract)
+        return predict(self.model, self.make_features(inputs, self.contract))
 
 
 def load_make_features(source: bytes, name: str, package: str) -> MakeFeatures:
@@ -74,7 +75,10 @@ def load_make_features(source: bytes, name: str, package: str) -> MakeFeatures:
 
 def load_version(client: Any, version: Version) -> Bundle:
     """Load a version from the registry. Raises InputError when a file was changed or its commit is not here."""
-    folder = registry.download_version(client, version)
+    return _load_downloaded(registry.download_version(client, version), version)
+
+
+def _load_downloaded(folder: Path, version: Version) -> Bundle:
     project = read_project()
     name = f"{FEATURES} at {version.commit[:7]}"
     make_features = load_make_features(read_features_source(version, project), name, project.package)
@@ -122,7 +126,8 @@ def export(name: str, folder: Path) -> None:
 
 def write_version(client: Any, version: Version, folder: Path) -> None:
     """Write a version's files, features.py and the manifest of them all into a folder, for `load_folder`."""
-    bundle, source = load_version(client, version), registry.download_version(client, version)
+    source = registry.download_version(client, version)
+    bundle = _load_downloaded(source, version)
     folder.mkdir(parents=True, exist_ok=True)
     for path in (MODEL, CONTRACT, PROFILE, EXPECTED):
         shutil.copyfile(source / path.name, folder / path.name)

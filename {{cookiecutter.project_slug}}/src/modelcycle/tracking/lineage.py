@@ -1,7 +1,9 @@
 """Where a result comes from: its commit, and the md5 of each file, as DVC writes it into dvc.lock."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -44,21 +46,30 @@ def read_provenance(revision: str) -> dict[str, str]:
     return {"git_commit": git("rev-parse", revision)} | {f"md5.{name}": digest for name, digest in digests.items()}
 
 
+def read_at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any:
+    """Read an output of the pipeline as it was at a commit; None where it is not available."""
+    import dvc.api  # imported late: few commands need it
+
+    if not revision:  # DVC would take the work tree
+        return None
+    try:
+        with dvc.api.open(path.as_posix(), rev=revision, mode="rb") as content:
+            return read(content)
+    except Exception:  # neither in the cache nor in the remote, each of which has errors of its own
+        return None
+
+
 def read_previous_output(path: Path) -> tuple[str, str] | None:
     """Read the last committed state of a pipeline's output that differs from the present one.
 
     Returns the commit and the text, or None where there is no such state or where it can't be had.
     """
-    import dvc.api  # imported late: few commands need it
-
     present = md5(path)
     for revision in git("log", "--format=%h", "--", "dvc.lock").splitlines():
         files = read_lock(revision)
         if not files:  # removed there: what came before is another problem's, see adopt
             return None
         if files.get(path.as_posix(), present) != present:
-            try:
-                return revision, dvc.api.read(path.as_posix(), rev=revision)
-            except Exception:  # neither in the cache nor in the remote, each of which has errors of its own
-                return None
+            text = read_at_commit(revision, path, lambda content: content.read().decode("utf-8"))
+            return None if text is None else (revision, text)
     return None

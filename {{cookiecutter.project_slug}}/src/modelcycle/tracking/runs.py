@@ -9,6 +9,9 @@ from modelcycle.core.project import read_project
 from modelcycle.tracking.git import describe_head
 from modelcycle.tracking.store import connect
 
+RUN_FILES = (RAW, TRAIN, TEST, CONTRACT, MODEL)  # whose md5 a run has as tags; a version has the same
+RUN_TAGS = tuple(f"md5.{path.stem}" for path in RUN_FILES)
+
 
 def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:
     """Record the training that has just written the model, with its inputs and metrics. Returns the run's id."""
@@ -16,7 +19,7 @@ def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:
     import mlflow
 
     commit = describe_head()
-    digests = {f"md5.{path.stem}": md5(path) for path in (RAW, TRAIN, TEST, CONTRACT, MODEL)}
+    digests = {tag: md5(path) for tag, path in zip(RUN_TAGS, RUN_FILES, strict=True)}
     with mlflow.start_run(run_name=f"train {commit[:7]}", tags={"git_commit": commit, **digests}) as run:
         mlflow.log_params(parameters)
         mlflow.log_metrics(metrics)

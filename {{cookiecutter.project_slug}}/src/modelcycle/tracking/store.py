@@ -41,10 +41,10 @@ def connect() -> Any:
             # MLflow would try for an hour. Without a pool, nothing stays open.
             create_engine(mlflow.get_tracking_uri(), poolclass=NullPool).connect().close()
         with setup_lock:
-            client = mlflow.MlflowClient()
-            if client.get_experiment_by_name(read_project().registered_name) is None:
-                client.create_experiment(read_project().registered_name, artifact_location())
-            experiment = mlflow.set_experiment(read_project().registered_name)
+            client, name = mlflow.MlflowClient(), read_project().registered_name
+            if client.get_experiment_by_name(name) is None:
+                client.create_experiment(name, artifact_location())
+            experiment = mlflow.set_experiment(name)
     except Exception as error:  # a server, a database and a file store each raise their own
         raise InputError(
             f"The tracking store {mlflow.get_tracking_uri()} does not answer: {first_line(error)}"
