@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from containers import base_image, free_port, pipeline_image, registry_host, service_image  # noqa: F401  fixtures
+from containers import base_image, free_port, pipeline_image, registry_host, service_image, system_program  # noqa: F401  fixtures
 from cookiecutter.main import cookiecutter
 from forks import PROGRAMS
 from playwright.sync_api import Page, sync_playwright
@@ -300,8 +300,7 @@ def postgres():
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page in a browser. What it shows must ask nothing of other machines, as behind a firewall."""
-    if (chromium := shutil.which("chromium")) is None:
-        pytest.skip("install chromium")
+    chromium = system_program("chromium", "chromium")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     foreign = []
     with sync_playwright() as playwright:

@@ -12,6 +12,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -104,8 +105,9 @@ def free_port() -> int:
 
 
 def system_program(name: str, package: str) -> str:
-    """Give the path of a program of the system; what needs it is skipped where there is none."""
-    if (found := shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")) is None:
+    """Give the path of a program of this environment or the system; what needs it is skipped where there is none."""
+    folders = [str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"]
+    if (found := shutil.which(name, path=os.pathsep.join(folders))) is None:
         pytest.skip(f"There is no {name}; install it with `apt install {package}`.")
     return found
 

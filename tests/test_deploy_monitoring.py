@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TREE, Repository, fork
-from containers import free_port
+from containers import free_port, system_program
 from ruamel.yaml import YAML
 from test_serve import ROW, TOOL, serving
 
@@ -38,9 +37,8 @@ while True:
 
 def promtool(*arguments: str | Path) -> str:
     """Run promtool; empty when it has nothing to say against the files."""
-    if shutil.which("promtool") is None:
-        pytest.skip("There is no promtool; install it with `apt install prometheus`.")
-    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, encoding="utf-8", check=False)
+    command = [system_program("promtool", "prometheus"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     return done.stdout + done.stderr if done.returncode else ""
 
 
@@ -83,8 +81,7 @@ class Prometheus:
 @contextmanager
 def prometheus(repository: Repository, port: int, other: int) -> Iterator[int]:
     """Run Prometheus as the README says, for a service on a port and one for amounts on another; gives its own port."""
-    if shutil.which("prometheus") is None:
-        pytest.skip("There is no prometheus; install it with `apt install prometheus`.")
+    system_program("prometheus", "prometheus")
     own, config = free_port(), repository.path / "deploy/monitoring/prometheus.yml"
     text = changed(config.read_text("utf-8"), {"127.0.0.1:8000": f"127.0.0.1:{port}", "interval: 15s": "interval: 1s"})
     text += f'  - job_name: amounts\n    static_configs: [{{targets: ["127.0.0.1:{other}"]}}]\n'

@@ -54,9 +54,7 @@ def certificate(folder: Path) -> None:
 
 def check(program: str, *arguments: object, package: str = "") -> str:
     """Run a checker; gives what it says against the files, which is nothing where they are right."""
-    if (found := shutil.which(program, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")) is None:
-        pytest.skip(f"There is no {program}; install it with `apt install {package}`.")
-    command = [found, *map(str, arguments)]
+    command = [system_program(program, package), *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False)
     return done.stdout if done.returncode else ""
 
@@ -187,9 +185,7 @@ def test_grafana_is_told_where_prometheus_and_the_dashboard_are():
 
 def test_systemd_has_nothing_against_the_unit(baked, tmp_path):
     def verify(path: Path) -> str:
-        command = ["systemd-analyze", "verify", "--recursive-errors=no", path]
-        if not shutil.which("systemd-analyze"):
-            pytest.skip("There is no systemd-analyze; install it with `apt install systemd`.")
+        command = [system_program("systemd-analyze", "systemd"), "verify", "--recursive-errors=no", path]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False)
         return done.stdout  # an unknown key is a warning only, and the exit status 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import fork
-from containers import HARDENED, attempt, environment, running, tool
+from containers import HARDENED, attempt, environment, running, system_program, tool
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from engine import Engine
@@ -148,8 +148,7 @@ def test_a_pushed_image_runs_by_its_digest_and_is_traced(delivered):
 @contextmanager
 def docker_engine(base):
     """A Docker engine in this machine's network that has the base image; gives the variables for it."""
-    if shutil.which("dockerd") is None:
-        pytest.skip("There is no dockerd; install it with `apt install docker.io`.")
+    system_program("dockerd", "docker.io")
     memory = Path("/dev/shm")  # Docker's layers can't lie on layers
     engine = Engine(Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None)), alone=False)
     try:

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from conftest import Repository, fork
 
-TOOL = ("python", "-m", "modelcycle")
+TOOL = "modelcycle"
 
 
 @pytest.fixture
@@ -39,29 +39,29 @@ def test_another_project_of_the_same_name_is_refused_before_it_writes_and_goes_o
 ):
     other = fork(default, tmp_path / "other")
     theirs, ours = first_commit(copy), begin_again(other)
-    copy.run(*TOOL, "release", **store)
+    copy.run(TOOL, "release", **store)
     before = content(store)
     for command in (["train"], ["gate"], ["release"], ["rollback", "1"], ["trace"], ["release", "--history"]):
-        printed = other.run(*TOOL, *command, fails=True, **store)
+        printed = other.run(TOOL, *command, fails=True, **store)
         told = f"holds flight_delays of another repository, whose first commit is {theirs[:7]}, not {ours[:7]}: "
         assert f"error: {store['MLFLOW_TRACKING_URI']} {told}" in printed
     assert content(store) == before
     entry = re.search(r'`(experiment = ".*?")`', printed)[1]
     other.replace("pyproject.toml", "[tool.modelcycle]\n", f"[tool.modelcycle]\n{entry}\n")
     other.commit("a name of its own")
-    other.run(*TOOL, "release", **store)
+    other.run(TOOL, "release", **store)
     for repository in (copy, other):
-        assert re.findall(r"version \d \w+", repository.run(*TOOL, "release", "--history", **store)) == [
+        assert re.findall(r"version \d \w+", repository.run(TOOL, "release", "--history", **store)) == [
             "version 1 promoted"
         ]
 
 
 def test_a_history_that_was_rewritten_is_accepted_when_one_says_so(copy, store):
-    copy.run(*TOOL, "release", **store)
+    copy.run(TOOL, "release", **store)
     begin_again(copy)
-    printed = copy.run(*TOOL, "release", "--history", fails=True, **store)
+    printed = copy.run(TOOL, "release", "--history", fails=True, **store)
     copy.run(*shlex.split(re.search(r"`(\S+python -c .*?)`", printed)[1]), **store)
-    assert "version 1 promoted" in copy.run(*TOOL, "release", "--history", **store)
+    assert "version 1 promoted" in copy.run(TOOL, "release", "--history", **store)
 
 
 def test_clones_of_one_repository_share_its_experiment_and_are_told_how_to_fetch(copy, store, tmp_path):
@@ -71,15 +71,15 @@ def test_clones_of_one_repository_share_its_experiment_and_are_told_how_to_fetch
         copy.run("git", "clone", "--quiet", *options, f"file://{hub}", str(path))
         (path / ".venv").symlink_to(copy.path / ".venv")
     copy.commit("not fetched yet")
-    copy.run(*TOOL, "release", **store)
+    copy.run(TOOL, "release", **store)
     copy.run("git", "push", "--quiet", str(hub), "main")
     for path, fetch in ((complete, "git fetch"), (shallow, "git fetch --unshallow")):
         repository = Repository(path)
-        assert f"is not in this repository; try `{fetch}`" in repository.run(*TOOL, "trace", fails=True, **store)
-        told = repository.run(*TOOL, "export", "out", fails=True, **store)
+        assert f"is not in this repository; try `{fetch}`" in repository.run(TOOL, "trace", fails=True, **store)
+        told = repository.run(TOOL, "export", "out", fails=True, **store)
         assert f"of version 1 is not in this repository: `{fetch}`, or" in told
         repository.run(*fetch.split())
-        repository.run(*TOOL, "export", "out", **store)
+        repository.run(TOOL, "export", "out", **store)
 
 
 def test_who_can_t_tell_is_let_in_and_leaves_the_mark_to_others(copy, store, tmp_path):
@@ -89,14 +89,14 @@ def test_who_can_t_tell_is_let_in_and_leaves_the_mark_to_others(copy, store, tmp
     (copy.path / ".git").rename(tmp_path / "before.git")
     copy.run("git", "init", "--quiet")
     for repository in (shallow, copy):
-        assert repository.run(*TOOL, "release", "--history", **store) == ""
+        assert repository.run(TOOL, "release", "--history", **store) == ""
     assert not any("first_commit" in line for line in content(store))
     shallow.run("git", "fetch", "--quiet", "--unshallow", str(tmp_path / "before.git"))
     for repository in (shallow, copy):
-        assert repository.run(*TOOL, "release", "--history", **store) == ""
+        assert repository.run(TOOL, "release", "--history", **store) == ""
     assert any(f"'first_commit','{known}'" in line for line in content(store))
 
 
 def test_the_local_store_is_the_repository_s_own_whatever_its_history(copy):
     begin_again(copy)
-    assert copy.run(*TOOL, "release", "--history") == ""
+    assert copy.run(TOOL, "release", "--history") == ""

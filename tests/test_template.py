@@ -19,13 +19,13 @@ def git(*arguments: str) -> list[str]:
     return done.stdout.split("\0")[:-1]
 
 
-def code_of(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
 
 
 def test_every_file_of_the_tree_is_tracked():
     tracked = {TEMPLATE / path for path in git("ls-files", "-z")}
-    present = {path for path in TREE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    present = set(files_of(TREE))
     assert present <= tracked
     assert len(present) > 40
 
@@ -123,14 +123,14 @@ def test_no_path_is_illegal_on_windows(path):
 
 def test_jinja_stays_at_a_handful_of_lines():
     blocks = {}
-    for path in TREE.rglob("*"):
-        if path.is_file() and path.suffix not in (".csv", ".pyc") and path not in PAGES:
+    for path in files_of(TREE):
+        if path.suffix != ".csv" and path not in PAGES:
             blocks[path.name] = sum("{%" in line for line in path.read_text(encoding="utf-8").splitlines())
     assert max(blocks.values()) <= 6, blocks
 
 
 def test_the_code_holds_no_jinja_at_all():
-    code = code_of(TREE / "src")
+    code = files_of(TREE / "src")
     assert len(code) > 60
     assert not [
         path.name
@@ -141,9 +141,9 @@ def test_the_code_holds_no_jinja_at_all():
 
 def test_the_code_is_the_same_for_all_answers(bake):
     made = bake(package_name="parcel_times").path / "src"
-    names = {path.relative_to(TREE / "src").as_posix(): path for path in code_of(TREE / "src")}
+    names = {path.relative_to(TREE / "src").as_posix(): path for path in files_of(TREE / "src")}
     wanted = {name.replace("{{cookiecutter.package_name}}", "parcel_times"): names[name] for name in names}
-    assert {path.relative_to(made).as_posix() for path in code_of(made)} == set(wanted)
+    assert {path.relative_to(made).as_posix() for path in files_of(made)} == set(wanted)
     for name, path in wanted.items():
         assert (made / name).read_bytes() == path.read_bytes()
 

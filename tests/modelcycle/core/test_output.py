@@ -80,6 +80,7 @@ def test_a_file_is_as_if_it_had_been_written_in_place(tmp_path):
         assert draft.suffix == ".gz"
         assert draft.name.startswith(".")
         draft.write_text("new")
+    assert path.read_text() == "new"
     (tmp_path / "other").write_text("other")
     assert stat.filemode(path.stat().st_mode) == stat.filemode((tmp_path / "other").stat().st_mode)
 

@@ -3,7 +3,6 @@ import pytest
 from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import write_atomically
 from modelcycle.core.params import Params
 from modelcycle.core.paths import CONTRACT, PARAMS
 
@@ -30,14 +29,3 @@ def test_a_mistake_in_params_is_named_with_file_key_found_and_expected(tmp_path,
         read_config(Params, path)
     assert str(error.value).startswith(str(path))
     assert complaint in str(error.value)
-
-
-def test_an_output_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "folder" / "output.csv"
-    with write_atomically(path) as draft:
-        draft.write_text("first")
-    with pytest.raises(ZeroDivisionError), write_atomically(path) as draft:
-        draft.write_text("half of the sec")
-        1 / 0  # noqa: B018
-    assert path.read_text() == "first"
-    assert list(path.parent.iterdir()) == [path]

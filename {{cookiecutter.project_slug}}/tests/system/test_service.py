@@ -34,12 +34,8 @@ def exported(reproduced, tmp_path_factory):
     for path in (paths.MODEL, paths.CONTRACT, paths.PROFILE, paths.EXPECTED, features):
         shutil.copy(reproduced / path, folder)
     digests = {path.name: md5(path) for path in folder.iterdir()}
-    note = {
-        "version": "0",
-        "project": project.model_dump(),
-        "facts": {"git_commit": "0" * 40, "figures": ""},
-        "files": digests,
-    }
+    facts = {"git_commit": "0" * 40}
+    note = {"version": "0", "project": project.model_dump(), "facts": facts, "files": digests}
     (folder / EXPORT_MANIFEST).write_text(json.dumps(note))
     return folder
 
