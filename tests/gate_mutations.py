@@ -1,4 +1,4 @@
-"""Put mutants and honest retrainings before the gate of the repository this runs in; prints what it says of each.
+"""Give mutants and honest retrainings to the gate of the repository this runs in; prints what it says of each.
 
 Run by tests/test_gate.py with the environment of a generated repository.
 """

@@ -1,4 +1,4 @@
-"""Put the committed model before the gate and, if it passes, make it the champion.
+"""Check the committed model against the gate and, if it passes, make it the champion.
 
 The order makes an interrupted release harmless: first everything is judged, then the version is registered with all its
 files, then the ledger gets the decision, and last the alias follows. Releasing again continues where it stopped.
@@ -134,7 +134,7 @@ def compare_with_champion(
 def judge_model(
     client: Any, champion: Version | None, train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
 ) -> tuple[list[Verdict], Duel | None, list[pd.DataFrame]]:
-    """Put the model in models/ before every rule of the gate.
+    """Check the model in models/ against every rule of the gate.
 
     train, test: (t, m) and (n, m). Nothing in reports/ is believed: all metrics are computed again from model and data.
     Returns the verdicts, the duel, and the tables intervals, slices and calibration.
@@ -190,7 +190,7 @@ def report_verdicts(verdicts: list[Verdict], subject: str) -> None:
 
 
 def gate() -> None:
-    """Put the model of the work tree before the gate and write nothing. Raises InputError when it is rejected."""
+    """Check the model of the work tree against the gate and write nothing. Raises InputError when it is rejected."""
     contract, params = read_contract(), read_params()
     require_reproduced()
     client = store.connect()

@@ -9,7 +9,7 @@ app = typer.Typer()
 
 @app.command()
 def gate() -> None:
-    """Put the model before the gate as release does, and release nothing: for changes under review."""
+    """Check the model against the gate as release does, without releasing it: for changes under review."""
     from modelcycle.release.release import gate
 
     gate()
@@ -19,7 +19,7 @@ def gate() -> None:
 def release(
     history: Annotated[bool, typer.Option("--history", help="Only print what has been decided so far.")] = False,
 ) -> None:
-    """Put the committed model before the gate; if it passes, it becomes the champion.
+    """Check the committed model against the gate; if it passes, it becomes the champion.
 
     The rules are in params.yaml under gate. A model that fails is registered as rejected, and the exit status is 1.
     """

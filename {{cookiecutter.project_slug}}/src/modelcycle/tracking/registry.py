@@ -1,4 +1,4 @@
-"""The model registry: a version is a model that was put before the gate; the alias `champion` names the one in use.
+"""The model registry: a version is a model that the gate has judged; the alias `champion` names the one in use.
 
 The alias follows the ledger.
 """
