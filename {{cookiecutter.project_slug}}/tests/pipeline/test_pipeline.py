@@ -1,11 +1,12 @@
 """The real dvc.yaml, in copies of this repository whose source is a small sample."""
 
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, run
 from modelcycle.core.digest import md5
+from modelcycle.testing import run
 from nbclient import NotebookClient
 from ruamel.yaml import YAML
 
@@ -50,7 +51,10 @@ def test_the_run_is_tracked_with_what_it_came_from(reproduced, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path, reproduced, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     notebook = nbformat.read(reproduced / "notebooks" / path.name, as_version=4)

@@ -1,35 +1,52 @@
-"""What every test may ask for: the project's own data made small, a model trained on it, copies of the repository."""
+"""A pytest plugin: the project's own data made small, a model trained on it, copies of the repository.
+
+pyproject.toml loads it. A fixture of the same name in tests/conftest.py takes the place of one of these.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from modelcycle.core.contract import find_violations, read_contract
+from ruamel.yaml import YAML
+from sklearn.pipeline import Pipeline
+
+from modelcycle.core.contract import Contract, find_violations, read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import predict
-from modelcycle.core.params import read_params
+from modelcycle.core.params import Gate, Train, read_params
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.ingest import read_rows, rows_until
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.train import fit_model
-from ruamel.yaml import YAML
-from sklearn.pipeline import Pipeline
 
-ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
 ENVIRONMENT["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+# What a copy of the repository needs for the pipeline to run in it.
+FILES = ("contract.yaml", "params.yaml", "dvc.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
+FOLDERS = ("src", "notebooks", ".dvc")
+
+
+@dataclass
+class Real:
+    """The project's contract and parameters, with rows of its own in the contract's types, (t, m) and (n, m)."""
+
+    contract: Contract
+    params: Train
+    gate: Gate
+    train: pd.DataFrame
+    test: pd.DataFrame
 
 
 @pytest.fixture(scope="session")
-def sample() -> pd.DataFrame:
+def sample(pytestconfig: pytest.Config) -> pd.DataFrame:
     """At most 2,000 rows of the project's own data. Skips where the source is missing, but for CI."""
-    os.chdir(ROOT)
+    os.chdir(pytestconfig.rootpath)
     try:
         contract, params = read_contract(), read_params().ingest
         rows = rows_until(read_rows(params, contract)[0], contract, params.until)
@@ -40,42 +57,43 @@ def sample() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def real(sample: pd.DataFrame) -> SimpleNamespace:
-    """The project's contract and parameters, with training and test rows from the sample."""
+def real(sample: pd.DataFrame) -> Real:
+    """The sample without rows that break the contract, split; a search that params.yaml asks for is left out."""
     contract, params = read_contract(), read_params()
     typed, broken = find_violations(sample, contract)
-    kept = typed.drop(index=broken["index"].unique()).dropna(subset=[contract.target])
+    kept = typed[~typed.index.isin(broken["index"])].dropna(subset=[contract.target])
     test_side = is_test(kept[contract.identity], 0.3)
     train = params.train.model_copy(update={"search": None})
-    return SimpleNamespace(
-        contract=contract, params=train, gate=params.gate, train=kept[~test_side], test=kept[test_side]
-    )
+    return Real(contract, train, params.gate, kept[~test_side], kept[test_side])
 
 
 @pytest.fixture(scope="session")
-def model(real: SimpleNamespace) -> Pipeline:
+def model(real: Real) -> Pipeline:
     """The model that params.yaml describes, trained on the sample."""
     return fit_model(real.params, real.train, real.contract)[0]
 
 
 @pytest.fixture
-def predictions(real: SimpleNamespace, model: Pipeline) -> pd.DataFrame:
-    """What the model predicts for the test rows."""
+def predictions(real: Real, model: Pipeline) -> pd.DataFrame:
+    """What the model predicts for the test rows, (n, 1 + c)."""
     return predict(model, make_features(real.test, real.contract))
 
 
 @pytest.fixture(scope="session")
-def clone(sample: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+def clone(
+    sample: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Callable[[], Path]:
     """Make copies of this repository, each a git repository of its own, whose source is the sample."""
+    root = pytestconfig.rootpath
 
     def make() -> Path:
         folder = tmp_path_factory.mktemp("clone")
-        for name in ("contract.yaml", "params.yaml", "dvc.yaml", "pyproject.toml", ".dvcignore", ".gitignore"):
-            shutil.copy(ROOT / name, folder / name)
-        for name in ("src", "notebooks", ".dvc"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
+        for name in FILES:
+            shutil.copy(root / name, folder / name)
+        for name in FOLDERS:
+            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
         (folder / "data").mkdir()
-        for path in (ROOT / "data").glob("feedback.parquet*"):  # which dvc.yaml names where there is some
+        for path in (root / "data").glob("feedback.parquet*"):  # which dvc.yaml names where there is some
             shutil.copy(path, folder / "data")
         sample.to_parquet(folder / "sample.parquet")
         yaml = YAML()
@@ -90,7 +108,7 @@ def clone(sample: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 @pytest.fixture(scope="session")
 def reproduced(clone: Callable[[], Path]) -> Path:
-    """A clone in which the pipeline has run."""
+    """A copy in which the pipeline has run."""
     folder = clone()
     run(folder, "dvc", "repro")
     return folder
@@ -100,5 +118,6 @@ def run(folder: Path, *command: str) -> str:
     """Run a command in a folder, by the code that lies there, and give what it printed; fails when the command does."""
     environment = ENVIRONMENT | {"PYTHONPATH": str(folder / "src")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    if done.returncode:
+        pytest.fail(f"in {folder}: {' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
