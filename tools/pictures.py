@@ -1,8 +1,8 @@
 """Take the README's picture: four pages of the demo's repository, side by side, as a browser shows them.
 
-    make demo pictures
+    make year pictures
 
-Writes docs/overview.png. The pages are those of build/flight-delays after `make demo`; the service is asked for a
+Writes docs/overview.png. The pages are those of build/flight-delays after `make year`; the service is asked for a
 flight.
 """
 

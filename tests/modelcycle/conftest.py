@@ -1,24 +1,77 @@
-"""Run the machinery in place: a project folder whose src/ leads to the tree, small contracts and rows."""
+"""Run the machinery in place: functions on small contracts and rows, verbs in this process, on a real repository."""
 
 import contextlib
+import io
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from support.repository import TREE, Repository
 
-TREE = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TREE / "src"))
 sys.dont_write_bytecode = True  # bakes would hold it
 os.environ["OMP_NUM_THREADS"] = "1"  # as in bakes: with others at work, a fit took 27 s instead of 1
 
+from modelcycle import cli  # noqa: E402
 from modelcycle.core.contract import Contract, find_violations, read_contract  # noqa: E402
 from modelcycle.core.params import read_params  # noqa: E402
 from modelcycle.core.table import read_source  # noqa: E402
 from modelcycle.pipeline.prepare import is_test  # noqa: E402
+from modelcycle.tracking import store  # noqa: E402
+
+STAGES = ("ingest", "prepare", "train", "evaluate")
+
+
+class Project(Repository):
+    """A repository whose verbs run in this process, by the template's machinery; everything else is as for a user."""
+
+    def verb(self, *words: str, fails: bool = False, **environment: str) -> str:
+        """Run `modelcycle` with these words as its main() does, and give all it printed; see Repository.run."""
+        status, printed = self.attempt(*words, **environment)
+        assert (status != 0) == fails, f"in {self.path}: modelcycle {' '.join(words)}: exit {status}\n{printed}"
+        return printed
+
+    def attempt(self, *words: str, **environment: str) -> tuple[int, str]:
+        """Run `modelcycle` with these words; gives the exit status and all it printed."""
+        from mlflow.tracking._tracking_service import utils as mlflow_state
+
+        mlflow_state._artifact_repos_cache.clear()  # by run, which has the same name in each copy of a project
+        printed, status = io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.path):
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setenv("PYTHONPATH", str(self.path / "src"))  # for the stages that DVC starts
+            patch.setattr(sys, "argv", ["modelcycle", *words])
+            patch.setattr(mlflow_state, "_tracking_uri", None)
+            patch.setattr(store, "IS_LOCAL", not os.environ.get("MLFLOW_TRACKING_URI"))
+            patch.setattr(cli, "require_own_code", lambda: None)  # src/ is a copy, for git and DVC
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                try:
+                    cli.main()
+                except SystemExit as end:
+                    status = int(end.code or 0)
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it itself
+        return status, printed.getvalue()
+
+    def reproduce(self) -> None:
+        """Run the stages of the pipeline, and let DVC note what they have read and written, as `dvc repro` does."""
+        from dvc.repo import Repo
+
+        for stage in STAGES:
+            self.verb(stage)
+        with contextlib.chdir(self.path):
+            Repo().commit(force=True)
+
+    def commit_change(self, old: str, new: str, path: str = "params.yaml") -> None:
+        """Replace a text in a file, reproduce the pipeline and commit."""
+        self.replace(path, old, new)
+        self.reproduce()
+        self.commit(new)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +87,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "src/flight_delays").symlink_to(TREE / "src/{{cookiecutter.package_name}}")
     (folder / "src/modelcycle").symlink_to(TREE / "src/modelcycle")
     sys.path.insert(0, str(folder / "src"))
+    (folder / "bin").mkdir()
+    command = folder / "bin/modelcycle"  # which the stages of dvc.yaml call
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m modelcycle "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
     return folder
 
 
@@ -41,10 +98,45 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in the project's folder, and the programs that it starts with the project's code."""
     monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(project / "src"))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     for name in ("MLFLOW_TRACKING_URI", "DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def baked(bake: Callable[..., Repository], project: Path) -> Project:
+    """The default answers in git, with nothing run yet. Tests must leave it as it is."""
+    baked = Project(bake().path)
+    baked.commit("bake")
+    return baked
+
+
+@pytest.fixture(scope="session")
+def reproduced(baked: Project, shared: Callable, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The default answers with the results of the pipeline. Tests must leave it as it is."""
+
+    def make() -> Project:
+        made = baked.copy_to(tmp_path_factory.mktemp("reproduced"))
+        made.reproduce()
+        made.commit("reproduce")
+        return made
+
+    return Project(shared("reproduced", make).path)
+
+
+@pytest.fixture(scope="session")
+def first_release(reproduced: Project, shared: Callable, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The default answers after the first release. Tests must leave it as it is."""
+
+    def make() -> Project:
+        made = reproduced.copy_to(tmp_path_factory.mktemp("first-release"))
+        made.verb("release")
+        made.run("git", "checkout", "--quiet", "docs")
+        return made
+
+    return Project(shared("first-release", make).path)
 
 
 @pytest.fixture

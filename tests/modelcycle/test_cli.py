@@ -1,16 +1,32 @@
+import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from mlflow import MlflowException
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from modelcycle.cli import app
+from modelcycle import cli
+from modelcycle.cli import app, require_own_code
+from modelcycle.core.errors import Alert, Conflict, InputError
+from modelcycle.core.output import configure_logging
 
 
-def command(*arguments: str, folder: object = None) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-m", "modelcycle", *arguments]
-    return subprocess.run(line, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+@pytest.fixture
+def call(monkeypatch, tmp_path, capsys):
+    """Run main() with these words in an empty folder; gives the exit status and both streams."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["modelcycle", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    yield call
+    configure_logging(logging.INFO)
 
 
 @pytest.mark.parametrize("verb", get_command(app).commands)
@@ -21,28 +37,57 @@ def test_each_verb_explains_itself(verb):
 
 
 def test_a_mistake_is_one_sentence_on_the_error_stream_and_exit_status_1(tmp_path):
-    done = command("ingest", folder=tmp_path)
+    command = [sys.executable, "-m", "modelcycle", "ingest"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: contract.yaml is not in")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_quiet_and_verbose_change_the_diagnostics_and_not_the_sentence(tmp_path):
-    said = {option: command(option, "ingest", folder=tmp_path).stderr for option in ("--quiet", "--verbose")}
-    assert said["--quiet"].startswith("error: contract.yaml is not in")
-    assert "Traceback" in said["--verbose"]
-    assert said["--verbose"].endswith(said["--quiet"])
+def test_quiet_and_verbose_change_the_diagnostics_and_not_the_sentence(call):
+    (_, _, quiet), (_, _, verbose), (_, _, short) = (
+        call(option, "ingest") for option in ("--quiet", "--verbose", "-q")
+    )
+    assert quiet == short
+    assert quiet.startswith("error: contract.yaml is not in")
+    assert verbose.startswith("what led to it:\nTraceback")
+    assert verbose.endswith(quiet)
 
 
-def test_what_is_run_is_shown_without_the_passwords_of_addresses(tmp_path):
-    code = """
-import logging
-from modelcycle.core.output import configure_logging
-from modelcycle.tracking.command import run
-configure_logging(logging.DEBUG)
-run("git", "config", "--file", "config", "remote.origin.url", "https://me:secret@host/repository.git")
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
-    assert done.stderr == "$ git config --file config remote.origin.url https://me:***@host/repository.git\n"
-    assert "secret" in (tmp_path / "config").read_text()
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (InputError("no https://me:secret@host/x"), 1, "error: no https://me:***@host/x"),
+        (Alert("the answers are worse"), 2, "the answers are worse"),
+        (Conflict("both"), 3, "conflict: both"),
+        (FileNotFoundError(2, "No such file", "git"), 1, "error: git is not installed, or not on the PATH."),
+        (PermissionError(13, "Permission denied", "data/raw.parquet"), 1, "error: data/raw.parquet: Permission denied"),
+        (OSError("closed"), 1, "error: input and output: closed"),
+        (MlflowException("gone\nat line 5"), 1, "error: the tracking store: gone"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_a_person_can_correct_is_a_sentence_and_an_exit_status(call, monkeypatch, error, status, sentence):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert call("ingest") == (status, "", f"{sentence}\n")
+
+
+def test_what_nobody_can_correct_is_not_hidden(call, monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda: {}["key"])
+    with pytest.raises(KeyError):
+        call("ingest")
+
+
+def test_other_code_than_the_repository_s_is_refused(call, monkeypatch, tmp_path):
+    require_own_code()
+    (tmp_path / "src/modelcycle").mkdir(parents=True)
+    status, _, printed = call("release", "--history")
+    assert status == 1
+    assert printed.startswith(
+        f"error: {Path(cli.__file__).parent} would have run instead of this repository's src/model"
+    )
+    assert "type `make setup`, then `.venv/bin/modelcycle release --history`; if that says the same" in printed

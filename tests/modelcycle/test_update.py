@@ -1,4 +1,517 @@
-from modelcycle.update import format_rendering
+"""An update from a template of a few files, whose releases play every kind of merge; tests/verbs has the real one."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from cookiecutter import cli
+from cookiecutter.main import cookiecutter
+from support.repository import TREE, Repository
+
+from modelcycle import update as module
+from modelcycle.update import (
+    Record,
+    clone_template,
+    find_newer_release,
+    format_rendering,
+    has_commit,
+    list_releases,
+    list_team_files,
+    read_record,
+    resolve_commit,
+)
+
+# The template's files: as they were in v0.9.0 and as they are in v1.0.0; None: not there.
+PAGE = "".join(f"Line {i} of {{{{ cookiecutter.colour }}}}\n" for i in range(9))
+CODE = "".join(f"value_{i} = [{i}, {i}]\n" for i in range(9))
+FILES = {
+    "docs/page.md": (PAGE.replace("Line 2", "Once"), PAGE),
+    "docs/gone.md": ("This page was given up.\n", None),
+    "docs/new.md": (None, "This page is new.\n"),
+    "src/answer.py": (f'"""Once."""\n{CODE}', f'"""Now."""\n{CODE}'),
+    "params.yaml": ("seed: 0 # once\n", "seed: 0\n"),
+    "team/model.py": ("model = 1\n", "model = 1\n"),
+    "team/new.md": (None, "A new page for the team.\n"),
+    "pyproject.toml": (skip := '[tool.cruft]\nskip = [".cruft.json", "params.yaml", "team"]\n', skip),
+}
+TEAMS = ("params.yaml", "team/model.py", "team/new.md")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """The template with its releases v0.9.0, v1.0.0, which is main, and the preliminary v2.0.0-rc1."""
+    template = Repository(tmp_path_factory.mktemp("template") / "ours")
+    tree = template.path / TREE.name
+    for i, version in enumerate(("0.9.0", "1.0.0", "2.0.0-rc1")):
+        questions = {
+            "project_slug": "flights",
+            "package_name": "flights",
+            "colour": ["red", "blue"],
+            "_version": version,
+        }
+        for name, states in FILES.items():
+            path, state = tree / name, states[min(i, 1)]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(state) if state else path.unlink(missing_ok=True)
+        shutil.copy(TREE / ".cruft.json", tree)
+        (template.path / "cookiecutter.json").write_text(json.dumps(questions))
+        template.commit(version)
+        template.run("git", "tag", f"v{version}")
+    template.run("git", "reset", "--quiet", "--hard", "v1.0.0")
+    return template
+
+
+@pytest.fixture
+def make(baked, template, tmp_path):
+    """Render a release of the template, with its own git."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {tmp_path}\nreplay_dir: {tmp_path}\n")
+
+    def make(release, **answers):
+        template.run("git", "checkout", "--quiet", release)
+        options = {"no_input": True, "output_dir": str(tmp_path / release), "config_file": str(config)}
+        path = cookiecutter(str(template.path), extra_context=answers, **options)
+        template.run("git", "checkout", "--quiet", "main")
+        return with_git(type(baked)(Path(path)))
+
+    return make
+
+
+def with_git(repository):
+    repository.commit("bake")
+    for name in ("name", "email"):
+        repository.run("git", "config", f"user.{name}", "t@example.com")
+    return repository
+
+
+@pytest.fixture
+def old(make):
+    return make("v0.9.0")
+
+
+@pytest.fixture(autouse=True)
+def render_here(monkeypatch):
+    """Let cookiecutter render in this process, which takes a fifth of the time."""
+
+    def run(*command, **options):
+        if command[1:3] != ("-m", "cookiecutter"):
+            return run_program(*command, **options)
+        return cli.main([str(word) for word in command[3:]], standalone_mode=False)
+
+    run_program = module.run
+    monkeypatch.setattr(module, "run", run)
+
+
+def is_current(repository):
+    status, printed = repository.attempt("update", "--check")
+    assert (status, printed) in [
+        (0, "This is the newest release of the template.\n"),
+        (1, "The template's v1.0.0 is newer: make update\n"),
+    ]
+    return status == 0
+
+
+def content(repository):
+    """Give what is in git, and nothing else is there; of the record the answers."""
+    assert repository.run("git", "status", "--porcelain") == ""
+    names = repository.run("git", "ls-files", "-z").split("\0")[:-1]
+    return {name: repository.read(name) for name in names} | {".cruft.json": read_answers(repository)}
+
+
+def read_answers(repository):
+    return json.loads(repository.read(".cruft.json"))["context"]["cookiecutter"]
+
+
+def without_the_teams(files):
+    return {name: text for name, text in files.items() if name not in TEAMS}
+
+
+def resolve(repository):
+    """Do what a person does who has decided."""
+    repository.run("git", "add", ".")
+    repository.run("git", "-c", "core.editor=true", "cherry-pick", "--continue")
+
+
+def test_a_repository_that_nobody_changed_becomes_what_is_made_now(template, make):
+    old, now = make("v0.9.0"), make("v1.0.0")
+    assert (is_current(old), is_current(now)) == (False, True)
+    lines = old.verb("update").splitlines()
+    assert re.fullmatch(r"update +yours, so not touched, but otherwise in the template now: +params\.yaml", lines[-3])
+    assert re.fullmatch(r"update +Update the template to v1\.0\.0: 6 files changed, .*", lines[-2])
+    assert re.fullmatch(" {10}look at it with git show, then: make cycle test", lines[-1])
+    assert without_the_teams(content(old)) == without_the_teams(content(now))
+    assert (old.read("params.yaml"), old.read("team/new.md")) == ("seed: 0 # once\n", "A new page for the team.\n")
+    assert old.run("git", "log", "--format=%s") == "Update the template to v1.0.0\nbake\n"
+    record = json.loads(old.read(".cruft.json"))
+    assert record["template"] == str(template.path)
+    assert record["commit"] == template.run("git", "rev-parse", "v1.0.0").strip()
+    assert record["checkout"] == "v1.0.0"
+    assert is_current(old)
+    assert "this is the newest release of the template already" in old.verb("update")
+    assert "v1.0.0 would change nothing" in old.verb("update", "v1.0.0")
+
+
+def test_what_the_team_has_changed_moved_and_deleted_is_kept(make):
+    updated, now = make("v0.9.0"), make("v1.0.0")
+    for repository in (updated, now):
+        repository.replace("docs/page.md", "Line 7", "Our line")
+        repository.replace("team/model.py", "1", "2")
+        repository.replace("src/answer.py", "value_5", "our_value")
+        repository.run("git", "mv", "src/answer.py", "src/answers.py")
+        (repository.path / "docs/ours.md").write_text("Ours.\n")
+        repository.commit("ours")
+    updated.verb("update")
+    found, expected = content(updated), content(now)
+    assert without_the_teams(found) == without_the_teams(expected)
+    assert found["src/answers.py"].startswith('"""Now."""')
+    assert (found["team/model.py"], found["docs/ours.md"]) == ("model = 2\n", "Ours.\n")
+    assert not {"docs/gone.md", "src/answer.py"} & set(found)
+
+
+def test_what_is_deleted_or_moved_and_much_changed_is_named_with_what_the_template_has_changed(old):
+    for name in ("src/answer.py", "docs/page.md"):
+        (old.path / name).unlink()
+    (old.path / "src/reply.py").write_text('"""All anew."""\n')
+    old.commit("ours")
+    printed = old.verb("update")
+    assert re.search(
+        r"left out, as not here \(deleted, or moved and much changed\): docs/page\.md, src/answer\.py\n", printed
+    )
+    command = re.search(
+        r"what the template has changed there: +(git show \w{10} -- docs/page\.md src/answer\.py)\n", printed
+    )[1]
+    assert '+"""Now."""' in old.run(*command.split())
+    assert not {"src/answer.py", "docs/page.md", "docs/gone.md"} & set(content(old))
+    assert old.read("docs/new.md") == "This page is new.\n"
+    assert old.run("git", "log", "-1", "--format=%s") == "Update the template to v1.0.0\n"
+
+
+def test_a_folder_of_a_larger_repository_is_updated_in_its_place(old, tmp_path):
+    shutil.rmtree(old.path / ".git")
+    whole = Repository(tmp_path / "whole")
+    (whole.path / "teams").mkdir(parents=True)
+    part = type(old)(old.path.rename(whole.path / "teams/flights"))
+    (whole.path / "docs").mkdir()
+    (whole.path / "docs/page.md").write_text("All teams\n")
+    with_git(whole)
+    part.verb("update", "v1.0.0")
+    assert content(part)["docs/page.md"] == PAGE.replace("{{ cookiecutter.colour }}", "red")
+    assert (part.path / "docs/new.md").exists()
+    assert not (part.path / "docs/gone.md").exists()
+    assert whole.read("docs/page.md") == "All teams\n"
+    assert sorted(path.name for path in whole.path.iterdir()) == [".git", "docs", "teams"]
+
+
+def test_a_clone_without_history_is_updated_all_the_same(old, tmp_path):
+    old.replace("docs/page.md", "Line 7", "Our line")
+    old.commit("ours")
+    old.run("git", "clone", "--quiet", "--depth=1", f"file://{old.path}", str(tmp_path / "shallow"))
+    shallow = type(old)(tmp_path / "shallow")
+    for name in ("name", "email"):
+        shallow.run("git", "config", f"user.{name}", "t@example.com")
+    for repository in (old, shallow):
+        repository.verb("update")
+    assert content(shallow) == content(old)
+    assert "Our line" in shallow.read("docs/page.md")
+
+
+@pytest.fixture
+def conflicting(old):
+    """An older bake in which the team has changed lines that the template has changed as well."""
+    old.replace("docs/page.md", "Once", "Our line")
+    old.replace("src/answer.py", "Once", "Ours")
+    old.commit("ours")
+    return old
+
+
+SENTENCE = "The template and you have both changed docs/page.md, src/answer.py."
+
+
+def test_where_both_changed_a_line_a_person_decides(conflicting):
+    before = content(conflicting)
+    status, printed = conflicting.attempt("update")
+    assert status == 3
+    assert f"\nconflict: {SENTENCE} Edit what is between <<<<<<< and >>>>>>>, `git rm` what is to go, then " in printed
+    assert "<<<<<<<" in conflicting.read("docs/page.md")
+    assert not is_current(conflicting)
+    status, printed = conflicting.attempt("update")
+    assert (status, printed.startswith("conflict: git has not finished a cherry-pick here")) == (3, True)
+    conflicting.run(*re.search("`(git cherry-pick --abort)`", printed)[1].split())
+    assert content(conflicting) == before
+    assert conflicting.attempt("update")[0] == 3
+    conflicting.run("git", "checkout", "--ours", "docs/page.md", "src/answer.py")
+    resolve(conflicting)
+    assert is_current(conflicting)
+    assert "Our line" in conflicting.read("docs/page.md")
+    assert (conflicting.path / "docs/new.md").exists()
+
+
+def test_what_the_template_gave_up_and_the_team_changed_a_person_decides(conflicting):
+    (conflicting.path / "docs/gone.md").write_text("Ours now.\n")
+    conflicting.replace("docs/page.md", "Our line", "Once")
+    conflicting.commit("ours")
+    status, printed = conflicting.attempt("update")
+    assert status == 3
+    both = "The template and you have both changed src/answer.py."
+    assert f"conflict: {both} The template has given up docs/gone.md, which you have changed. Edit" in printed
+    conflicting.run("git", "checkout", "--theirs", "src/answer.py")
+    resolve(conflicting)
+    assert conflicting.read("docs/gone.md") == "Ours now.\n"
+    assert conflicting.read("src/answer.py").startswith('"""Now."""')
+    assert is_current(conflicting)
+
+
+def test_git_s_own_reason_is_told_when_it_can_t_pick(old):
+    (old.path / ".git/index.lock").touch()  # another git is at work
+    before = old.run("git", "rev-parse", "HEAD")
+    printed = old.verb("update", fails=True)
+    assert re.search(
+        r"\nerror: git can't pick the update: .*Unable to create '.*/\.git/index\.lock': File exists\.", printed
+    )
+    assert old.run("git", "rev-parse", "HEAD") == before
+
+
+def test_an_older_release_is_brought_in_with_a_word(make):
+    new = make("v1.0.0")
+    assert "v0.9.0 is older than what you have, v1.0.0: what has come since is taken away" in new.verb(
+        "update", "v0.9.0"
+    )
+    assert (new.path / "docs/gone.md").exists()
+    assert not (new.path / "docs/new.md").exists()
+
+
+def test_another_answer_alone_brings_no_newer_release_and_can_be_taken_back(old):
+    before = content(old)
+    assert "Render the template with colour=blue: 2 files changed" in old.verb("update", "--set", "colour=blue")
+    assert read_answers(old)["colour"] == "blue"
+    assert old.read("docs/page.md") == FILES["docs/page.md"][0].replace("{{ cookiecutter.colour }}", "blue")
+    assert not is_current(old)
+    old.verb("update", "--set", "colour=red")
+    assert content(old) == before
+    old.verb("update", "v1.0.0", "--set", "colour=blue")
+    assert old.run("git", "log", "-1", "--format=%s") == "Update the template to v1.0.0 with colour=blue\n"
+    assert "Line 2 of blue" in old.read("docs/page.md")
+
+
+def test_a_branch_or_a_commit_of_the_template_is_brought_in(template, make):
+    commit = template.run("git", "rev-parse", "main").strip()
+    for target, checkout in (("main", "main"), (commit, None), ("v2.0.0-rc1", "v2.0.0-rc1")):
+        old = make("v0.9.0")
+        assert f"Update the template to {target}: " in old.verb("update", target)
+        record = json.loads(old.read(".cruft.json"))
+        assert record["checkout"] == checkout
+        assert record["commit"] == template.run("git", "rev-parse", target).strip()
+        assert is_current(old)
+        shutil.rmtree(old.path)
+
+
+def test_code_that_is_formatted_otherwise_is_merged(make):
+    updated, now = make("v0.9.0"), make("v1.0.0")
+    for repository in (updated, now):
+        with (repository.path / "pyproject.toml").open("a") as file:
+            file.write("[tool.ruff]\nline-length = 12\n")
+        repository.run(
+            "ruff", "format", "--quiet", "--no-cache", "src", PATH=f"{Path(cli.__file__).parents[4] / 'bin'}"
+        )
+        repository.commit("our style")
+    assert "value_1 = [\n" in now.read("src/answer.py")
+    updated.verb("update")
+    assert without_the_teams(content(updated)) == without_the_teams(content(now))
+
+
+@pytest.fixture
+def origin(old):
+    """A bare remote of an older bake, which notes what is asked for with a push."""
+    origin = Repository(old.path.parent / "origin.git")
+    old.run("git", "clone", "--quiet", "--bare", ".", str(origin.path))
+    origin.run("git", "config", "receive.advertisePushOptions", "true")
+    add_hook(origin, "post-receive", "env | grep ^GIT_PUSH_OPTION_[0-9] | cut -d= -f2- | sort >asked")
+    old.run("git", "remote", "add", "origin", str(origin.path))
+    return origin
+
+
+def add_hook(origin, name, line):
+    hook = origin.path / f"hooks/{name}"
+    hook.write_text(f"#!/bin/sh\n{line}\n")
+    hook.chmod(0o755)
+    return hook
+
+
+def branches(origin):
+    return origin.run("git", "branch", "--format=%(refname:short)").split()
+
+
+@pytest.fixture
+def gh(tmp_path, monkeypatch):
+    """GitHub's command, which notes each of its words; gives its file."""
+    script = tmp_path / "bin/gh"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word" >>{tmp_path}/gh; done\n')
+    script.chmod(0o755)
+    return script
+
+
+def test_an_update_is_proposed_once_as_a_branch(old, origin):
+    main = origin.run("git", "rev-parse", "main")
+    old.run("git", "checkout", "--quiet", "--detach")  # as CI has it
+    assert re.search(r"^update +for review +update-v1\.0\.0$", old.verb("update", "--propose", GITLAB_CI="true"), re.M)
+    assert branches(origin) == ["main", "update-v1.0.0"]
+    assert origin.run("git", "rev-parse", "main") == old.run("git", "rev-parse", "HEAD") == main
+    assert origin.run("git", "log", "--format=%s", "main..update-v1.0.0") == "Update the template to v1.0.0\n"
+    asked = origin.read("asked").splitlines()
+    assert asked == ["merge_request.create", "merge_request.title=Update the template to v1.0.0"]
+    assert re.search(r"^update +v1\.0\.0 is proposed already +update-v1\.0\.0$", old.verb("update", "--propose"), re.M)
+    old.verb("update", "--propose", "--set", "colour=blue")
+    assert branches(origin) == ["main", "update-v0.9.0-colour-blue", "update-v1.0.0"]
+    assert origin.read("asked") == ""  # of a server that is not GitLab nothing is asked
+
+
+def test_a_conflict_is_proposed_as_a_draft_with_a_label(old, origin, gh):
+    old.replace("docs/page.md", "Once", "Our line")
+    old.commit("ours")
+    old.run("git", "push", "--quiet", "origin", "main")
+    asking = {"GITLAB_CI": "true", "GITHUB_ACTIONS": "true", "PATH": f"{gh.parent}:{old.environment()['PATH']}"}
+    sentence = "The template and you have both changed docs/page.md."
+    assert f"for review: {sentence}" in old.verb("update", "--propose", **asking)
+    assert old.run("git", "branch", "--show-current") == "main\n"
+    assert "Our line" in content(old)["docs/page.md"]
+    assert origin.read("asked").splitlines() == [
+        "merge_request.create",
+        "merge_request.label=conflict",
+        "merge_request.title=Draft: Update the template to v1.0.0",
+    ]
+    assert (gh.parents[1] / "gh").read_text().splitlines() == [
+        *["label", "create", "conflict", "--force"],
+        *["pr", "create", "--head", "update-v1.0.0", "--title", "Update the template to v1.0.0"],
+        *["--body", sentence, "--draft", "--label", "conflict"],
+    ]
+    assert "<<<<<<<" in origin.run("git", "show", "update-v1.0.0:docs/page.md")
+    message = origin.run("git", "log", "-1", "--format=%B", "update-v1.0.0")
+    assert message.strip() == f"Update the template to v1.0.0: conflicts to be resolved\n\n{sentence}"
+
+
+def test_a_request_that_was_refused_is_opened_the_next_time(old, origin, gh):
+    works = gh.read_text()
+    gh.write_text('#!/bin/sh\necho "HTTP 403: may not open requests" >&2\nexit 1\n')
+    github = {"GITHUB_ACTIONS": "true", "PATH": f"{gh.parent}:{old.environment()['PATH']}"}
+    printed = old.verb("update", "--propose", fails=True, **github)
+    assert printed.endswith("error: gh failed: HTTP 403: may not open requests\n")
+    assert branches(origin) == ["main"]
+    assert old.run("git", "branch", "--show-current") == "main\n"
+    gh.write_text(works)
+    old.verb("update", "--propose", **github)
+    assert (gh.parents[1] / "gh").read_text().splitlines() == [
+        *["pr", "create", "--head", "update-v1.0.0", "--title", "Update the template to v1.0.0"],
+        *["--body", "No conflicts."],
+    ]
+
+
+def test_a_proposal_that_another_job_was_faster_with_stays(old, origin):
+    """Between this job's look and its push comes the other one's."""
+    faster = "env -u GIT_QUARANTINE_PATH git update-ref refs/heads/update-v1.0.0 main\nexit 1"
+    hook = add_hook(origin, "pre-receive", faster)
+    assert "error: git failed: " in old.verb("update", "--propose", fails=True, GITHUB_ACTIONS="true")
+    hook.unlink()
+    assert branches(origin) == ["main", "update-v1.0.0"]
+    assert old.run("git", "branch", "--show-current") == "main\n"
+
+
+def write(name, text):
+    return lambda repository: (repository.path / name).write_text(text)
+
+
+def write_record(**values):
+    def change(repository):
+        record = json.loads(repository.read(".cruft.json"))
+        (repository.path / ".cruft.json").write_text(json.dumps(record | values))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "sentence"),
+    [
+        (write("new.txt", "new"), [], "Something is not committed; commit it first, so that the update can be told"),
+        (
+            lambda old: (old.path / ".cruft.json").unlink(),
+            [],
+            "git has no .cruft.json in {path}, so nobody knows which",
+        ),
+        (write(".cruft.json", "{}"), [], ".cruft.json is not what cruft writes (KeyError('context')); take it back"),
+        (write(".cruft.json", "["), [], ".cruft.json is not what cruft writes (JSONDecodeError"),
+        (write(".cruft.json", "[]"), [], ".cruft.json is not what cruft writes (TypeError"),
+        (
+            write(".cruft.json", '{"context": {"cookiecutter": []}}'),
+            [],
+            ".cruft.json is not what cruft writes (Attribu",
+        ),
+        (write_record(template="/nowhere"), [], ".cruft.json says that the template is in /nowhere; write its address"),
+        (write_record(template="file:///nowhere"), [], "git failed: '/nowhere' does not appear to be a git repository"),
+        (write_record(commit="0" * 40), [], "{template} has no commit " + "0" * 40 + ", which .cruft.json names."),
+        (lambda _: None, ["v8.0.0"], "The template has no v8.0.0; its releases: v1.0.0, v0.9.0."),
+        (
+            lambda _: None,
+            ["--set", "wind=strong", "--set", "shade=dark"],
+            "shade is no question; expected one of project_slug, package_name, colour.",
+        ),
+        (lambda _: None, ["--set", "_version=2"], "_version is no question; expected one of project_slug, "),
+        (lambda _: None, ["--set", "package_name=late"], "package_name can't be changed by an update: features.py and"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_what_can_not_begin_is_one_sentence_and_changes_nothing(old, template, change, words, sentence):
+    change(old)
+    is_dirty = sentence.startswith("Something")
+    if not is_dirty:
+        old.commit("change")
+    before = old.run("git", "rev-parse", "HEAD"), old.run("git", "status", "--porcelain")
+    printed = old.verb("update", *words, fails=True)
+    assert printed.startswith(f"error: {sentence.format(path=old.path, template=template.path)}"), printed
+    assert len(printed.splitlines()) == 1
+    assert (old.run("git", "rev-parse", "HEAD"), old.run("git", "status", "--porcelain")) == before
+    if not words and not is_dirty:
+        status, printed = old.attempt("update", "--check")
+        assert status == 2
+        assert printed.startswith(f"error: {sentence.format(path=old.path, template=template.path)}")
+
+
+def test_releases_are_ordered_by_their_numbers_and_preliminary_ones_are_none(tmp_path):
+    repository = Repository(tmp_path)
+    for tags in (["v0.9.0", "1.9.3"], ["v1.10.0", "v2.0.0-rc1", "other", "v1.10"]):
+        repository.commit("change")
+        for tag in tags:
+            repository.run("git", "tag", tag)
+    assert list_releases(tmp_path) == ["v1.10.0", "1.9.3", "v0.9.0"]
+    assert find_newer_release(tmp_path, "v0.9.0") == "v1.10.0"
+    assert find_newer_release(tmp_path, "main") == ""
+    assert has_commit(tmp_path, "main", "v0.9.0")
+    assert not has_commit(tmp_path, "v0.9.0", "main")
+    assert resolve_commit(tmp_path, "main") == repository.run("git", "rev-parse", "main").strip()
+    assert resolve_commit(tmp_path, "nothing") == ""
+    repository.run("git", "tag", "--delete", "v0.9.0", "1.9.3", "v1.10.0")
+    assert find_newer_release(tmp_path, "v2.0.0-rc1") == ""
+
+
+def test_a_template_is_found_from_the_folder_it_was_named_in(old, template, tmp_path, monkeypatch):
+    monkeypatch.chdir(old.path)
+    assert read_record() == Record(str(template.path), "v0.9.0", read_answers(old))
+    shutil.copytree(template.path, old.path.parent / "beside")
+    for address in ("beside", "./beside", f"file://{template.path}"):
+        clone = clone_template(Record(address, "v0.9.0", {}), tmp_path / "clone")
+        assert resolve_commit(clone, "v0.9.0") == resolve_commit(template.path, "v0.9.0")
+        shutil.rmtree(clone)
+
+
+def test_the_team_s_files_are_those_that_the_project_lists(old, monkeypatch):
+    monkeypatch.chdir(old.path)
+    assert list_team_files(old.path) == ["params.yaml", "team/model.py"]
+    (old.path / "pyproject.toml").write_text('[tool.cruft]\nskip = ["docs/*.md", "nothing"]\n')
+    assert list_team_files(old.path) == ["docs/gone.md", "docs/page.md"]
+    (old.path / "pyproject.toml").write_text("")
+    assert list_team_files(old.path) == []
+
 
 LONG = "left_out = [1111111111, 2222222222, 3333333333, 4444444444, 5555555555, 6666666666]\n"
 TEAM = '[tool.ruff]\nline-length = 40\nextend-exclude = ["src/modelcycle"]\n'

@@ -1,7 +1,8 @@
+import numpy as np
 import pandas as pd
 import pytest
 
-from modelcycle.adopt.infer import infer_column, infer_contract
+from modelcycle.adopt.infer import find_leaks, infer_column, infer_contract, infer_date_format, infer_target
 from modelcycle.core.contract import Column, Contract, find_violations
 from modelcycle.core.errors import InputError
 
@@ -33,6 +34,103 @@ def test_ranges_are_wider_than_the_sample_but_do_not_cross_zero():
     column = infer_column(pd.Series(["10", "20", "30"]))
     assert (column.min, column.max) == (0, 40)
     assert infer_column(pd.Series(["-10", "10", "3"])).min == -20
+    below = infer_column(pd.Series([-30, -20, -10]))
+    assert (below.min, below.max) == (-40, 0)
+    assert (infer_column(pd.Series([0, 1.23, 7.7])).min, infer_column(pd.Series([0, 1.23, 7.7])).max) == (0, 11.6)
+    assert infer_column(pd.Series([100400, 100439, 100420])).max == 100459
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "reason"),
+    [
+        (range(21), "x", "is different in every row, like an identifier"),
+        (range(20), "x", ""),
+        (range(0, 42, 2), "x", ""),
+        (range(0, 42, 2), "order no", "is different in every row, like an identifier"),
+        (range(0, 42, 2), "Kunden-Nr", "is different in every row, like an identifier"),
+        (range(0, 42, 2), "valid", ""),
+        ([*range(0, 42, 2), 0], "id", ""),
+        ([i + 0.5 for i in range(21)], "x", ""),
+        ([f"t{i % 21}" for i in range(41)], "x", "is different in nearly every row, like an identifier or free text"),
+        ([f"t{i % 21}" for i in range(42)], "x", ""),
+        ([f"t{i}" for i in range(20)], "x", ""),
+        (["a", "a", None], "x", "is always a"),
+        ([None, None], "x", "is always empty"),
+    ],
+)
+def test_what_tells_rows_apart_or_nothing_is_ignored_with_the_reason(values, name, reason):
+    column = infer_column(pd.Series(list(values), name=name))
+    assert column.reason == reason
+    assert (column.role, column.type == "text") == (("ignored", True) if reason else ("feature", False))
+
+
+def test_few_categories_are_listed_and_more_are_expected_to_get_new_ones():
+    ten, eleven = ([f"t{i % n:02}" for i in range(60)] for n in (10, 11))
+    assert infer_column(pd.Series(ten)).values == sorted(set(ten))
+    assert infer_column(pd.Series(eleven)).values is None
+    assert infer_column(pd.Series([*ten, None])).nullable
+
+
+@pytest.mark.parametrize(
+    ("dates", "date_format"),
+    [
+        (["31.01.2024", "01.02.2024"], "%d.%m.%Y"),
+        (["31/01/2024", "01/02/2024"], "%d/%m/%Y"),
+        (["01/31/2024", "02/01/2024"], "%m/%d/%Y"),
+        (["2024/01/31 07:30", "2024/02/01 12:00"], ""),
+        (["31-01-2024 07:30:59"], "%d-%m-%Y %H:%M:%S"),
+        (["31 Jan 2024"], "%d %b %Y"),
+        (["20240131"], ""),
+        (["2024-01-31", "2024-01-31T07:30:00+02:00"], ""),
+        (["soon", "2024-01-31"], None),
+        (["2024-01-31"] * 1000 + ["soon"] * 10, ""),
+        (["2024-01-31"] * 1000 + ["soon"] * 11, None),
+    ],
+)
+def test_the_format_of_dates_is_found(dates, date_format):
+    assert infer_date_format(pd.Series(dates)) == date_format
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "classes"),
+    [
+        (["yes", "no"] * 30, "boolean", None),
+        ([1, 0] * 30, "boolean", None),
+        ([i % 20 for i in range(200)], "category", sorted(map(str, range(20)))),
+        ([i % 21 for i in range(200)], "integer", None),
+        ([i % 20 for i in range(99)], "integer", None),
+        ([0.5, 1] * 30, "number", None),
+        ([f"t{i % 100:02}" for i in range(200)], "category", sorted(f"t{i:02}" for i in range(100))),
+        (["2024-01-31", "2024-02-01"] * 30, "category", ["2024-01-31", "2024-02-01"]),
+        (["a", "b", None] * 30, "category", ["a", "b"]),
+    ],
+)
+def test_the_target_is_classes_where_there_are_few_and_else_an_amount(values, kind, classes):
+    column = infer_target(pd.Series(values, name="y"))
+    assert (column.role, column.type, column.values) == ("target", kind, classes)
+    assert column.nullable == (None in values)
+    assert column.min is column.max is None  # an amount may have any size
+
+
+def test_a_target_of_too_many_classes_is_refused():
+    with pytest.raises(InputError, match="The target 'y' has 101 values; expected numbers or 2 to 100 classes"):
+        infer_target(pd.Series([f"t{i % 101}" for i in range(202)], name="y"))
+
+
+@pytest.mark.parametrize("kind", ["boolean", "category", "number"])
+def test_a_leak_is_what_tells_the_target_nearly_without_fault(kind):
+    random = np.random.default_rng(0)
+    codes = pd.Series(random.integers(0, 2 if kind == "boolean" else 3, 600))
+    target = {"boolean": codes.astype(bool), "category": codes.map({0: "a", 1: "b", 2: "c"}), "number": codes * 1.5}[
+        kind
+    ]
+    rows = pd.DataFrame({"y": target, "copy": -codes, "noisy": codes.where(random.random(600) > 0.1, 1 - codes)})
+    columns = {name: Column(role="feature", type="number") for name in ("copy", "noisy")}
+    contract = Contract(description="", columns=columns | {"y": Column(role="target", type=kind, nullable=True)})
+    assert find_leaks(rows, contract) == ["copy"]
+    rows["y"] = rows["y"].astype(object).where(rows.index % 2 == 0, None)
+    assert find_leaks(rows, contract) == ["copy"]  # the rows without a target do not count
+    assert find_leaks(rows.head(10), contract) == []  # five known are too few to tell
 
 
 @pytest.mark.parametrize(
@@ -75,3 +173,20 @@ def test_a_wrong_name_is_answered_with_what_there_is(target, key, time, complain
     rows = pd.DataFrame({"x": [str(i % 7) for i in range(90)], "y": ["a", "b", "c"] * 30, "constant": ["1"] * 90})
     with pytest.raises(InputError, match=complaint):
         infer_contract(rows, "table.csv", target, key, time)
+
+
+def test_named_columns_have_their_roles_and_the_rest_are_features():
+    rows = pd.DataFrame(
+        {"a": range(60), "at": "31.01.2024", "b": ["k"] * 60, "x": [i % 7 for i in range(60)], "y": [1.5, 2] * 30}
+    )
+    contract = infer_contract(rows, "folder/table.csv", "y", ["a", "b"], "at")
+    assert {name: (column.role, column.type) for name, column in contract.columns.items()} == {
+        **{"a": ("key", "integer"), "at": ("time", "datetime"), "b": ("key", "text")},
+        **{"x": ("feature", "integer"), "y": ("target", "number")},
+    }
+    assert contract.columns["at"].format == "%d.%m.%Y"
+    assert contract.description == "Predicts y from the columns of table.csv."
+    with pytest.raises(InputError, match=r"leaves no column to predict 'y' from\. There is no other\.$"):
+        infer_contract(rows[["a", "y"]], "table.csv", "y", ["a"], None)
+    with pytest.raises(InputError, match=r"Columns: 0, 1, 2, .*, 19\.$"):
+        infer_contract(pd.DataFrame([range(25)]), "table.csv", "z", [], None)

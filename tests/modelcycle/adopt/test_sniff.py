@@ -14,6 +14,10 @@ from modelcycle.core.errors import InputError
         (["0,123", "1,456"], {"decimal": ","}),
         (["52.123", "13.456", "0.5"], {}),
         (["1", "2"], {}),
+        (["1,5", "2.5"], {}),
+        (["0,500", "12", None], {"decimal": ","}),
+        (["1.234.567", "0,5", "0,7"], {"decimal": ",", "thousands": "."}),
+        (["1,234.5", "0.5"], {"thousands": ","}),
     ],
 )
 def test_decimal_and_thousands_separators_are_told_apart(texts, options):
@@ -28,6 +32,39 @@ def test_the_format_of_a_messy_file_is_found_out(tmp_path):
     assert detect_number_format(rows) == {"decimal": ",", "thousands": "."}
     rows = pd.DataFrame({"age": ["1", "2", "3", "4", "5", "?"], "known": ["?", "no", "yes", "no", "no", "?"]})
     assert find_missing_words(rows) == {"age": ["?"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"a,b\n1,2\n", {"sep": ",", "encoding": "utf-8-sig"}),
+        (b"a\tb\n1,5\t2\n2,5\t3\n", {"sep": "\t", "encoding": "utf-8-sig"}),
+        (b"a|b\n1|2\n", {"sep": "|", "encoding": "utf-8-sig"}),
+        ("Größe;b\n1;2\n".encode("utf-16"), {"sep": ";", "encoding": "utf-16"}),
+        (b"a;b\n\x81;2\n", {"sep": ";", "encoding": "latin-1"}),
+        (b"a,b\n1;x;y;z,2\n3,4\n", {"sep": ",", "encoding": "utf-8-sig"}),
+        (b"a\n1\n", {"sep": ";", "encoding": "utf-8-sig"}),
+        (b'a,b\n"' + b"x" * 200_000 + b'",2\n', {"sep": ",", "encoding": "utf-8-sig"}),
+    ],
+)
+def test_encoding_and_delimiter_are_found_out(tmp_path, content, found):
+    (tmp_path / "table.csv").write_bytes(content)
+    assert detect_csv_format(tmp_path / "table.csv") == found
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["1", "2", "3", "4", "?"], ["?"]),
+        (["1", "2", "3", "?"], []),  # a quarter
+        ([*"123456789012345", "?", "-", "n"], ["-", "?", "n"]),
+        ([*"12345678901234567890", "?", "-", "n", "u"], []),  # four words
+        (["1", "2", "3", "4", "5 kg"], []),
+        (["1", "2", None], []),
+    ],
+)
+def test_few_words_among_numbers_stand_for_a_missing_one(values, words):
+    assert find_missing_words(pd.DataFrame({"x": values})) == ({"x": words} if words else {})
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):

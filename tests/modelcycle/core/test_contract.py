@@ -1,14 +1,23 @@
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
 from modelcycle.core.contract import (
+    BOOLEAN_WORDS,
     Column,
     Contract,
+    convert_columns,
     convert_values,
+    extract_target,
     find_violations,
+    make_request_table,
+    read_table,
     require_columns,
     require_unique_keys,
+    select_rejects,
 )
 from modelcycle.core.errors import InputError
 
@@ -21,12 +30,25 @@ def test_rows_that_keep_the_contract_have_no_violation(rows, contract):
     assert "note" not in typed
 
 
+def test_the_columns_of_a_role_come_in_the_contracts_order(contract):
+    assert contract.names("target", "key", "time") == ["order", "at", "returned"]
+    assert contract.inputs == ["at", "price", "shop", "gift"]
+    assert contract.used == ["order", "at", "price", "shop", "gift", "returned"]
+    assert (contract.time, contract.target, contract.identity) == ("at", "returned", ["order"])
+    assert contract.is_classification
+    columns = {name: column for name, column in contract.columns.items() if name not in ("order", "at", "returned")}
+    keyless = Contract(description="", columns=columns | {"sum": Column(role="target", type="number")})
+    assert keyless.identity == keyless.inputs == ["price", "shop", "gift"]
+    assert keyless.time is None
+    assert not keyless.is_classification
+
+
 @pytest.mark.parametrize(
     ("column", "value", "rule"),
     [
         ("price", "cheap", "is no number"),
-        ("price", "-1", "is below 0 EUR"),
-        ("price", "1000", "is above 100 EUR"),
+        ("price", "-0.01", "is below 0 EUR"),
+        ("price", "100.01", "is above 100 EUR"),
         ("price", "inf", "is no number"),
         ("shop", "Bonn", "is none of the allowed values"),
         ("shop", None, "is missing"),
@@ -39,6 +61,26 @@ def test_a_value_that_breaks_the_contract_is_named_with_its_rule(rows, contract,
     rows.loc[3, column] = value
     _, broken = find_violations(rows, contract)
     assert broken[["index", "column", "rule"]].to_numpy().tolist() == [[3, column, rule]]
+    assert value is None or broken["found"].tolist() == [str(float(value)) if rule.endswith(" EUR") else value]
+
+
+def test_the_ends_of_a_range_belong_to_it(rows, contract):
+    rows.loc[:2, "price"] = ["0", "100", "-0.0"]
+    typed, broken = find_violations(rows, contract)
+    assert broken.empty
+    assert not np.signbit(typed["price"][2])  # keys are hashed: 0.0 and -0.0 would be two
+
+
+def test_a_row_with_several_violations_is_rejected_once_with_all_reasons(rows, contract):
+    rows.loc[3, ["price", "gift"]] = ["-1", "perhaps"]
+    rows.loc[5, "shop"] = "Bonn"
+    rejects = select_rejects(rows, find_violations(rows, contract)[1])
+    assert rejects["reason"].to_dict() == {
+        3: "gift is no boolean; price is below 0 EUR",
+        5: "shop is none of the allowed values",
+    }
+    assert list(rejects) == ["reason", *rows]
+    assert rejects["gift"].tolist() == ["perhaps", "yes"]
 
 
 def test_a_row_that_repeats_another_is_a_violation_and_a_shared_key_an_error(rows, contract):
@@ -56,7 +98,14 @@ def test_a_row_that_repeats_another_is_a_violation_and_a_shared_key_an_error(row
         ([1.0, 2.0, None], "category", ["1", "2", None]),
         ([1, 0], "boolean", [True, False]),
         (["Ja", " nein "], "boolean", [True, False]),
+        ([True, None], "boolean", [True, None]),
+        (["2", "maybe"], "boolean", [None, None]),
         (["12345678901234567", None], "integer", [12345678901234567, None]),
+        (["9223372036854775807", "9223372036854775808"], "integer", [2**63 - 1, None]),
+        ([2.0, 2.5], "integer", [2, None]),
+        (["1e3", "-inf", "x"], "number", [1000, None, None]),
+        ([1.5, 2.0], "category", ["1.5", "2.0"]),
+        (pd.to_datetime(["2024-01-01 12:00+02:00"]), "datetime", ["2024-01-01 10:00"]),
         (["2024-01-01T12:00:00+02:00", "2024-01-01"], "datetime", ["2024-01-01 10:00", "2024-01-01"]),
     ],
 )
@@ -66,6 +115,23 @@ def test_values_get_the_type_that_the_contract_names(values, kind, expected):
     assert [None if pd.isna(value) else value for value in converted] == expected
 
 
+def test_yes_and_no_are_read_in_several_languages():
+    column = Column(role="feature", type="boolean")
+    for pair in BOOLEAN_WORDS:
+        assert convert_values(pd.Series([word.upper() for word in pair]), column).tolist() == [True, False], pair
+
+
+def test_only_the_named_columns_are_converted(rows, contract):
+    converted = convert_columns(rows.set_index("order"), ["gift", "price"], contract)
+    assert list(converted) == ["gift", "price"]
+    assert converted["price"].to_dict()["59"] == 59.5
+
+
+def test_the_times_of_requests_are_in_iso_format_whatever_the_source_has(contract):
+    table = make_request_table([{"at": "2024-03-01T10:00:00", "price": 1.0, "more": 1}], ["at", "price"], contract)
+    assert table.to_dict("records") == [{"at": pd.Timestamp("2024-03-01 10:00"), "price": 1.0}]
+
+
 @pytest.mark.parametrize(
     ("column", "complaint"),
     [
@@ -73,7 +139,10 @@ def test_values_get_the_type_that_the_contract_names(values, kind, expected):
         ({"role": "feature", "type": "text"}, "a feature can't be text"),
         ({"role": "feature", "type": "category", "min": 1}, "min and max are for numbers"),
         ({"role": "feature", "type": "number", "min": 2, "max": 1}, "min 2 is above max 1"),
-        ({"role": "key", "type": "text", "nullable": True}, "can't be nullable"),
+        ({"role": "key", "type": "text", "nullable": True}, "a key column can't be nullable"),
+        ({"role": "time", "type": "datetime", "nullable": True}, "a time column can't be nullable"),
+        ({"role": "time", "type": "datetime"}, "at most one column with role time, found at, x"),
+        ({"role": "feature", "type": "datetime", "format": "%Q"}, "format is %Q, .*; expected one such as %d.%m.%Y"),
         ({"role": "feature", "type": "number", "values": ["a"]}, "values are for categories"),
         ({"role": "target", "type": "text"}, "a target has type"),
         ({"role": "target", "type": "number"}, "exactly one column with role target, found returned, x"),
@@ -85,6 +154,63 @@ def test_a_contract_that_does_not_hold_together_is_refused(contract, column, com
         Contract.model_validate({"description": "", "columns": columns})
 
 
+def test_what_a_contract_needs_is_missed_and_names_of_answers_are_refused(contract):
+    columns = contract.model_dump()["columns"]
+    features = {name: column for name, column in columns.items() if column["role"] == "feature"}
+    with pytest.raises(ValidationError, match="at least one column with role feature, found none"):
+        Contract.model_validate({"description": "", "columns": {n: c for n, c in columns.items() if n not in features}})
+    for name in ("prediction", "probability_yes"):
+        key = {name: columns["order"]}
+        with pytest.raises(ValidationError, match=f"'{name}' is what the model's answer is called"):
+            Contract.model_validate({"description": "", "columns": columns | key})
+    Contract.model_validate({"description": "", "columns": columns | {"prediction": columns["price"]}})  # a feature
+
+
 def test_a_missing_column_is_named_with_its_role_and_what_there_is(rows, contract):
     with pytest.raises(InputError, match=r"no column 'returned', which contract.yaml names as target. Columns: order"):
         require_columns(rows.drop(columns=["returned", "note"]).columns, contract, "orders.csv")
+    with pytest.raises(InputError, match=r"Columns: 0, 1, 2, 3, 4, 5, 6, 7, \.\.\. \(1 more\)\.$"):
+        require_columns(pd.Index(range(9)), contract, "orders.csv")
+    require_columns(rows.drop(columns="note").columns, contract, "orders.csv")  # it is ignored
+
+
+def test_a_table_of_an_earlier_step_is_whole_or_named(rows, contract, tmp_path):
+    path = tmp_path / "train.parquet"
+    with pytest.raises(
+        InputError, match=r"train\.parquet is missing; `make reproduce` writes it \(its step is prepare\)"
+    ):
+        read_table(path, "prepare", contract)
+    rows.to_parquet(path)
+    assert read_table(path, "prepare", contract).equals(rows)
+    assert list(read_table(path, "prepare", contract, ["returned"])) == ["returned"]
+    rows.drop(columns="shop").to_parquet(path)
+    with pytest.raises(InputError, match=r"train\.parquet has no column 'shop', which contract\.yaml names as feature"):
+        read_table(path, "prepare", contract)
+    Path(path).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"train\.parquet can't be read: .*; delete it and type `make reproduce`\."):
+        read_table(path, "prepare", contract)
+
+
+def test_keys_that_rows_share_are_counted_with_an_example(rows, contract):
+    typed, _ = find_violations(rows, contract)
+    typed.loc[:2, ["order", "at"]] = typed.loc[[3], ["order", "at"]].to_numpy()
+    with pytest.raises(
+        InputError, match=r"order, at should identify a row, but 3 rows repeat another row's, e\.g\. 3 2024"
+    ):
+        require_unique_keys(typed, contract)
+    typed["at"] = pd.date_range("2024-01-01", periods=60)  # a key may occur once at each time
+    require_unique_keys(typed, contract)
+    columns = {name: column for name, column in contract.columns.items() if name != "order"}
+    require_unique_keys(pd.concat([typed, typed]), Contract(description="", columns=columns))  # there is no key
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [("boolean", ["yes", "no"], [True, False]), ("category", ["a", "b"], ["a", "b"]), ("integer", ["1", "2"], [1, 2])],
+)
+def test_the_target_is_booleans_texts_or_floats(kind, values, expected):
+    column = Column(role="target", type=kind)
+    contract = Contract(description="", columns={"x": Column(role="feature", type="number"), "y": column})
+    target = extract_target(pd.DataFrame({"y": convert_values(pd.Series(values), column)}), contract)
+    assert target.tolist() == expected
+    assert target.dtype == {"boolean": "bool", "category": "O", "integer": "float64"}[kind]

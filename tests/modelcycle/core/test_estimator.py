@@ -34,3 +34,6 @@ def test_a_name_without_its_ending_is_completed_by_the_target_and_gets_seed_and_
     forest = make_estimator("sklearn.ensemble.RandomForest", {"n_estimators": 3}, 7, False)
     assert type(forest).__name__ == "RandomForestRegressor"
     assert (forest.n_estimators, forest.random_state) == (3, 7)
+    assert make_estimator("sklearn.ensemble.RandomForest", {"random_state": 1}, 7, True).random_state == 1
+    neighbours = make_estimator("sklearn.neighbors.KNeighborsClassifier", {}, 7, True)  # which has no seed
+    assert type(neighbours).__name__ == "KNeighborsClassifier"

@@ -3,7 +3,19 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from modelcycle.core.metrics import bootstrap_intervals, score_resamples
+from modelcycle.core.metrics import (
+    HIGHER_IS_BETTER,
+    LEADING_METRIC,
+    METRIC_MEANINGS,
+    bootstrap_intervals,
+    direction,
+    draw_resamples,
+    format_metrics,
+    round_to_six_digits,
+    score_predictions,
+    score_resamples,
+    weighted_auc,
+)
 
 random = np.random.default_rng(0)
 WEIGHTS = random.integers(0, 3, (5, 400)).astype(float)
@@ -34,6 +46,22 @@ def test_many_classes_score_as_in_scikit_learn():
     expected = metrics.roc_auc_score(truth.astype(str), probabilities, multi_class="ovr", average="macro")
     assert scores["roc_auc"][0] == pytest.approx(expected)
     assert scores["log_loss"][0] == pytest.approx(metrics.log_loss(truth.astype(str), probabilities))
+    one_hot = truth[:, None] == ["a", "b", "c"]
+    assert scores["brier"][0] == pytest.approx(((probabilities - one_hot) ** 2).sum(axis=1).mean())
+    assert scores["accuracy"][0] == (truth == np.array(["a", "b", "c"])[probabilities.argmax(axis=1)]).mean()
+
+
+def test_a_probability_of_zero_for_what_happened_is_not_infinitely_wrong():
+    scores = score_predictions(np.array([True]), frame(np.array([[1.0, 0.0]]), [False, True]))
+    assert scores["log_loss"] == pytest.approx(-np.log(1e-15))
+    assert scores["brier"] == 1
+
+
+def test_rows_without_weight_leave_nothing_to_rank():
+    weights = np.array([[1.0, 1, 1, 0], [1, 1, 0, 1]])  # of the first the only positive row has none
+    areas = weighted_auc(np.array([False, False, False, True]), np.array([0.1, 0.2, 0.9, 0.2]), weights)
+    assert np.isnan(areas[0])
+    assert areas[1] == 0.75
 
 
 @pytest.mark.parametrize("offset", [0, 1e9])
@@ -57,6 +85,39 @@ def test_an_interval_holds_its_value_and_covers_the_truth_as_often_as_it_says():
         assert figures["low"] <= figures["value"] <= figures["high"]
         covered += figures["low"] <= np.sqrt(2 / np.pi) <= figures["high"]
     assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_the_interval_is_that_of_the_resamples():
+    error = random.normal(size=50)
+    table = bootstrap_intervals(np.zeros(50), pd.DataFrame({"prediction": error}), 300)
+    scores = [np.average(np.abs(error), weights=weights) for batch in draw_resamples(50, 300) for weights in batch]
+    expected = [np.abs(error).mean(), *np.quantile(scores, [0.025, 0.975])]
+    assert table.loc["mae"].tolist() == [round_to_six_digits(value) for value in expected]
+    assert list(table) == ["value", "low", "high"]
+
+
+def test_resamples_come_in_batches_that_fit_and_are_the_same_each_time():
+    batches = list(draw_resamples(700_000, 5))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert all((batch.sum(axis=1) == 700_000).all() for batch in batches)
+    first, again, other = (np.concatenate(list(draw_resamples(30, 7, seed))) for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+    assert len(next(draw_resamples(3_000_000, 1))) == 1
+
+
+def test_each_metric_has_its_direction_and_meaning():
+    assert {metric: direction(metric) for metric in METRIC_MEANINGS} == {
+        **{"roc_auc": 1, "accuracy": 1, "log_loss": -1, "brier": -1},
+        **{"mae": -1, "rmse": -1, "r2": 1},
+    }
+    assert set(METRIC_MEANINGS) >= HIGHER_IS_BETTER | set(LEADING_METRIC.values())
+    assert LEADING_METRIC == {True: "roc_auc", False: "mae"}
+
+
+def test_metrics_are_written_as_people_read_them():
+    assert format_metrics({"mae": 1234.5678, "r2": 0.5}) == "mae 1235, r2 0.5"
+    assert [round_to_six_digits(number) for number in (1234567.8, 0.12345678)] == [1234570.0, 0.123457]
 
 
 def test_one_class_alone_has_no_ranking_to_judge():

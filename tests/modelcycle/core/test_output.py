@@ -1,12 +1,24 @@
+import logging
 import os
 import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from modelcycle.core.output import write_atomically
+from modelcycle.core.errors import InputError
+from modelcycle.core.output import (
+    configure_logging,
+    mask_passwords,
+    read_text,
+    report_line,
+    require_output,
+    track_progress,
+    write_atomically,
+    write_text,
+)
 
 WRITE = """
 import sys
@@ -97,3 +109,75 @@ def test_the_disk_has_the_file_before_it_is_there_and_then_its_name(tmp_path, mo
     with write_atomically(path) as draft:
         draft.write_text("new")
     assert written == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_a_draft_may_lie_in_another_folder_of_the_disk(tmp_path):
+    (tmp_path / "drafts").mkdir()
+    with write_atomically(tmp_path / "out.csv", tmp_path / "drafts") as draft:
+        assert draft.parent == tmp_path / "drafts"
+        draft.write_text("new")
+    assert (tmp_path / "out.csv").read_text() == "new"
+    assert list((tmp_path / "drafts").iterdir()) == []
+
+
+def test_documents_are_utf8_and_a_missing_one_is_empty(tmp_path):
+    assert read_text(tmp_path / "page.md") == ""
+    write_text(tmp_path / "page.md", "Köln\n")
+    assert (tmp_path / "page.md").read_bytes() == "Köln\n".encode()
+    assert read_text(tmp_path / "page.md") == "Köln\n"
+    (tmp_path / "page.md").write_bytes(b"K\xf6ln")
+    with pytest.raises(InputError, match=r"page\.md is not UTF-8; save it as such\."):
+        read_text(tmp_path / "page.md")
+
+
+def test_what_an_earlier_step_should_have_written_is_named_with_the_step(tmp_path):
+    assert require_output(tmp_path, "train") == tmp_path
+    with pytest.raises(InputError) as error:
+        require_output(Path("models/none"), "train")
+    assert str(error.value) == "models/none is missing; `make reproduce` writes it (its step is train)."
+
+
+def test_results_stand_in_columns(capsys):
+    report_line("ingest", "5 rows", Path("data/raw.parquet"))
+    report_line("", "all kept")
+    assert capsys.readouterr().out == f"ingest    5 rows{' ' * 53}data/raw.parquet\n          all kept\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("see https://me:secret@host/x and ftp://a:b:c@host", "see https://me:***@host/x and ftp://a:***@host"),
+        ("https://me@host", "https://me@host"),
+        ("http://host:8080/x y@z", "http://host:8080/x y@z"),
+    ],
+)
+def test_passwords_in_addresses_are_masked(text, masked):
+    assert mask_passwords(text) == masked
+
+
+def test_records_from_a_level_on_are_sentences_on_the_error_stream(capsys):
+    log = logging.getLogger("modelcycle.core.anything")
+    configure_logging(logging.INFO)
+    log.debug("unheard")
+    log.warning("from %s", "https://me:secret@host")
+    configure_logging(logging.ERROR)
+    log.warning("unheard")
+    printed = capsys.readouterr()
+    assert printed.err == "from https://me:***@host\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("environment", "level", "is_shown"),
+    [({"FORCE_COLOR": "1"}, "INFO", True), ({"FORCE_COLOR": "1"}, "ERROR", False), ({}, "INFO", False)],
+)
+def test_progress_is_shown_in_a_terminal_unless_quiet(capsys, monkeypatch, environment, level, is_shown):
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    configure_logging(getattr(logging, level))
+    assert list(track_progress(iter("abc"), "search", 3)) == ["a", "b", "c"]
+    printed = capsys.readouterr()
+    assert ("search" in printed.err) == is_shown
+    assert printed.out == ""

@@ -12,6 +12,16 @@ def test_the_shipped_configuration_is_valid():
     assert read_config(Contract, CONTRACT)
 
 
+def test_parameters_that_are_older_than_a_section_have_its_defaults_as_the_shipped_ones_do(tmp_path):
+    path, text = tmp_path / "params.yaml", PARAMS.read_text(encoding="utf-8")
+    path.write_text(text[: text.index("monitor:")], encoding="utf-8")
+    assert read_config(Params, path).monitor == read_config(Params, PARAMS).monitor
+    path.write_text(text[: text.index("  process: false")], encoding="utf-8")
+    older = read_config(Params, path)
+    assert not older.gate.process
+    assert older.train.search is None
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -20,6 +30,23 @@ def test_the_shipped_configuration_is_valid():
         ("seed:", "sede:", "train.seed is missing"),
         ("max_rejected:", "max_rejected: 0.5\n  spare:", "prepare.spare is not a known key"),
         ("estimator:", "estimator: [", "not valid YAML"),
+        ("csv: {}", "csv: {chunksize: 5}", "ingest.csv: chunksize gives no table; expected options about how"),
+        ("csv: {}", "csv: {iterator: true}", "ingest.csv: iterator gives no table"),
+        (
+            "until:",
+            "until: 2013 #",
+            'ingest.until: a time is expected, in quotes, such as "2024-01-31"; found the number',
+        ),
+        ("until:", "until: soon #", "ingest.until.datetime is 'soon'; expected a valid datetime or date"),
+        ("source:", 'source: "" #', "ingest.source is ''; expected"),
+        ("search:", "search: {trials: 0, parameters: {a: [1]}} #", "train.search.trials is 0"),
+        ("search:", "search: {trials: 1, folds: 1, parameters: {a: [1]}} #", "train.search.folds is 1; expected"),
+        ("search:", "search: {trials: 1, parameters: {}} #", "train.search.parameters is {}; expected"),
+        ("bootstrap:", "bootstrap: 19 #", "evaluate.bootstrap is 19; expected greater than or equal to 20"),
+        ("confidence: 0.95", "confidence: 0.5", "gate.duel.confidence is 0.5; expected greater than 0.5"),
+        ("expect: same", "expect: equal", "gate.behaviour.0.expect is 'equal'; expected 'same', 'different', 'higher'"),
+        ("labels:", "labels: 19 #", "monitor.labels is 19; expected greater than or equal to 20"),
+        ("sample:", "sample: 999 #", "monitor.sample is 999; expected greater than or equal to 1000"),
     ],
 )
 def test_a_mistake_in_params_is_named_with_file_key_found_and_expected(tmp_path, old, new, complaint):

@@ -1,8 +1,13 @@
+import os
+import re
+from pathlib import Path
+
 import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.delivery.deploy import choose_image, find_running, find_script
-from modelcycle.tracking.ledger import LedgerEntry, pushed_images, was_champion
+from modelcycle.tracking import registry, store
+from modelcycle.tracking.ledger import LedgerEntry, pushed_images, read_ledger, was_champion
 
 
 def ledger(text: str) -> list[LedgerEntry]:
@@ -50,9 +55,115 @@ def test_the_ledger_says_who_was_champion_and_what_was_pushed():
     assert pushed_images(ENTRIES, "2") == {"service": "host/x@sha256:b", "pipeline": "host/x@sha256:c"}
 
 
-def test_an_environment_is_staging_or_production(tmp_path, monkeypatch):
+# The verbs
+
+# What a platform's apply.sh and remove.sh are here: they note how they were called, and fail where the test says so.
+SCRIPT = '#!/bin/sh\necho "$0 $*${PIPELINE_IMAGE:+ $PIPELINE_IMAGE}" >> calls\n[ ! -e fail ] || exit 3\n'
+FIRST, OTHER, UNKNOWN = (f"sha256:{digit * 64}" for digit in "123")
+
+
+def add_platform(repository, name="server"):
+    """Put scripts that only note how they were called in the place of the platform's."""
+    for script in ("apply.sh", "remove.sh"):
+        path = repository.path / "deploy" / name / script
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SCRIPT, encoding="utf-8")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def repository(first_release, tmp_path, monkeypatch):
+    """The first release with a platform; the test runs in it."""
+    repository = first_release.copy_to(tmp_path)
+    monkeypatch.chdir(repository.path)
+    add_platform(repository)
+    return repository
+
+
+def push(version, image, target="service"):
+    """Enter an image into the ledger as `push` does."""
+    registry.record_decision(store.connect(), "pushed", version, commit="c", image=image, target=target)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it itself
+
+
+def history(repository):
+    """List the ledger as `1 promoted`, `1 deployed in staging` and so on."""
+    return re.findall(r"version (\d+ [a-z]+(?: in \w+)?)", repository.verb("release", "--history"))
+
+
+def calls(repository):
+    return repository.read("calls").splitlines() if (repository.path / "calls").exists() else []
+
+
+def test_a_deployment_calls_the_platform_and_is_in_the_ledger(repository):
+    push("1", f"host/x@{FIRST}")
+    printed = repository.verb("deploy", "staging").splitlines()
+    assert len(printed) == 1
+    assert re.split(" {2,}", printed[0]) == ["deploy", "version 1 runs in staging", f"host/x@{FIRST}"]
+    assert "version 1 runs in production" in repository.verb("deploy", "production", "--digest", FIRST)
+    push("1", f"host/x@{OTHER}")
+    push("1", f"host/x-pipeline@{FIRST}", "pipeline")
+    lines = [line.strip() for line in repository.verb("deploy", "production").splitlines()]
+    assert re.split(" {2,}", lines[1]) == ["version 1 did before", f"host/x@{FIRST}"]
+    assert lines[2] == f"back to it: make deploy ENV=production DIGEST={FIRST}"
+    assert len(repository.verb("deploy", "production").splitlines()) == 1  # the same again
+    assert "version 1 ran in production" in repository.verb("undeploy", "production")
+    assert calls(repository) == [
+        f"deploy/server/apply.sh staging host/x@{FIRST}",
+        f"deploy/server/apply.sh production host/x@{FIRST}",
+        f"deploy/server/apply.sh production host/x@{OTHER} host/x-pipeline@{FIRST}",
+        f"deploy/server/apply.sh production host/x@{OTHER} host/x-pipeline@{FIRST}",
+        "deploy/server/remove.sh production",
+    ]
+    events = "promoted, pushed, deployed in staging, deployed in production, pushed, pushed, deployed in production"
+    expected = f"{events}, deployed in production, undeployed in production".split(", ")
+    assert history(repository) == [f"1 {event}" for event in expected]
+    entries = read_ledger(store.connect())
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    deployed = [(entry.image, entry.replaced) for entry in entries if entry.event == "deployed"]
+    first, other = f"host/x@{FIRST}", f"host/x@{OTHER}"
+    assert deployed == [(first, "none"), (first, "none"), (other, first), (other, other)]
+    assert (entries[-1].image, entries[-1].commit) == (other, "c")
+    assert not any(entry.is_edited for entry in entries)
+
+
+def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(repository):
+    printed = repository.verb("deploy", "staging", fails=True)
+    assert printed == "error: No image of the champion, version 1, was pushed; `make image push`, then deploy again.\n"
+    push("1", f"host/x@{FIRST}")
+    push("2", f"host/x@{OTHER}")
+    for words, sentence in [
+        (["production", "--digest", UNKNOWN], f"The ledger knows no image with digest {UNKNOWN}; `release --history`"),
+        (["moon"], "The environment is 'moon'; expected ENV=staging or ENV=production."),
+        ([""], "The environment is ''; expected ENV=staging or ENV=production."),
+        (["production", "--digest", OTHER], "Version 2 was never the champion: it can't go into production."),
+    ]:
+        assert f"error: {sentence}" in repository.verb("deploy", *words, fails=True)
+    assert "The environment is 'moon'" in repository.verb("undeploy", "moon", fails=True)
+    assert calls(repository) == []
+    assert "version 2 runs in staging" in repository.verb("deploy", "staging", "--digest", OTHER)
+
+
+def test_a_deployment_that_fails_is_not_in_the_ledger(repository):
+    push("1", f"host/x@{FIRST}")
+    (repository.path / "fail").touch()
+    printed = repository.verb("deploy", "staging", fails=True)
+    assert printed == "error: deploy/server/apply.sh ended with exit status 3; it says above why.\n"
+    assert "deploy/server/remove.sh ended with exit status 3" in repository.verb("undeploy", "staging", fails=True)
+    assert history(repository) == ["1 promoted", "1 pushed"]
+    (repository.path / "fail").unlink()
+    assert "version unknown ran in staging" in repository.verb("undeploy", "staging")
+    assert history(repository) == ["1 promoted", "1 pushed"]
+
+
+def test_the_platform_is_openshift_s_where_there_is_one(repository):
+    assert find_script("apply.sh", "staging") == Path("deploy/server/apply.sh")
+    for platform in ("kubernetes", "openshift"):
+        add_platform(repository, platform)
+    assert find_script("remove.sh", "production") == Path("deploy/openshift/remove.sh")
+
+
+def test_a_project_without_a_platform_is_told_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="The environment is 'moon'; expected ENV=staging or ENV=production"):
-        find_script("apply.sh", "moon")
-    with pytest.raises(InputError, match="There is no apply"):
+    with pytest.raises(InputError, match=r"^There is no apply\.sh in deploy/openshift, deploy/server, deploy/k"):
         find_script("apply.sh", "staging")

@@ -1,11 +1,15 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from modelcycle.core.contract import read_contract
 from modelcycle.monitoring.drift import compare_column, mark_alerts
 from modelcycle.monitoring.histogram import Histogram
-from modelcycle.pipeline.prepare import describe_column
+from modelcycle.pipeline.prepare import describe_column, make_profile
 
 LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
 random = np.random.default_rng(0)
@@ -88,6 +92,19 @@ def test_a_steady_stream_stays_quiet(rows):
         found({name: values.iloc[half] for name, values in then.items()}, profile)["alert"].any() for half in halves
     ]
     assert sum(wrong) <= 2
+
+
+def test_halves_of_the_real_training_rows_stay_quiet_against_all_and_against_each_other(reproduced, monkeypatch):
+    monkeypatch.chdir(reproduced.path)
+    contract, train = read_contract(), pd.read_parquet("data/train.parquet")
+    profile = json.loads(Path("data/profile.json").read_text(encoding="utf-8"))
+    for seed in range(4):
+        half = train.sample(frac=0.5, random_state=seed)
+        columns = {name: half[name] for name in contract.names("feature")}
+        for then in (profile, make_profile(train.drop(index=half.index), contract)):
+            table = found(columns, then)
+            assert len(table) > 3 * 11
+            assert not table["alert"].any(), table[table["alert"]]
 
 
 def test_the_largest_effects_of_a_few_rows_are_no_alert():

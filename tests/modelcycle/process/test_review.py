@@ -1,7 +1,9 @@
+import os
+import re
 import shutil
 import subprocess
-import sys
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +18,18 @@ from modelcycle.process.review import (
     find_start,
     find_weak_slices,
     list_commits,
+    plot_points,
+    review,
 )
 from modelcycle.tracking.ledger import LedgerEntry
-from modelcycle.tracking.prediction_log import ANSWERS, FEEDBACK, check_log, open_log, read_feedback
+from modelcycle.tracking.prediction_log import (
+    ANSWERS,
+    FEEDBACK,
+    check_log,
+    open_log,
+    read_feedback,
+    write_monitoring_result,
+)
 
 DAY = datetime(2024, 3, 1)
 
@@ -92,7 +103,8 @@ def test_without_a_commit_there_is_nothing_to_review(tmp_path, monkeypatch):
 def test_a_repository_in_which_nothing_has_happened_gets_a_page_that_says_so(project, history, tmp_path):
     for name in ("contract.yaml", "params.yaml", "pyproject.toml"):
         shutil.copy(project / name, tmp_path)
-    subprocess.run([sys.executable, "-m", "modelcycle", "review", "--since", "HEAD"], check=True)
+    review("HEAD")
+    os.environ.pop("MLFLOW_TRACKING_URI")  # MLflow sets it itself
     page = (tmp_path / "reports/review.html").read_text(encoding="utf-8")
     for sentence in (
         "Nothing has been committed.",
@@ -104,6 +116,9 @@ def test_a_repository_in_which_nothing_has_happened_gets_a_page_that_says_so(pro
         "Nobody left a comment.",
         "No model is in use yet.",
         "The model in use has not been looked at",
+        "From 11 Mar 2024, 00:00 (HEAD) to ",
+        "Nobody has told what became of the answers.",
+        "0 changes and 0 trainings; 0 models released, 0 rejected, 0 rollbacks.",
         "No page in docs/crisp-dm is kept.",
     ):
         assert sentence in page
@@ -183,3 +198,113 @@ def test_of_the_feedback_to_an_answer_the_last_counts_and_every_comment_is_read(
     assert [entry["outcome"] for entry in read_feedback(log, DAY + timedelta(days=2), 10)] == [False]
     words = [entry["comment"] for entry in read_feedback(log, DAY, 2, with_comment=True)]
     assert words == ["late", "what?"]
+
+
+def words(html: str) -> str:
+    """Give what is read of a part of the page, without plots."""
+    text = re.sub("<svg.*?</svg>|<[^>]*>", " ", re.sub("</?strong>", "", html), flags=re.DOTALL)
+    return " ".join(text.split())
+
+
+def section(page: str, title: str) -> str:
+    """Give what is read of a section."""
+    found = re.search(rf"<h2>{re.escape(title)}</h2>(.*?)(<h2>|</body>)", page, re.DOTALL)
+    return words(found[1])
+
+
+def log_what_users_say(project) -> None:
+    """Log two right answers, a wrong one and one without an outcome, with comments, and what monitoring said."""
+    log = open_log(f"sqlite:///{project.path}/.mlflow/predictions.db")
+    check_log(log)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    answer = {"at": now, "version": "2", "caller": "", "inputs": {}, "answer": {"prediction": True}, "unusual": []}
+    said = [(True, ""), (True, "Ja, Köln"), (False, "<script src='http://x.example'>"), (None, "Why is it so late?")]
+    with log.begin() as transaction:
+        transaction.execute(ANSWERS.insert(), [answer | {"id": f"{i:032}"} for i in range(4)])
+        rows = [
+            {"prediction_id": f"{i:032}", "at": now, "outcome": outcome, "comment": comment}
+            for i, (outcome, comment) in enumerate(said)
+        ]
+        transaction.execute(FEEDBACK.insert(), rows)
+    monitoring = {"version": "2", "since": "2013-07-01T00:00:00", "until": "2013-07-15T00:00:00"}
+    write_monitoring_result(log, now, monitoring | {"alerts": ["temperature is higher than in training"]})
+    log.dispose()
+
+
+def test_a_sprint_is_told_on_one_page(first_release, tmp_path):
+    project = first_release.copy_to(tmp_path)
+    time.sleep(1 - time.time() % 1)  # git's times are whole seconds
+    author = ("-c", "user.name=T", "-c", "user.email=t@example.com")
+    project.run("git", *author, "tag", "sprint-2", "--message", "It begins")
+    project.commit_change("seed: 0", "seed: 3")
+    assert "version 2 is the champion, 1 was before" in project.verb("release")
+    project.commit("Write the cards")
+    log_what_users_say(project)
+    project.verb("rollback", "--reason", "too slow")
+    project.replace("params.yaml", "bound: 0.62", "bound: 0.8")
+    project.commit("bound: 0.8")
+    project.verb("release", fails=True)
+    printed = project.verb("review", "--since", "sprint-2")
+    assert re.match(r"review +3 decisions since \d{4}-\d\d-\d\d \d\d:\d\d UTC +reports/review\.html\n$", printed)
+    page = project.read("reports/review.html")
+
+    short = words(page.partition("In short")[2].partition("</ul>")[0])
+    assert "2 changes and 1 training; 1 model released, 1 rejected, 1 rollback." in short
+    assert "In use is version 1, as at the beginning" in short
+    assert (
+        "told what became of 3 answers: 2 were right; always giving the most frequent one, 2 would have been." in short
+    )
+    assert "1 alert when the model in use was last looked at." in short
+    tried = section(page, "What did we try?")
+    assert "seed: 3 (version 2, released)" in tried
+    assert "bound: 0.8 (version 3, rejected)" in tried
+    assert "seed 3 instead of 0" in tried
+    assert "Write the cards" not in tried
+    svg = page[page.index("<svg") : page.index("</svg>")]
+    assert all(label in svg for label in ("version 1", "version 2", "version 3", "rejected by the gate", "this review"))
+    rows = section(page, "Which data came in?")
+    assert "all data 18,330 18,330 0 to learn from" in rows
+    assert "4 answers have got feedback, 3 of them with what really happened" in rows
+    decided = section(page, "What was decided, and why?")
+    assert "Back to version 1, instead of version 2" in decided
+    assert "too slow" in decided
+    assert re.search(r"Version 2 released, instead of version 1 .* On the same cases: roc_auc [\d.]+, version", decided)
+    assert re.search(r"Version 3 rejected by .* The model is not as good as was agreed\. \(minimum: roc_auc", decided)
+    said = section(page, "What did users say?")
+    assert "2 answers were right, 1 were wrong" in said
+    assert "Ja, Köln True True" in said
+    assert "Why is it so late? True not told" in said
+    assert "&lt;script src=" in said
+    assert "True False (wrong)" in said
+    assert "<script" not in page
+    risks = section(page, "Which risks are open?")
+    assert "Version 1 is clearly worse" in risks
+    assert "Version 2, which is no longer in use, 2013-07-01 to 2013-07-15:" in risks
+    assert "temperature is higher than in training" in risks
+    assert "modelling: no owner; still the example; never reviewed" in risks
+    assert not re.search(r"""(src|href)=["']?http|@import|url\(http""", page.replace("src=&#39;http", ""))
+
+    printed = project.verb("review", fails=True, DATABASE_URL="sqlite:///no/such/folder/log.db")
+    assert printed.startswith("error: The prediction log (DATABASE_URL) can't be read")
+    assert len(printed.splitlines()) == 1
+
+
+def test_points_stand_in_the_order_of_time_behind_the_line_where_the_review_begins():
+    points = [
+        {
+            "status": "passed",
+            "name": f"version {i}",
+            "at": DAY + timedelta(days=i),
+            "value": 0.7,
+            "low": 0.6,
+            "high": 0.8,
+        }
+        for i in range(10)
+    ]
+    within, before = (plot_points(points, DAY + timedelta(days=days), "roc_auc") for days in (4, 40))
+    assert within.count("this review begins") == 1
+    assert "this review begins" not in before
+    assert "roc_auc, higher is better" in within
+    assert "passed the gate" in within
+    assert "rejected by the gate" not in within
+    assert "mae, lower is better" in plot_points(points[:1], DAY, "mae")

@@ -1,12 +1,29 @@
+import json
+import re
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from modelcycle.core.contract import find_violations
 from modelcycle.core.errors import InputError
+from modelcycle.core.metrics import score_predictions
 from modelcycle.core.params import Behaviour, Duel, Gate
 from modelcycle.pipeline.evaluate import compute_calibration
-from modelcycle.pipeline.train import fit_model
-from modelcycle.release.gate import judge_behaviour, judge_duel, judge_metrics, judge_overlap, judge_training_rows
+from modelcycle.release import gate
+from modelcycle.release.gate import (
+    judge_behaviour,
+    judge_calibration,
+    judge_duel,
+    judge_metrics,
+    judge_overlap,
+    judge_process,
+    judge_rule,
+    judge_training_rows,
+    perturb,
+    skip_duel,
+)
 
 GATE = Gate(
     bound=0.7,
@@ -19,11 +36,11 @@ GATE = Gate(
 CALIBRATION = {"predicted": [0.2, 0.8], "observed": [0.2, 0.8], "rows": [50, 50], "margin": [0.01, 0.01]}
 
 
-def failed(gate, classification, figures, slices=(), calibration=CALIBRATION):
+def failed(limits, classification, figures, slices=(), calibration=CALIBRATION):
     metric = "roc_auc" if classification else "mae"
     table = pd.DataFrame([(metric, *figures)], columns=["metric", "value", "low", "high", "baseline"])
     parts = pd.DataFrame(slices, columns=["slice", "value", "low", "high", "baseline"])
-    verdicts = judge_metrics(gate, classification, table, parts, pd.DataFrame(calibration))
+    verdicts = judge_metrics(limits, classification, table, parts, pd.DataFrame(calibration))
     return [verdict.rule for verdict in verdicts if not verdict.passed]
 
 
@@ -34,6 +51,7 @@ def failed(gate, classification, figures, slices=(), calibration=CALIBRATION):
         ((0.52, 0.49, 0.55, 0.5), [], ["better than guessing", "minimum"]),
         ((0.72, 0.68, 0.76, 0.5), [], ["minimum"]),
         ((0.99, 0.98, 1.0, 0.5), [], ["not too good to be true"]),
+        ((0.95, 0.94, 0.96, 0.5), [], []),
         ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.5, 0.69, 0.5)], ["slice a = 1"]),
         (
             (0.8, 0.75, 0.85, 0.5),
@@ -58,8 +76,8 @@ def test_classes_are_judged_by_the_end_of_the_interval_that_counts(figures, slic
     ],
 )
 def test_amounts_are_judged_the_other_way_round(figures, slices, rules):
-    gate = GATE.model_copy(update={"bound": 6.0, "too_good": 2.0, "calibration_gap": 1.0})
-    assert failed(gate, False, figures, slices) == rules
+    limits = GATE.model_copy(update={"bound": 6.0, "too_good": 2.0, "calibration_gap": 1.0})
+    assert failed(limits, False, figures, slices) == rules
 
 
 def test_calibration_counts_what_is_apart_for_certain():
@@ -81,15 +99,53 @@ def test_calibration_of_few_cases_spares_honest_models_and_finds_overconfident_o
     assert sum(map(bool, bold)) >= found * len(bold)
 
 
+def test_a_verdict_says_what_was_found_and_what_was_expected():
+    table = pd.DataFrame([("roc_auc", 0.85, 0.7, 0.9, 0.5)], columns=["metric", "value", "low", "high", "baseline"])
+    slices = pd.DataFrame([("a = 1", 0.7, 0.6, 0.75, 0.5)], columns=["slice", "value", "low", "high", "baseline"])
+    verdicts = list(judge_metrics(GATE, True, table, slices, pd.DataFrame(CALIBRATION)))
+    assert all(verdict.passed for verdict in verdicts)  # each is just as good as it has to be
+    assert [(verdict.rule, verdict.found, verdict.expected) for verdict in verdicts] == [
+        ("better than guessing", "roc_auc 0.85 (0.7 to 0.9)", "above 0.5 for certain"),
+        ("minimum", "roc_auc 0.85 (0.7 to 0.9)", "at least 0.7 for certain"),
+        ("not too good to be true", "roc_auc 0.85", "at most 0.95"),
+        ("slice a = 1", "roc_auc 0.7 (0.6 to 0.75)", "an interval that reaches 0.75"),
+        ("calibration", "0.0000 apart", "at most 0.05"),
+    ]
+    assert verdicts[1].interval == {"value": 0.85, "low": 0.7, "high": 0.9}
+    assert verdicts[3].interval == {"value": 0.7, "low": 0.6, "high": 0.75}
+    amounts = table.assign(metric="mae", baseline=9.0)
+    verdicts = list(judge_metrics(GATE, False, amounts, slices.iloc[:0], pd.DataFrame(CALIBRATION)))
+    assert [verdict.expected for verdict in verdicts[:3]] == [
+        "below 9 for certain",
+        "at most 0.7 for certain",
+        "at least 0.95",
+    ]
+
+
+def test_without_limits_a_model_only_has_to_be_better_than_guessing():
+    limits = GATE.model_copy(update={"bound": None, "too_good": None})
+    assert failed(limits, True, (0.6, 0.51, 0.7, 0.5)) == failed(limits, True, (0.999, 0.99, 1.0, 0.5)) == []
+    assert failed(limits, True, (0.6, 0.5, 0.7, 0.5)) == ["better than guessing"]
+
+
+def test_calibration_is_weighted_by_rows_and_for_amounts_in_units_of_the_error():
+    apart = {"predicted": [1.0, 5.0], "observed": [3.0, 5.0], "rows": [25, 75], "margin": [1.0, 0.0]}
+    verdict = judge_calibration(GATE, pd.DataFrame(apart), 2)
+    assert (verdict.found, verdict.passed) == ("0.1250 apart", False)
+    assert judge_calibration(GATE, pd.DataFrame(apart), 5).passed
+
+
 def test_a_key_on_both_sides_is_found(contract):
-    train, test = pd.DataFrame({"order": [1, 2, 3]}), pd.DataFrame({"order": [4, 3]})
-    assert judge_overlap(train, test, contract).found == "1 rows in both"
+    train, test = pd.DataFrame({"order": [1, 2, 3, 3]}), pd.DataFrame({"order": [4, 3]})
+    verdict = judge_overlap(train, test, contract)
+    assert (verdict.passed, verdict.found) == (False, "1 rows in both")
     assert judge_overlap(train.head(2), test, contract).passed
 
 
 def test_too_few_training_rows_are_noticed():
-    assert judge_training_rows(600, 1000, 0.5).passed
-    assert not judge_training_rows(400, 1000, 0.5).passed
+    assert judge_training_rows(500, 1000, 0.5).passed
+    verdict = judge_training_rows(499, 1000, 0.5)
+    assert (verdict.passed, verdict.found, verdict.expected) == (False, "499", "at least 0.5 of the champion's 1,000")
 
 
 def test_a_model_that_is_as_good_passes_the_duel_and_a_worse_one_does_not():
@@ -97,13 +153,162 @@ def test_a_model_that_is_as_good_passes_the_duel_and_a_worse_one_does_not():
     truth = random.normal(size=400)
     champion, worse = (pd.DataFrame({"prediction": truth + random.normal(0, error, 400)}) for error in (0.5, 0.8))
     duel = Duel(margin=0.05, confidence=0.95)
-    assert judge_duel(duel, "1", truth, champion, champion, 200, False)[0].passed
-    assert not judge_duel(duel, "1", truth, worse, champion, 200, False)[0].passed
+    verdict, same = judge_duel(duel, "3", truth, champion, champion, 200, False)
+    assert verdict.passed
+    assert re.fullmatch(r"mae (0\.4\d+), version 3 \1; at worst [+-]0\.0000", verdict.found)
+    assert (same.version, same.metric, len(same.differences)) == ("3", "mae", 200)
+    score = score_predictions(truth, champion)["mae"]
+    assert same.margin == pytest.approx(0.05 * score)
+    assert verdict.expected == f"at worst {-0.05 * score:+.4f} with 95% confidence"
+    verdict, other = judge_duel(duel, "1", truth, worse, champion, 200, False)
+    assert not verdict.passed
+    assert other.differences.max() < 0
+    assert f"at worst {np.quantile(other.differences, 0.05):+.4f}" in verdict.found
+    assert verdict.meaning == "Users would get worse answers than today."
     assert judge_duel(duel, "1", truth, champion, worse, 200, False)[0].passed
 
 
-def test_a_rule_for_what_is_no_input_is_refused(real):
-    rule = Behaviour(shuffle=["nothing"], expect="same", by=0)
-    model = fit_model(real.params, real.train, real.contract)[0]
-    with pytest.raises(InputError, match=r"expected inputs of contract\.yaml"):
-        list(judge_behaviour([rule], model, real.test, real.contract))
+def test_a_duel_that_can_t_be_scored_is_lost():
+    truth = np.array([True] * 20)
+    answers = pd.DataFrame({"prediction": truth, "probability_False": 0.2, "probability_True": 0.8})
+    verdict, duel = judge_duel(Duel(margin=0.05, confidence=0.95), "1", truth, answers, answers, 50, True)
+    assert (verdict.passed, len(duel.differences)) == (False, 0)
+    verdict = skip_duel("Nobody knows.")
+    assert (verdict.passed, verdict.found, verdict.meaning) == (True, "not held", "Nobody knows.")
+
+
+@pytest.mark.parametrize(
+    ("expect", "by", "differences", "passed", "effect"),
+    [
+        ("same", 0.5, [0.5, -0.5], True, "0.5"),
+        ("same", 0.4, [0.5, -0.5], False, "0.5"),
+        ("different", 0.5, [0.5, -0.5], True, "0.5"),
+        ("different", 0.6, [0.5, -0.5], False, "0.5"),
+        ("higher", 0.5, [0.25, 0.75], True, "0.5"),
+        ("higher", 0.6, [0.25, 0.75], False, "0.5"),
+        ("higher", 0.0, [0.5, -0.5], False, "0"),
+        ("lower", 0.5, [-0.25, -0.75], True, "-0.5"),
+        ("lower", 0.6, [-0.25, -0.75], False, "-0.5"),
+        ("lower", 0.0, [0.0, 0.0], False, "0"),
+    ],
+)
+def test_a_rule_is_about_the_size_or_the_direction_of_the_change(expect, by, differences, passed, effect):
+    rule = Behaviour(set={"gift": True}, add={"price": -2, "at": 1}, shuffle=["shop"], expect=expect, by=by)
+    verdict = judge_rule(rule, np.array(differences)[:, None])
+    assert verdict.rule == "behaviour: gift = True, price -2, at +1, shop shuffled"
+    assert (verdict.passed, verdict.found) == (passed, f"answers move by {effect}")
+    assert verdict.expected == f"{expect}, by {'at most' if expect == 'same' else 'at least'} {by:g}"
+
+
+def test_columns_are_set_moved_and_shuffled_and_all_else_stays(contract, rows):
+    typed, _ = find_violations(rows, contract)
+    rule = Behaviour(
+        set={"gift": False, "shop": "Köln"}, add={"price": -2.5, "at": 36}, shuffle=["order"], expect="same", by=0
+    )
+    before, changed = typed.copy(), perturb(typed, rule, contract)
+    assert typed.equals(before)
+    assert not changed["gift"].any()
+    assert set(changed["shop"]) == {"Köln"}
+    assert (changed["price"] - typed["price"] == -2.5).all()
+    assert (changed["at"] - typed["at"] == pd.Timedelta(hours=36)).all()
+    assert sorted(changed["order"]) == sorted(typed["order"])
+    assert (changed["order"] != typed["order"]).any()
+    assert changed["returned"].equals(typed["returned"])
+    missing = Behaviour(set={"price": None}, expect="same", by=0)
+    assert perturb(typed, missing, contract)["price"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ({"set": {"gift": "perhaps"}}, "sets gift to 'perhaps'; contract.yaml expects boolean."),
+        ({"set": {"shop": "Rom"}}, "sets shop to 'Rom'; contract.yaml expects one of Köln, NO."),
+        ({"set": {"shop": None}}, "sets shop to None; contract.yaml expects one of Köln, NO."),
+        ({"add": {"shop": 1}}, "adds to shop, a category; expected a number or a time."),
+        ({"add": {"at": 1e9}}, "adds 1e+09 hours to at: too many."),
+        ({"add": {"at": 1e300}}, "adds 1e+300 hours to at: too many."),
+    ],
+)
+def test_what_can_t_be_done_to_a_column_is_refused(contract, rows, rule, sentence):
+    typed, _ = find_violations(rows, contract)
+    with pytest.raises(InputError) as error:
+        perturb(typed, Behaviour(**rule, expect="same", by=0), contract)
+    assert str(error.value) == f"params.yaml: gate.behaviour {sentence}"
+
+
+class Picky:
+    """A model of two or three classes that refuses rows, or answers some with what is no number."""
+
+    def __init__(self, answer, classes=(False, True)):
+        self.classes_, self.answer = np.array(classes), answer
+
+    def predict_proba(self, made):
+        return np.repeat(np.asarray(self.answer(made), float)[:, None], len(self.classes_), axis=1)
+
+
+def test_a_model_has_to_answer_missing_and_unseen_values(contract, rows, monkeypatch):
+    monkeypatch.setattr(gate, "make_features", lambda given, _: given)
+    contract.columns["city"] = contract.columns["shop"].model_copy(update={"values": None})
+    typed, _ = find_violations(rows.assign(city="Bonn"), contract)
+    for answer, found in [
+        (lambda made: made["order"], ["60 of 60", "60 of 60"]),
+        (lambda made: made["price"].where(made["price"] < 40), ["0 of 60", "40 of 60"]),
+        (lambda made: 1 / (made["city"] == "Bonn").astype(float), ["60 of 60", "0 of 60"]),
+        (lambda made: {"Bonn": made["order"]}[made["city"].iloc[0]], ["60 of 60", "0 of 60"]),
+    ]:
+        verdicts = list(judge_behaviour([], Picky(answer), typed, contract))
+        assert [verdict.rule for verdict in verdicts] == ["missing values", "unseen values"]
+        assert [verdict.found for verdict in verdicts] == [f"{n} rows answered" for n in found]
+        assert [verdict.passed for verdict in verdicts] == [n == "60 of 60" for n in found]
+
+
+def test_a_rule_moves_the_answers_of_the_second_of_two_classes_and_of_each_of_many(contract, rows, monkeypatch):
+    monkeypatch.setattr(gate, "make_features", lambda given, _: given)
+    typed, _ = find_violations(rows, contract)
+    up = Behaviour(add={"price": 4}, expect="higher", by=2)
+    *_, verdict = judge_behaviour([up], Picky(lambda made: made["price"] / 2), typed, contract)
+    assert (verdict.rule, verdict.passed, verdict.found) == ("behaviour: price +4", True, "answers move by 2")
+    three = Picky(lambda made: made["price"] / 2, [*"abc"])
+    with pytest.raises(InputError, match=r"gate\.behaviour expects higher, which needs an amount or two classes\.$"):
+        list(judge_behaviour([up], three, typed, contract))
+    same = Behaviour(add={"price": 4}, expect="same", by=2)
+    assert list(judge_behaviour([same], three, typed, contract))[-1].passed
+
+
+@pytest.mark.parametrize("rule", [{"shuffle": ["nothing"]}, {"set": {"returned": True}}, {"add": {"order": 1}}, {}])
+def test_a_rule_for_what_is_no_input_is_refused(contract, rows, rule, monkeypatch):
+    monkeypatch.setattr(gate, "make_features", lambda given, _: given)
+    typed, _ = find_violations(rows, contract)
+    with pytest.raises(InputError, match=r"gate\.behaviour changes \[.*\]; expected inputs of contract\.yaml\.$"):
+        list(
+            judge_behaviour(
+                [Behaviour(**rule, expect="same", by=0)], Picky(lambda made: made["price"]), typed, contract
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "found"),
+    [
+        ([], "", "in order"),
+        (["evaluation has no owner"], "", "evaluation has no owner"),
+        ([], " M docs/crisp-dm/evaluation.md", "pages are not committed"),
+        (["a", "b"], "?? docs/scrum/done.md", "a; b; pages are not committed"),
+    ],
+)
+def test_the_process_is_judged_by_its_own_command_and_by_what_is_committed(
+    tmp_path, monkeypatch, faults, status, found
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    asked = []
+
+    def run(*words):
+        asked.append(words)
+        (tmp_path / "reports/process.json").write_text(json.dumps({"faults": faults}))
+
+    monkeypatch.setattr(gate, "run", run)
+    monkeypatch.setattr(gate, "git", lambda *words: status if words[0] == "status" else "")
+    verdict = judge_process()
+    assert asked == [(sys.executable, "-m", "modelcycle", "process", "--state")]
+    assert (verdict.passed, verdict.found) == (found == "in order", found)

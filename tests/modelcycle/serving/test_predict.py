@@ -1,32 +1,22 @@
 import json
-import subprocess
-import sys
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from sklearn.dummy import DummyClassifier
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.project import Project
-from modelcycle.core.team import make_features
 from modelcycle.serving import predict
-from modelcycle.tracking.bundle import Bundle
-
-
-@pytest.fixture
-def bundle(contract, rows):
-    """A version whose answer is always the same."""
-    model = DummyClassifier().fit(rows[["order"]], rows["returned"] == "yes")
-    facts = {"git_commit": "0" * 40, "md5.model": "0" * 32}
-    return Bundle("1", facts, contract, model, make_features, Project(package="orders"), {}, {})
 
 
 @pytest.fixture
 def run(bundle, tmp_path):
     """Predict a table: gives the output, its manifest and the list of rejected rows."""
 
-    def run(table, name="new.csv", output="out.csv", chunk_rows=7):
+    def run(table, name="new.csv", output="out.csv", chunk_rows=15):
         source, target = tmp_path / name, tmp_path / output
         table.to_csv(source, index=False) if source.suffix == ".csv" else table.to_parquet(source)
         predict.report_result(target, *predict.predict_file(source, target, name, name, bundle, {}, chunk_rows))
@@ -82,28 +72,29 @@ def test_no_row_and_no_good_row_give_an_output_without_rows(run, rows, name):
     assert len(rejects) == 60
 
 
-def test_a_run_that_stopped_goes_on_with_the_same_bytes(run, rows, bundle, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_a_run_that_stopped_goes_on_with_the_same_bytes(run, rows, tmp_path, monkeypatch, name):
     rows.loc[[3, 50], "price"] = ["101", "102"]
-    run(rows)
-    expected = {path.name: path.read_bytes() for path in tmp_path.glob("out.csv*")}
+    run(rows, output=name)
+    expected = {path.name: path.read_bytes() for path in tmp_path.glob(f"{name}*")}
     for path in expected:
         (tmp_path / path).unlink()
     write_part, written = predict.write_part, []
 
     def stopping(checked, rejects, made_by, part):
         written.append(part.name)
-        if len(written) == 5:
+        if len(written) == 2:
             raise KeyboardInterrupt
         write_part(checked, rejects, made_by, part)
 
     monkeypatch.setattr(predict, "write_part", stopping)
     with pytest.raises(KeyboardInterrupt):
-        run(rows)
-    assert not list(tmp_path.glob("out.csv*"))
-    run(rows)
-    assert len(written) == len(set(written)) + 1 == 10  # only the one that was not finished was done again
-    for name in ("out.csv", "out.csv.rejects.csv"):
-        assert (tmp_path / name).read_bytes() == expected[name]
+        run(rows, output=name)
+    assert not list(tmp_path.glob(f"{name}*"))
+    run(rows, output=name)
+    assert len(written) == len(set(written)) + 1 == 5  # only the one that was not finished was done again
+    for path in (name, f"{name}.rejects.csv"):
+        assert (tmp_path / path).read_bytes() == expected[path]
 
 
 def test_what_is_done_is_left_until_input_or_version_change(run, rows, bundle, tmp_path, capsys):
@@ -151,68 +142,179 @@ def test_names_that_do_not_fit_together_are_refused(tmp_path, monkeypatch, input
         predict.pair_files([Path(name) for name in inputs], Path(output))
 
 
-RUN_AND_STOP = """
-import sys
-from pathlib import Path
-from sklearn.dummy import DummyClassifier
-from modelcycle.core.contract import Contract
-from modelcycle.core.project import Project
-from modelcycle.serving import predict
-from modelcycle.tracking.bundle import Bundle
-version, source, output, contract = sys.argv[1:]
-model = DummyClassifier().fit([[0], [1]], [True, False])
-facts = {"git_commit": "0" * 40, "md5.model": "0" * 32}
-contract = Contract.model_validate_json(contract)
-make_features = lambda rows, contract: rows[["price"]]
-bundle = Bundle(version, facts, contract, model, make_features, Project(package="orders"), {}, {})
-write_part = predict.write_part
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("bad.csv", b"", "can't be read: No columns to parse from file"),
+        ("bad.csv", b"\xff\xfe\x00\x81", "can't be read: 'utf-8' codec can't decode"),
+        ("bad.csv", b"a,b\n1,2\n", "has no column 'at', which contract.yaml names as time. Columns: a, b."),
+        ("bad.csv", b"a,b\n1,2\n1,2,3\n", "can't be read: Error tokenizing data"),
+        ("bad.parquet", b"PAR1 but no more", "can't be read: Parquet"),
+    ],
+    ids=["empty", "no text", "other columns", "ragged", "broken parquet"],
+)
+def test_a_bad_input_is_one_sentence_and_leaves_no_output(bundle, tmp_path, name, content, sentence):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"^{re.escape(f'{tmp_path / name} {sentence}')}[^\n]*$"):
+        predict.predict_file(tmp_path / name, tmp_path / "out.csv", name, "", bundle, {}, 15)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
-def stopping(rows, rejects, made_by, part):
-    write_part(rows, rejects, made_by, part)
-    if part.stem == "000004":
-        print("stopped", flush=True)
-        input()
 
-predict.write_part = stopping
-predict.report_result(Path(output), *predict.predict_file(Path(source), Path(output), source, "", bundle, {}, 7))
-"""
+def test_options_of_the_csv_file_count_and_changing_them_predicts_again(bundle, rows, tmp_path):
+    rows.to_csv(tmp_path / "new.csv", index=False, sep=";")
+    for csv, is_new in [({"sep": ";"}, True), ({"sep": ";"}, False), ({"sep": ";", "dtype": "str"}, True)]:
+        given = predict.predict_file(tmp_path / "new.csv", tmp_path / "out.csv", "new.csv", "", bundle, csv, 15)
+        assert (given[0]["predicted"], given[1]) == (60, is_new)
+
+
+def test_an_input_that_changes_while_it_is_read_is_named(bundle, rows, tmp_path, monkeypatch):
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    check_rows = predict.check_rows
+
+    def changing(rows, contract, path):
+        with path.open("a") as file:
+            file.write("x")
+        return check_rows(rows, contract, path)
+
+    monkeypatch.setattr(predict, "check_rows", changing)
+    with pytest.raises(InputError, match=r"new.csv was changed while it was read; predict it again\.$"):
+        predict.predict_file(tmp_path / "new.csv", tmp_path / "out.csv", "new.csv", "", bundle, {}, 15)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
 @pytest.fixture
-def start_and_stop(tmp_path, contract):
-    """Start to predict new.csv into out.csv in a process of its own, which waits after five parts."""
+def stop_after_two(monkeypatch):
+    """Let version 2 wait after two parts; gives an event that is set then, and one on which it goes on."""
+    write_part, stopped, go_on = predict.write_part, threading.Event(), threading.Event()
 
-    def start(version):
-        files = [str(tmp_path / "new.csv"), str(tmp_path / "out.csv")]
-        command = [sys.executable, "-c", RUN_AND_STOP, version, *files, contract.model_dump_json()]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
-        assert process.stdout.readline() == "stopped\n"
-        return process
+    def stopping(rows, rejects, made_by, part):
+        write_part(rows, rejects, made_by, part)
+        if made_by.version == "2" and part.stem == "000001":
+            stopped.set()
+            assert go_on.wait(20)
 
-    return start
+    monkeypatch.setattr(predict, "write_part", stopping)
+    return stopped, go_on
 
 
-def test_a_run_beside_another_one_leaves_its_parts(run, rows, bundle, tmp_path, start_and_stop):
+def test_a_run_beside_another_one_leaves_its_parts(run, rows, bundle, tmp_path, stop_after_two):
+    stopped, go_on = stop_after_two
     run(rows)
-    other = start_and_stop("2")
-    parts = sorted(tmp_path.rglob("*.parquet"))
-    assert len(parts) == 5
-    for bundle.version in ("1", "2"):  # the one that has predicted this input already, and the same again
-        with pytest.raises(InputError, match=r"Another run is writing .*out.csv; wait until it is done\.$"):
-            run(rows)
-    assert sorted(tmp_path.rglob("*.parquet")) == parts
-    assert "60 rows, 0 rejected, version 2" in other.communicate("\n")[0]
+    with ThreadPoolExecutor(1) as other:
+        bundle.version = "2"
+        first = other.submit(run, rows)
+        assert stopped.wait(20)
+        parts = sorted(tmp_path.rglob("*.parquet"))
+        assert len(parts) == 2
+        for version in ("1", "2"):  # the one that has predicted this input already, and the same again
+            with pytest.raises(InputError, match=r"Another run is writing .*out.csv; wait until it is done\.$"):
+                predict_again(replace(bundle, version=version), tmp_path)
+        assert sorted(tmp_path.rglob("*.parquet")) == parts
+        go_on.set()
+        assert first.result()[1]["version"] == "2"
     assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "out.csv", "out.csv.manifest.json"}
 
 
-def test_what_a_killed_run_has_done_is_left_for_it_to_go_on(run, rows, bundle, tmp_path, start_and_stop):
+def predict_again(bundle, folder):
+    return predict.predict_file(folder / "new.csv", folder / "out.csv", "new.csv", "", bundle, {}, 15)
+
+
+def test_what_a_stopped_run_has_done_is_left_for_it_to_go_on(run, rows, bundle, tmp_path, monkeypatch):
     run(rows)
-    killed = start_and_stop("2")
-    killed.kill()
-    killed.communicate()
-    with pytest.raises(AssertionError, match="exists"):  # the fixture's: its parts are still there
-        run(rows)
-    assert len(list(tmp_path.rglob("*.parquet"))) == 5
-    bundle.version = "2"
-    run(rows)
+    write_part, newer = predict.write_part, replace(bundle, version="2")
+
+    def stopping(rows, rejects, made_by, part):
+        if part.stem == "000002":
+            raise KeyboardInterrupt
+        write_part(rows, rejects, made_by, part)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(predict, "write_part", stopping)
+        predict_again(newer, tmp_path)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    assert predict_again(bundle, tmp_path)[1] is False  # which was done already
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    assert predict_again(newer, tmp_path)[1] is True
     assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "out.csv", "out.csv.manifest.json"}
+
+
+# The verb
+
+
+@pytest.fixture(scope="module")
+def flights(first_release, tmp_path_factory):
+    """The first release with its test rows in data/new.csv, which git ignores, and what it has predicted for them."""
+    flights = first_release.copy_to(tmp_path_factory.mktemp("predict"))
+    table = pd.read_parquet(flights.path / "data/test.parquet").drop(columns="late")
+    table.to_csv(flights.path / "data/new.csv", index=False)
+    (flights.path / "data/days").mkdir()
+    for day in range(3):
+        table[day * 1200 : (day + 1) * 1200].to_csv(flights.path / f"data/days/{day}.csv", index=False)
+    return flights, pd.read_parquet(flights.path / "reports/predictions.parquet").drop(columns="late")
+
+
+def test_predictions_are_those_of_the_pipeline_and_the_manifest_says_what_they_were_made_from(flights):
+    project, expected = flights
+    printed = project.verb("predict", "data/new.csv", "data/out.parquet", "--chunk-rows", "1000")
+    assert "predict   3,517 rows, 0 rejected, version 1" in printed
+    pd.testing.assert_frame_equal(pd.read_parquet(project.path / "data/out.parquet"), expected)
+    manifest = json.loads(project.read("data/out.parquet.manifest.json"))
+    assert manifest["input"] == "data/new.csv"
+    assert manifest["rows"] == manifest["predicted"] == 3517
+    assert manifest["git_commit"] == project.run("git", "rev-parse", "HEAD").strip()
+
+
+def test_a_folder_becomes_a_folder_and_a_changed_input_alone_is_predicted_again(flights):
+    project, expected = flights
+    assert project.verb("predict", "data/days", "data/answers", "--version", "1").count(" rows, 0 rejected") == 3
+    tables = [pd.read_csv(project.path / f"data/answers/{day}.csv") for day in range(3)]
+    pd.testing.assert_frame_equal(pd.concat(tables, ignore_index=True), expected)
+    (project.path / "data/answers/1.csv").unlink()
+    printed = project.verb("predict", "data/days/0.csv", "data/days/1.csv", "data/answers").splitlines()
+    assert "version 1 has predicted this input already" in printed[0]
+    assert "1,200 rows, 0 rejected, version 1" in printed[1]
+
+
+def test_a_cluster_predicts_the_same(flights):
+    from distributed import LocalCluster
+
+    project, expected = flights
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        printed = project.verb("predict", "data/days", "data/spread", DASK_SCHEDULER_ADDRESS=address)
+    assert printed.count(" rows, 0 rejected, version 1") == 3
+    tables = [pd.read_csv(project.path / f"data/spread/{day}.csv") for day in range(3)]
+    pd.testing.assert_frame_equal(pd.concat(tables, ignore_index=True), expected)
+
+
+def test_an_output_is_traced_by_its_manifest_until_a_byte_of_it_changes(flights):
+    project, _ = flights
+    project.verb("predict", "data/days/2.csv", "data/traced.csv")
+    first, version, *_ = project.verb("trace", "data/traced.csv").splitlines()
+    assert re.match(r"data/traced.csv .* from data/days/2.csv md5 [0-9a-f]{32}$", first)
+    assert version.startswith("version 1 (champion)")
+    output = project.path / "data/traced.csv"
+    output.write_bytes(output.read_bytes().replace(b"0.1", b"0.2", 1))
+    printed = project.verb("trace", "data/traced.csv", fails=True)
+    assert printed.startswith("error: The trace of data/traced.csv is broken:\n  its md5 is")
+    assert "1,117 rows" in project.verb("predict", "data/days/2.csv", "data/traced.csv")
+    assert "version 1 (champion)" in project.verb("trace", "data/traced.csv")
+
+
+def test_an_unknown_version_and_no_champion_are_named(flights, reproduced):
+    printed = flights[0].verb("predict", "data/new.csv", "data/no.csv", "--version", "9", fails=True)
+    assert printed == "error: There is no version '9'. Versions: 1.\n"
+    printed = reproduced.verb("predict", "example/flights.csv", "data/no.csv", fails=True)
+    assert printed == "error: There is no champion yet; `make release` makes one.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("none.csv", "data/none.csv does not exist; expected a CSV or Parquet file, or a folder of them."),
+        ("bad.xlsx", "data/bad.xlsx is no CSV or Parquet file; expected a name that ends in .csv or .parquet."),
+    ],
+)
+def test_a_name_that_can_not_be_is_refused_before_anything_is_loaded(flights, name, sentence):
+    (flights[0].path / "data/bad.xlsx").write_bytes(b"PK")
+    assert flights[0].verb("predict", f"data/{name}", "data/no.csv", fails=True) == f"error: {sentence}\n"

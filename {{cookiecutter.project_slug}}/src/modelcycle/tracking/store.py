@@ -32,7 +32,7 @@ def connect() -> Any:
         raise InputError(f"MLFLOW_TRACKING_URI is {address}; expected an address such as https://mlflow.example.com.")
     if IS_LOCAL:
         LOCAL_STORE.mkdir(exist_ok=True)
-        mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.as_posix()}/mlflow.db")
+        mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.resolve().as_posix()}/mlflow.db")
     # Two commands that make the tables of a new store at once leave it broken.
     setup_lock: Any = FileLock(LOCAL_STORE / "connect.lock") if IS_LOCAL else nullcontext()
     try:

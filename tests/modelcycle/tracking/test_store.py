@@ -1,0 +1,200 @@
+"""One MLflow store for several projects: two of one name are told apart by their repositories' first commits."""
+
+import re
+import shutil
+import sqlite3
+from types import SimpleNamespace
+
+import mlflow
+import pytest
+from filelock import FileLock, Timeout
+
+from modelcycle.tracking import store
+from modelcycle.tracking.store import artifact_location, lock_decisions, require_own_experiment
+
+
+@pytest.fixture(autouse=True)
+def no_store_yet():
+    """MLflow remembers the store that another test has told it of."""
+    mlflow.set_tracking_uri(None)
+
+
+def begin_again(repository):
+    """Give the same files a history of their own; gives the commit that it begins with."""
+    repository.run("git", "checkout", "--quiet", "--orphan", "other")
+    repository.commit("another beginning")
+    repository.run("git", "branch", "--quiet", "--force", "main")
+    repository.run("git", "checkout", "--quiet", "main")
+    return first_commit(repository)
+
+
+def first_commit(repository):
+    return repository.run("git", "rev-list", "--max-parents=0", "HEAD").strip()
+
+
+def decisions(repository, company):
+    return re.findall(r"version \d \w+", repository.verb("release", "--history", **company))
+
+
+def content(company):
+    with sqlite3.connect(company["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")) as database:
+        return list(database.iterdump())
+
+
+@pytest.fixture(scope="module")
+def sharing(reproduced, tmp_path_factory):
+    """A repository that has released into the company's store. Tests must leave both as they are."""
+    folder = tmp_path_factory.mktemp("company")
+    mlflow.set_tracking_uri(None)
+    repository = reproduced.copy_to(folder)
+    repository.verb("release", MLFLOW_TRACKING_URI=f"sqlite:///{folder}/company.db")
+    repository.commit("cards")
+    return repository
+
+
+@pytest.fixture
+def company(sharing, tmp_path):
+    """A copy of the company's store, as commands are told of it."""
+    shutil.copy(sharing.path.parent / "company.db", tmp_path)
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/company.db"}
+
+
+def test_a_model_that_was_trained_with_another_store_has_its_run_there(sharing, company):
+    assert decisions(sharing, company) == ["version 1 promoted"]
+    client = mlflow.MlflowClient(company["MLFLOW_TRACKING_URI"])
+    (run,) = client.search_runs([client.get_experiment_by_name("flight_delays").experiment_id])
+    assert (run.data.params["seed"], run.data.params["estimator"]) == ("0", "sklearn.ensemble.HistGradientBoosting")
+    assert client.get_model_version("flight_delays", "1").run_id == run.info.run_id
+    assert f"file://{sharing.path}/.mlflow/artifacts/" in run.info.artifact_uri
+    assert "broken" not in sharing.verb("trace", **company)
+
+
+def test_another_project_of_the_same_name_is_refused_before_it_writes_and_goes_on_under_another(
+    sharing, company, reproduced, tmp_path
+):
+    other = reproduced.copy_to(tmp_path)
+    theirs, ours = first_commit(sharing), begin_again(other)
+    before = content(company)
+    for words in ("train", "gate", "release", "rollback 1", "trace", "release --history"):
+        printed = other.verb(*words.split(), fails=True, **company)
+        told = f"holds flight_delays of another repository, whose first commit is {theirs[:7]}, not {ours[:7]}: "
+        assert f"error: {company['MLFLOW_TRACKING_URI']} {told}" in printed
+    assert content(company) == before
+    entry = re.search(r'`(experiment = ".*?")`', printed)[1]
+    other.replace("pyproject.toml", "[tool.modelcycle]\n", f"[tool.modelcycle]\n{entry}\n")
+    other.commit("a name of its own")
+    other.verb("release", **company)
+    for repository in (sharing, other):
+        assert decisions(repository, company) == ["version 1 promoted"]
+
+
+def test_a_history_that_was_rewritten_is_accepted_when_one_says_so(sharing, company, tmp_path, monkeypatch):
+    repository = sharing.copy_to(tmp_path)
+    ours = begin_again(repository)
+    printed = repository.verb("release", "--history", fails=True, **company)
+    code = re.search(r'`\.venv/bin/python -c "(.*?)"`', printed)[1]
+    assert code.endswith(f"mlflow.set_experiment_tag('first_commit', '{ours}')")
+    with monkeypatch.context() as told:
+        told.setenv("MLFLOW_TRACKING_URI", company["MLFLOW_TRACKING_URI"])
+        exec(code)
+    assert decisions(repository, company) == ["version 1 promoted"]
+
+
+def test_clones_of_one_repository_share_its_experiment_and_are_told_how_to_fetch(sharing, company, tmp_path):
+    hub, complete, shallow = (tmp_path / name for name in ("hub.git", "complete", "shallow"))
+    sharing.run("git", "clone", "--quiet", "--bare", ".", str(hub))
+    sharing.run("git", "-C", str(hub), "update-ref", "refs/heads/main", "main~2")  # the release is not there yet
+    for options, path in (([], complete), (["--depth=1"], shallow)):
+        sharing.run("git", "clone", "--quiet", *options, f"file://{hub}", str(path))
+    sharing.run("git", "push", "--quiet", str(hub), "main")
+    for path, fetch in ((complete, "git fetch"), (shallow, "git fetch --unshallow")):
+        clone = type(sharing)(path)
+        assert f"is not in this repository; try `{fetch}`" in clone.verb("trace", fails=True, **company)
+        assert f"of version 1 is not in this repository: `{fetch}`, or" in clone.verb(
+            "export", "out", fails=True, **company
+        )
+        clone.run(*fetch.split())
+        clone.verb("export", "out", **company)
+
+
+def test_who_can_t_tell_is_let_in_and_leaves_the_mark_to_others(sharing, company, tmp_path):
+    with sqlite3.connect(tmp_path / "company.db") as database:
+        database.execute("delete from experiment_tags where key = 'first_commit'")
+    known = first_commit(sharing)
+    sharing.run("git", "clone", "--quiet", "--depth=1", f"file://{sharing.path}", str(tmp_path / "shallow"))
+    (tmp_path / "empty").mkdir()
+    empty = sharing.copy_to(tmp_path / "empty")
+    shutil.rmtree(empty.path / ".git")
+    empty.run("git", "init", "--quiet")
+    shallow = type(sharing)(tmp_path / "shallow")
+    for repository in (shallow, empty):
+        assert decisions(repository, company) == ["version 1 promoted"]
+    assert not any("first_commit" in line for line in content(company))
+    shallow.run("git", "fetch", "--quiet", "--unshallow")
+    for repository in (shallow, empty):
+        assert decisions(repository, company) == ["version 1 promoted"]
+    assert any(f"'first_commit','{known}'" in line for line in content(company))
+
+
+def test_who_may_only_read_leaves_the_mark_to_others(sharing, monkeypatch):
+    def refuse(*_):
+        raise mlflow.MlflowException("403")
+
+    monkeypatch.chdir(sharing.path)
+    experiment = SimpleNamespace(tags={}, experiment_id="1", name="flight_delays")
+    require_own_experiment(SimpleNamespace(set_experiment_tag=refuse), experiment)
+
+
+def test_the_local_store_is_the_repository_s_own_whatever_its_history(first_release, tmp_path):
+    repository = first_release.copy_to(tmp_path)
+    begin_again(repository)
+    assert "version 1 promoted" in repository.verb("release", "--history")
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("nonsense", "MLFLOW_TRACKING_URI is nonsense; expected an address such as https://mlflow.example.com."),
+        ("http://127.0.0.1:9", "The tracking store http://127.0.0.1:9 does not answer: "),
+        ("sqlite:////dev/null/mlflow.db", "The tracking store sqlite:////dev/null/mlflow.db does not answer: "),
+        (
+            "postgresql+psycopg://me:secret@127.0.0.1:9/x",
+            "The tracking store postgresql+psycopg://me:***@127.0.0.1:9/x does ",
+        ),
+    ],
+)
+def test_a_store_out_of_reach_is_named_without_its_password(first_release, address, sentence):
+    environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    printed = first_release.verb("release", "--history", fails=True, **environment)
+    assert printed.startswith(f"error: {sentence}")
+    assert "secret" not in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_a_folder_that_is_no_repository_stays_as_it_is(tmp_path, first_release):
+    folder = type(first_release)(tmp_path)
+    for words in (["release", "--history"], ["release"], ["rollback"], ["trace"]):
+        assert f"error: params.yaml is not in {tmp_path}; run this in" in folder.verb(*words, fails=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "is_server"),
+    [
+        *[(address, True) for address in ("http://mlflow", "https://mlflow", "databricks", "databricks://team")],
+        *[(address, False) for address in ("", "sqlite:///company.db", "postgresql://company/mlflow")],
+    ],
+)
+def test_files_lie_where_a_server_wants_them_or_beside_the_local_store(tmp_path, monkeypatch, address, is_server):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr(store, "IS_LOCAL", not address)
+    assert artifact_location() == (None if is_server else f"file://{tmp_path}/.mlflow/artifacts")
+
+
+def test_commands_that_decide_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with lock_decisions(), pytest.raises(Timeout):
+        FileLock(".mlflow/decision.lock").acquire(timeout=0)
+    with FileLock(".mlflow/decision.lock", timeout=0):
+        pass

@@ -1,0 +1,1 @@
+"""What the rooms share: repositories, a running service, a log that is filled, containers and engines."""

@@ -1,0 +1,126 @@
+"""A generated repository, commands in it, and cheap copies of it, each with an environment of its own."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parents[2]
+TREE = TEMPLATE / "{{cookiecutter.project_slug}}"
+QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+# The answers to choose from, the default first.
+CHOICES = {
+    name: [asked, not asked] if isinstance(asked, bool) else asked
+    for name, asked in QUESTIONS.items()
+    if isinstance(asked, bool | list) and not name.startswith("_")
+}
+# What is set here but not on a user's machine. PYTHONDONTWRITEBYTECODE would make each start slow.
+LEFT_OUT = "VIRTUAL_ENV MAKEFLAGS MAKELEVEL PYTEST_ADDOPTS PYTHONDONTWRITEBYTECODE CI GITHUB_ACTIONS GITLAB_CI".split()
+
+
+def swap(path: Path, old: str, new: str) -> None:
+    """Replace a text in a file that holds it."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{path} has no {old!r}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@dataclass
+class Repository:
+    """A generated repository."""
+
+    path: Path
+
+    def files(self) -> list[Path]:
+        """List all files, without those of git."""
+        inside = [path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file()]
+        return sorted(path for path in inside if path.parts[0] not in (".git", ".venv"))
+
+    def read(self, name: str | Path) -> str:
+        """Read a file as text."""
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Replace a text in a file that holds it."""
+        swap(self.path / name, old, new)
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment variables that commands run with here."""
+        clean = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+        path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"], str(TEMPLATE / ".uv/bin")])
+        return clean | {"PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
+        """Run a command here and give all it printed; it has to succeed, or with `fails` to fail."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, (
+            f"in {self.path}: {' '.join(command)}: exit {done.returncode}\n{done.stdout}"
+        )
+        return done.stdout
+
+    def commit(self, message: str = "change") -> None:
+        """Put everything into git."""
+        self.run("git", "init", "--quiet", "--initial-branch=main")
+        self.run("git", "add", "--all")
+        author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
+        self.run("git", *author, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message)
+
+    def copy_to(self, folder: Path) -> "Repository":
+        """Copy it, with its DVC cache, tracking store and environment, into a folder."""
+        path = folder / self.path.name
+        shutil.copytree(self.path, path, ignore=shutil.ignore_patterns(".venv", "__pycache__"), symlinks=True)
+        move_store(path / ".mlflow/mlflow.db", self.path, path)
+        if (self.path / ".venv").exists():
+            link_environment(self, path)
+        return type(self)(path)
+
+
+def link_environment(owner: Repository, path: Path) -> None:
+    """Give a repository at a path an environment of its own, like that of another one: a second with hard links.
+
+    What names its place is written anew; nothing else of it is ever written to in place.
+    """
+    shutil.copytree(owner.path / ".venv", path / ".venv", symlinks=True, copy_function=os.link)
+    environment = path / ".venv"
+    naming = [*environment.glob("bin/*"), *environment.glob("lib/*/site-packages/*.pth"), environment / "ready"]
+    naming += environment.glob("lib/*/site-packages/*.dist-info/direct_url.json")
+    for file in [*naming, path / ".git/hooks/pre-commit"]:
+        if file.is_symlink() or not file.exists() or str(owner.path).encode() not in file.read_bytes():
+            continue
+        content, status = file.read_bytes(), file.stat()
+        file.unlink()
+        file.write_bytes(content.replace(str(owner.path).encode(), str(path).encode()))
+        file.chmod(status.st_mode)
+    os.utime(environment / "ready")  # or make would install again
+
+
+def move_store(database: Path, old: Path, new: Path) -> None:
+    """Let a copied tracking store find its files at the new place, which it notes whole."""
+    if not database.exists():
+        return
+    with sqlite3.connect(database) as store:
+        for table, column in [
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ]:
+            store.execute(f"update {table} set {column} = replace({column}, '{old}', '{new}')")
+
+
+def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml", **environment: str) -> None:
+    """Replace a text in a file, reproduce the pipeline and commit."""
+    repository.replace(path, old, new)
+    repository.run("dvc", "repro", **environment)
+    repository.commit(new)

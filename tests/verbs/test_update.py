@@ -1,0 +1,309 @@
+"""The real template is updated from an older state; tests/modelcycle/test_update.py has every kind of merge."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+from support.repository import CHOICES, TEMPLATE, TREE, Repository, link_environment, swap
+
+PARAMS = ("# share of the keys that go to the test data, for ever", "# once said otherwise")
+# An older state of the template: file, a text of today, what it was. Of a file without a text, all is given up or new.
+# Many of them are the last line before a place for the team's.
+OLDER = [
+    ("pyproject.toml", "httptools>=0.7", "httptools>=0.6"),
+    ("Makefile", "commit, then: make release", "then: make release"),
+    ("src/modelcycle/serving/answer.py", '"""From rows to', '"""Long ago: from rows to'),
+    ("tests/unit/test_features.py", "import pandas as pd\n", "import pandas as pd  # once\n"),
+    (".pre-commit-config.yaml", "types: [text]", "types: [file]"),
+    (".github/workflows/ci.yml", "make update UPDATE=--propose", "make update"),
+    (".gitlab-ci.yml", "make update UPDATE=--propose", "make update"),
+    ("Jenkinsfile", "make update UPDATE=--propose", "make update"),
+    ("bamboo-specs/bamboo.yaml", "make update UPDATE=--propose", "make update"),
+    ("dvc.yaml", "- reports/slices.csv\n", "- reports/slices.csv # once\n"),
+    ("deploy/monitoring/alerts.yml", "            does not.\n", "            does not. Once.\n"),
+    ("deploy/airflow/dags.py", '"""Two DAGs', '"""Once: two DAGs'),
+    ("deploy/kubernetes/base/kustomization.yaml", "resources:", "resources: # once"),
+    ("deploy/kubernetes/overlays/staging/kustomization.yaml", "value: true}", "value: yes}"),
+    ("docs/ci.md", "# What CI does with a change", "# What CI does"),
+    ("params.yaml", *PARAMS),
+    ("docs/gone.md", None, "This page was given up.\n"),
+    ("docs/scale.md", None, None),
+    ("docs/operations/ai_act.md", None, None),
+]
+# What a team writes below the mark in a file.
+MARK = "go below this line"
+ADDED = {
+    "Makefile": "ours: ## a verb of ours\n\t@echo ours\n",
+    ".pre-commit-config.yaml": "      - id: ours\n        name: us\n        entry: 'true'\n        language: system\n",
+    ".gitlab-ci.yml": "\nours:\n  stage: check\n  script: [make ours]\n",
+    "bamboo-specs/bamboo.yaml": "---\nversion: 2\nplan: {project-key: OURS, key: OURS, name: Ours}\nstages: []\n",
+    "dvc.yaml": "  ours:\n    cmd: echo ours\n    deps: [reports/slices.csv]\n",
+    "deploy/monitoring/alerts.yml": "  - name: ours\n    rules: []\n",
+    "kustomization.yaml": "# ours\n",
+}
+RELEASES = Repository(TEMPLATE).run("git", "tag", "--list", "v*").split()
+PYPROJECT = (TREE / "pyproject.toml").read_text(encoding="utf-8")
+TEAMS = tomllib.loads(PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))["tool"]["cruft"]["skip"]
+CRUFT = str(Path(sys.executable).with_name("cruft"))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Repository:
+    """A clone of the template with its releases, v0.9.0, an older state, and v9.0.0, as it is now."""
+    source, template = Repository(TEMPLATE), Repository(tmp_path_factory.mktemp("template") / "ours")
+    source.run("git", "clone", "--quiet", "--no-hardlinks", ".", str(template.path))
+    template.run("git", "checkout", "--quiet", "-B", "main")
+    template.run("git", "rm", "-rf", "--quiet", ".")
+    for name in source.run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0"):
+        if name and (TEMPLATE / name).is_file():
+            (template.path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(TEMPLATE / name, template.path / name)
+    version = json.loads(source.read("cookiecutter.json"))["_version"]
+    template.replace("cookiecutter.json", f'"{version}"', '"0.9.0"')
+    tree, now = template.path / TREE.name, {}
+    for name, new, old in OLDER:
+        path = tree / name
+        now.setdefault(path, path.read_bytes() if path.exists() else None)
+        if new is None:
+            path.unlink() if old is None else path.write_text(old, encoding="utf-8")
+        else:
+            swap(path, new, old)
+    template.commit("an older state")
+    template.run("git", "tag", "v0.9.0")
+    for path, content in now.items():
+        path.unlink() if content is None else path.write_bytes(content)
+    template.replace("cookiecutter.json", '"0.9.0"', '"9.0.0"')
+    template.commit("as it is now")
+    template.run("git", "tag", "v9.0.0")
+    return template
+
+
+@pytest.fixture
+def bake_release(template, tmp_path, tmp_path_factory):
+    """Bake a release of the template, in git."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {tmp_path}\nreplay_dir: {tmp_path}\n")
+
+    def bake(release, **answers):
+        template.run("git", "checkout", "--quiet", release)
+        options = {"no_input": True, "output_dir": str(tmp_path_factory.mktemp(release)), "config_file": str(config)}
+        path = cookiecutter(str(template.path), extra_context=answers, **options)
+        template.run("git", "checkout", "--quiet", "main")
+        return in_git(Repository(Path(path)))
+
+    return bake
+
+
+def in_git(repository):
+    repository.commit("bake")
+    for name in ("name", "email"):
+        repository.run("git", "config", f"user.{name}", "t@example.com")
+    return repository
+
+
+@pytest.fixture
+def old(bake_release, default):
+    """Bake the older release, with an environment."""
+
+    def bake(release="v0.9.0", **answers):
+        repository = bake_release(release, **answers)
+        link_environment(default, repository.path)
+        return repository
+
+    return bake
+
+
+def is_current(repository):
+    check = ["modelcycle", "update", "--check"]
+    done = subprocess.run(check, cwd=repository.path, env=repository.environment(), check=False)
+    assert done.returncode in (0, 1)
+    return done.returncode == 0
+
+
+def owned(name):
+    """Say whether a path is the team's."""
+    return name != ".cruft.json" and any(name == path or name.startswith(f"{path}/") for path in TEAMS)
+
+
+def content(repository):
+    """Give what is in git, without what the older release had otherwise in a file that is the team's."""
+    assert repository.run("git", "status", "--porcelain") == ""
+    names = repository.run("git", "ls-files", "-z").split("\0")[:-1]
+    found = {name: (repository.path / name).read_bytes() for name in names}
+    found.pop("docs/operations/ai_act.md", None)  # a new page among those that are the team's
+    found["params.yaml"] = found["params.yaml"].replace(PARAMS[1].encode(), PARAMS[0].encode())
+    return found | {".cruft.json": json.loads(found[".cruft.json"])["context"]}
+
+
+def templates_part(files):
+    return {name: text for name, text in files.items() if not owned(name)}
+
+
+@pytest.mark.parametrize("release", [*RELEASES, "v0.9.0"])
+def test_a_repository_that_nobody_changed_becomes_what_is_baked_now(bake_release, old, release):
+    repository, now = old(release), bake_release("v9.0.0")
+    assert not is_current(repository)
+    printed = repository.run("modelcycle", "update")
+    assert "Update the template to v9.0.0: " in printed
+    assert (
+        re.search("yours, so not touched, but otherwise in the template now: .*params.yaml", printed)
+        or release in RELEASES
+    )
+    assert is_current(repository)
+    assert templates_part(content(repository)) == templates_part(content(now))
+    assert (repository.path / "docs/operations/ai_act.md").exists()
+    assert repository.run("git", "log", "--format=%s") == "Update the template to v9.0.0\nbake\n"
+    assert "release 9.0.0 of it" in repository.read("docs/updates.md")
+
+
+def edit(repository):
+    """Change a repository as docs/updates.md says: every file that is the team's, every place for more."""
+    for path in repository.files():
+        if owned(str(path)) and path.suffix in (".md", ".py", ".yaml", ".csv"):
+            with (repository.path / path).open("a", encoding="utf-8") as file:
+                file.write("# ours\n" if path.suffix != ".csv" else "")
+        elif MARK in repository.read(path) and path.name != "updates.md":
+            added = ADDED.get(str(path)) or ADDED[path.name]
+            text = repository.read(path)
+            line = re.search(rf".*{MARK}.*\n", text)[0]
+            (repository.path / path).write_text(text.replace(line, line + added), encoding="utf-8")
+    repository.replace("pyproject.toml", "dependencies = []", 'dependencies = ["lightgbm>=4"]')
+    for name in ("src/flight_delays/ours.py", "tests/unit/test_ours.py", "docs/ours.md", "docs/decisions/ours.md"):
+        (repository.path / name).write_text('"""Ours."""\n', encoding="utf-8")
+    if (repository.path / ".github").exists():
+        (repository.path / ".github/workflows/ours.yml").write_text("name: ours\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"ci_provider": "gitlab", "deployment": "kubernetes"},
+        {"ci_provider": "jenkins", "deployment": "openshift"},
+        {"ci_provider": "bamboo", "airflow": False},
+    ],
+    ids=lambda answers: answers.get("ci_provider", "github"),
+)
+def test_edits_a_moved_and_a_deleted_file_and_another_style_are_kept(bake_release, old, answers):
+    updated, now = old(**answers), bake_release("v9.0.0", **answers)
+    for repository in (updated, now):
+        edit(repository)
+        repository.run("git", "mv", "src/modelcycle/serving/answer.py", "src/modelcycle/serving/answers.py")
+        (repository.path / "docs/ci.md").unlink()  # which the template has changed since
+        if not answers:
+            repository.replace("pyproject.toml", "line-length = 120", "line-length = 79")
+            updated.run(
+                "ruff",
+                "format",
+                "--quiet",
+                "--no-cache",
+                *[str(repository.path / name) for name in ("src", "tests", "deploy")],
+            )
+        repository.commit("ours")
+    if not answers:
+        formatted = now.run("git", "show", "--name-only", "--format=").split()
+        assert {"deploy/airflow/dags.py", "tests/unit/test_features.py"} <= set(formatted)  # which have changed since
+    assert re.search("left out, as not here .*: docs/ci.md", updated.run("modelcycle", "update"))
+    assert content(updated) == content(now)
+    assert not {"docs/gone.md", "docs/ci.md", "src/modelcycle/serving/answer.py"} & set(content(updated))
+
+
+def test_every_place_for_more_is_in_the_page_and_is_edited():
+    page = (TREE / "docs/updates.md").read_text(encoding="utf-8")
+    tracked = (Path(name) for name in Repository(TREE).run("git", "ls-files", "-z").split("\0")[:-1])
+    marked = {path for path in tracked if MARK in (TREE / path).read_text(encoding="utf-8")}
+    assert len(marked) > 8
+    for path in marked:
+        assert path.name in page
+        assert str(path) in ADDED or path.name in ADDED
+
+
+# Each question with another answer than the default, in three ways where there are so many.
+OTHERS = [{name: others[min(i, len(others) - 1)] for name, (_, *others) in CHOICES.items()} for i in range(3)]
+
+
+@pytest.mark.parametrize("answers", OTHERS, ids=lambda answers: answers["ci_provider"])
+def test_answers_are_changed_and_changed_back(bake_release, old, answers):
+    repository, fresh = old("v9.0.0"), bake_release("v9.0.0", **answers)
+    (repository.path / "src/flight_delays/ours.py").write_text("OURS = 1\n")
+    repository.commit("ours")
+    before = content(repository)
+    repository.run("modelcycle", "update", *[f"--set={name}={answer}" for name, answer in answers.items()])
+    changed = content(repository)
+    assert changed.pop("src/flight_delays/ours.py") == b"OURS = 1\n"
+    assert templates_part(changed) == templates_part(content(fresh)) != templates_part(before)
+    repository.run("modelcycle", "update", *[f"--set={name}={default}" for name, (default, *_) in CHOICES.items()])
+    assert content(repository) == before
+
+
+def test_an_updated_repository_passes_its_checks_and_tests(old, default):
+    repository = old()
+    edit(repository)
+    (repository.path / "tests/unit/test_ours.py").unlink()
+    for path in default.files():
+        if owned(str(path)) and path.suffix in (".yaml", ".py"):
+            shutil.copy(default.path / path, repository.path / path)
+    repository.commit("ours")
+    os.utime(repository.path / ".venv/ready")  # so that lightgbm is not installed
+    assert "Update the template to v9.0.0: " in repository.run("make", "update")
+    os.utime(repository.path / ".venv/ready")
+    repository.run("make", "check")
+    assert "passed" in repository.run("make", "test", "TESTS=tests/unit")
+    assert "ours" in repository.run("make", "ours")
+
+
+def test_an_update_is_proposed_as_ci_does_it(old, tmp_path):
+    repository, origin = old(ci_provider="gitlab"), Repository(tmp_path / "origin.git")
+    repository.run("git", "clone", "--quiet", "--bare", ".", str(origin.path))
+    origin.run("git", "config", "receive.advertisePushOptions", "true")
+    repository.run("git", "remote", "add", "origin", str(origin.path))
+    repository.replace("docs/ci.md", "# What CI does", "# Our CI")
+    repository.commit("ours")
+    repository.run("git", "push", "--quiet", "origin", "main")
+    repository.run("git", "checkout", "--quiet", "--detach")
+    printed = repository.run("make", "update", "UPDATE=--propose", GITLAB_CI="true")
+    assert "for review: The template and you have both changed docs/ci.md." in printed
+    assert origin.run("git", "branch", "--format=%(refname:short)").split() == ["main", "update-v9.0.0"]
+    assert "<<<<<<<" in origin.run("git", "show", "update-v9.0.0:docs/ci.md")
+    assert "v9.0.0 is proposed already" in repository.run("modelcycle", "update", "--propose")
+
+
+def test_cruft_links_a_repository_without_a_record_and_reads_what_is_recorded(template, old):
+    repository = old()
+    expected = json.loads(repository.read(".cruft.json"))["context"]["cookiecutter"]
+    repository.run("git", "rm", "--quiet", ".cruft.json")
+    repository.commit("lost")
+    assert "uvx cruft link" in repository.run("modelcycle", "update", fails=True)
+    repository.run(CRUFT, "link", "--no-input", "--checkout", "v0.9.0", str(template.path))
+    repository.commit("found")
+    repository.run(CRUFT, "check", fails=True)
+    repository.run("modelcycle", "update")
+    assert json.loads(repository.read(".cruft.json"))["context"]["cookiecutter"] == expected
+    assert "httptools>=0.7" in repository.read("pyproject.toml")
+    repository.run(CRUFT, "check")
+    assert repository.run(CRUFT, "diff") == ""
+
+
+def test_what_cruft_has_made_is_updated_and_cruft_updates_by_the_same_record(
+    template, bake_release, old, default, tmp_path
+):
+    now, baked = content(bake_release("v9.0.0")), old()
+    template.run(CRUFT, "create", "--no-input", "--checkout", "v0.9.0", "--output-dir", str(tmp_path / "cruft"), ".")
+    created = in_git(Repository(tmp_path / "cruft/flight-delays"))
+    link_environment(default, created.path)
+    created.run("modelcycle", "update")
+    baked.run(CRUFT, "update", "--skip-apply-ask", "--refresh-private-variables", "--checkout", "v9.0.0")
+    baked.commit("cruft")
+    assert is_current(baked)
+    for repository in (created, baked):
+        found = content(repository)
+        record = found[".cruft.json"]["cookiecutter"]
+        assert now[".cruft.json"]["cookiecutter"].items() <= record.items()
+        assert found | {".cruft.json": None} == now | {".cruft.json": None}
