@@ -9,6 +9,8 @@ from cookiecutter.main import cookiecutter
 from filelock import FileLock
 from support.repository import TEMPLATE, Repository, link_environment
 
+os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")  # a name, and no setting of the machine's
+
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -137,6 +138,22 @@ def first_release(reproduced: Project, shared: Callable, tmp_path_factory: pytes
         return made
 
     return Project(shared("first-release", make).path)
+
+
+@pytest.fixture
+def repository(first_release: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of the first release, which the test runs in."""
+    copy = first_release.copy_to(tmp_path)
+    monkeypatch.chdir(copy.path)
+    return copy
+
+
+@pytest.fixture
+def client(repository: Project) -> Any:
+    """A client of the repository's registry."""
+    client = store.connect()
+    os.environ.pop("MLFLOW_TRACKING_URI")  # MLflow sets it itself
+    return client
 
 
 @pytest.fixture

@@ -71,10 +71,9 @@ class Repository:
 
     def commit(self, message: str = "change") -> None:
         """Put everything into git."""
-        self.run("git", "init", "--quiet", "--initial-branch=main")
+        self.run("git", "init", "--quiet")
         self.run("git", "add", "--all")
-        author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
-        self.run("git", *author, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message)
+        self.run("git", "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message)
 
     def copy_to(self, folder: Path) -> "Repository":
         """Copy it, with its DVC cache, tracking store and environment, into a folder."""

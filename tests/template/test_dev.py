@@ -39,7 +39,8 @@ def dev(template: Path, *answers: str):
 
     with log.open("w") as output:
         command = [sys.executable, "tools/dev.py", *answers]
-        process = subprocess.Popen(command, cwd=template, stdout=output, stderr=output, env=os.environ | {"HOME": "/"})
+        own_home = os.environ | {"HOME": str(template)}
+        process = subprocess.Popen(command, cwd=template, stdout=output, stderr=output, env=own_home)
     try:
         yield expect
         assert process.poll() is None, log.read_text()

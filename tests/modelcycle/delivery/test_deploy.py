@@ -72,10 +72,8 @@ def add_platform(repository, name="server"):
 
 
 @pytest.fixture
-def repository(first_release, tmp_path, monkeypatch):
+def repository(repository):
     """The first release with a platform; the test runs in it."""
-    repository = first_release.copy_to(tmp_path)
-    monkeypatch.chdir(repository.path)
     add_platform(repository)
     return repository
 
