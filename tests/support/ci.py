@@ -54,7 +54,7 @@ class Stage:
 
     def variables(self) -> dict[str, str]:
         """Give the variables of all scripts together."""
-        return {name: value for _, given in self.scripts for name, value in given.items()}
+        return {name: value for _, variables in self.scripts for name, value in variables.items()}
 
 
 def read(provider: str, folder: Path) -> dict[str, Stage]:
@@ -125,10 +125,9 @@ def read_github(path: Path) -> dict[str, Stage]:
         for step in job["steps"]:
             if "run" in step:
                 check_keys(step, "run env", name)
-                given = content["env"] | step.get("env", {})
-                stage.scripts.append(
-                    (step["run"], {key: re.sub(GITHUB_SETTING, rf"${scope}\1", value) for key, value in given.items()})
-                )
+                values = content["env"] | step.get("env", {})
+                variables = {key: re.sub(GITHUB_SETTING, rf"${scope}\1", value) for key, value in values.items()}
+                stage.scripts.append((step["run"], variables))
             else:
                 check_keys(step, "uses with if", name)
                 use_action(name, step, stage, artifacts)
@@ -137,22 +136,22 @@ def read_github(path: Path) -> dict[str, Stage]:
 
 def use_action(name: str, step: dict[str, Any], stage: Stage, artifacts: dict[str, set[str]]) -> None:
     """Note which files an action brings or keeps."""
-    action, given = step["uses"].partition("@")[0], step["with"]
-    if "secrets." in str(given) and (action, given.get("token")) != ("actions/checkout", GITHUB_TOKEN):
+    action, inputs = step["uses"].partition("@")[0], step["with"]
+    if "secrets." in str(inputs) and (action, inputs.get("token")) != ("actions/checkout", GITHUB_TOKEN):
         raise Unknown(f"{name}: {action} is given a secret")
     if step.get("if", "${{ !cancelled() }}") != "${{ !cancelled() }}":
         raise Unknown(f"{name}: unknown {step['if']}")
     match action:
         case "actions/checkout":
-            if given.get("fetch-depth") != 0 or given["persist-credentials"] != stage.pushes:
+            if inputs.get("fetch-depth") != 0 or inputs["persist-credentials"] != stage.pushes:
                 raise Unknown(f"{name}: checkout needs fetch-depth: 0 to compare, and keeps its token only to push")
         case "actions/upload-artifact":
-            artifacts[given["name"]] = set(given["path"].split("\n")) - {""}
-            stage.keep(artifacts[given["name"]])
-            if given["if-no-files-found"] != "error":
+            artifacts[inputs["name"]] = set(inputs["path"].split("\n")) - {""}
+            stage.keep(artifacts[inputs["name"]])
+            if inputs["if-no-files-found"] != "error":
                 raise Unknown(f"{name}: an artifact that is not there has to be an error")
         case "actions/download-artifact":
-            stage.take(look_up(artifacts, given["name"], f"{name}: artifact"), given["path"])
+            stage.take(look_up(artifacts, inputs["name"], f"{name}: artifact"), inputs["path"])
         case "actions/cache":  # it makes a run faster, and no other
             pass
         case _:
@@ -194,14 +193,15 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
         if job["stage"] not in order:
             raise Unknown(f"{name}: unknown stage {job['stage']}")
         place[name] = order.index(job["stage"])
-        given = everywhere | job.get("variables", {})
+        variables = everywhere | job.get("variables", {})
         if "environment" in job:  # the scope of a secret
-            given["DEPLOY_ACCESS"] = f"${job['environment']['name']}/DEPLOY_ACCESS"
-        stage.scripts = [(line, given) for line in job.get("before_script", [])]
-        stage.scripts.append(("\n".join(job["script"]), given))  # one shell runs them
+            variables["DEPLOY_ACCESS"] = f"${job['environment']['name']}/DEPLOY_ACCESS"
+        stage.scripts = [(line, variables) for line in job.get("before_script", [])]
+        stage.scripts.append(("\n".join(job["script"]), variables))  # one shell runs them
         artifacts = job.get("artifacts", {})
         check_keys(artifacts, "when expose_as paths reports expire_in", name)
         stage.keeps = {*artifacts.get("paths", []), *artifacts.get("reports", {}).values()}
+    for name, stage in stages.items():
         stage.needs = {other for other in stages if place[other] < place[name]}
         stage.takes = {path for other in stage.needs for path in stages[other].keeps}
     return stages
@@ -252,16 +252,16 @@ def parse_jenkins(text: str) -> Iterator[tuple[list[str], str]]:
     text = re.sub(r"(^|\s+)//.*", "", text, flags=re.MULTILINE)
     lines = iter(re.sub(r"^ *(\w+) \{ (.+) \}$", r"\1 {\n\2\n}", text, flags=re.MULTILINE).splitlines())
     heads: list[str] = []
-    seen = []
+    earlier = []
     for line in filter(None, map(str.strip, lines)):
         if line == "}" and heads:
             heads.pop()
             continue
         at, head = list(heads), line.removesuffix(" {")
         block = at[-1] if at else ""
-        if (at, head) in seen or not any(re.fullmatch(known, head) for known in JENKINS[re.split(r"\W", block)[0]]):
+        if (at, head) in earlier or not any(re.fullmatch(known, head) for known in JENKINS[re.split(r"\W", block)[0]]):
             raise Unknown(f"{block or 'Jenkinsfile'}: unknown {head}")
-        seen.append((at, head))
+        earlier.append((at, head))
         if line != head:
             heads.append(head)
         elif line.endswith('"""'):
@@ -375,8 +375,9 @@ def read_job(
     """Read a job of Bamboo into its stage."""
     if (job["key"], job["requirements"], job["tasks"][0]) != (name.upper(), ["mlops"], "checkout"):
         raise Unknown(f"{name}: no key, no agent of ours, or no checkout")
-    for wanted in job.get("artifact-subscriptions", []):
-        stage.take(look_up(shared, wanted["artifact"], f"{name}: artifact"), wanted["destination"])
+    for subscription in job.get("artifact-subscriptions", []):
+        paths = look_up(shared, subscription["artifact"], f"{name}: artifact")
+        stage.take(paths, subscription["destination"])
     for task in job["tasks"][1:]:
         check_keys(task, "script", name)
         check_keys(task["script"], "interpreter scripts conditions", f"{name}: script")
@@ -390,8 +391,8 @@ def read_job(
                 raise Unknown(f"{name}: a script does not begin with set -eu, so that a failure is passed over")
             if re.search(r"^make", script, re.MULTILINE):
                 raise Unknown(f"{name}: no timeout")
-            given = re.findall(r'^export (\w+)="\$\{bamboo_(\w+):-\}"$', script, re.MULTILINE)
-            stage.scripts.append((script, everywhere | {variable: f"${setting}" for variable, setting in given}))
+            exports = re.findall(r'^export (\w+)="\$\{bamboo_(\w+):-\}"$', script, re.MULTILINE)
+            stage.scripts.append((script, everywhere | {variable: f"${setting}" for variable, setting in exports}))
             stage.pushes |= 'git remote set-url origin "$bamboo_planRepository_repositoryUrl"' in script
     for task in job.get("final-tasks", []):
         check_keys(task, "test-parser", name)

@@ -55,6 +55,7 @@ def test_a_row_that_breaks_the_contract_is_listed_as_it_is_and_the_others_are_an
     rows.loc[50, "shop"] = "Rome"
     answers, manifest, rejects = run(rows)
     assert answers["order"].tolist() == [i for i in range(60) if i not in (3, 50)]
+    assert list(rejects) == ["row", "reason", *rows.columns]
     assert rejects["row"].tolist() == [3, 50]
     assert rejects["price"].tolist() == ["101", "many"]
     reasons = {"price is above 100 EUR": 1, "price is no number; shop is none of the allowed values": 1}
