@@ -43,6 +43,7 @@ def test_the_format_of_a_messy_file_is_found_out(tmp_path):
         ("Größe;b\n1;2\n".encode("utf-16"), {"sep": ";", "encoding": "utf-16"}),
         (b"a;b\n\x81;2\n", {"sep": ";", "encoding": "latin-1"}),
         (b"a,b\n1;x;y;z,2\n3,4\n", {"sep": ",", "encoding": "utf-8-sig"}),
+        (b"a,b", {"sep": ",", "encoding": "utf-8-sig"}),
         (b"a\n1\n", {"sep": ";", "encoding": "utf-8-sig"}),
         (b'a,b\n"' + b"x" * 200_000 + b'",2\n', {"sep": ",", "encoding": "utf-8-sig"}),
     ],

@@ -12,6 +12,7 @@ from modelcycle.monitoring.histogram import Histogram
 from modelcycle.pipeline.prepare import describe_column, make_profile
 
 LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
+ALERTS = [("values", 0.001, 0.11), ("values", 0.001, 0.1), ("missing", 0.02, 0.9), ("unseen", 0.5, 0.9)]
 random = np.random.default_rng(0)
 
 
@@ -120,6 +121,60 @@ def test_the_profile_is_enough_for_the_statistics_that_all_values_give(make):
     assert ours["statistic"] == pytest.approx(stats.ks_2samp(now, then).statistic, abs=0.01)
     assert ours["statistic"] <= stats.ks_2samp(now, then).statistic + 1e-9
     assert ours["effect"] == pytest.approx(stats.wasserstein_distance(now, then) / then.std(), rel=0.1)
+
+
+def test_numbers_are_tested_as_by_scipy_where_the_profile_holds_every_value():
+    then = pd.Series([*range(1, 61), *[None] * 20], dtype=float)
+    now = pd.Series([*range(11, 61), -3, -1, 70, 75, 90], dtype=float)
+    known_then = then.dropna()
+    row = found({"column": now}, known({"column": then})).loc[0]
+    expected = stats.ks_2samp(now, known_then, method="asymp")
+    assert row["statistic"] == pytest.approx(expected.statistic)
+    assert row["p"] == pytest.approx(stats.kstwo.sf(expected.statistic, round(55 * 60 / 115)))
+    assert row["effect"] == pytest.approx(stats.wasserstein_distance(now, known_then) / known_then.std(ddof=0))
+    assert (row["then"], row["now"]) == pytest.approx((known_then.mean(), now.mean()))
+
+
+def test_categories_are_tested_by_their_counts_less_what_chance_adds():
+    then = pd.Series([*"a" * 60, *"b" * 30, *"c" * 8, "d", "e", *[None] * 25])
+    now = pd.Series([*"a" * 20, *"b" * 20, *"c" * 6, "d", *"zzz"])
+    row = found({"column": now}, known({"column": then})).loc[0]
+    test = stats.chi2_contingency(
+        [[60, 30, 10], [20, 20, 10]], correction=False
+    )  # of the rest, less than 5 are expected
+    assert (row["statistic"], row["p"]) == pytest.approx((test.statistic, test.pvalue))
+    p, q = np.array([60, 30, 8, 1, 1, 0]) / 100, np.array([20, 20, 6, 1, 0, 3]) / 50
+    divergence = stats.entropy(p, (p + q) / 2, base=2) / 2 + stats.entropy(q, (p + q) / 2, base=2) / 2
+    by_chance = 2 * (1 / 50 + 1 / 100) / (8 * np.log(2))
+    assert row["effect"] == pytest.approx(np.sqrt(divergence - by_chance))
+    assert (row["category"], row["then"], row["now"]) == ("a", 0.6, 0.4)
+
+
+def test_a_category_that_was_never_there_may_have_changed_most():
+    row = found({"column": pd.Series([*"a" * 10, *"z" * 10])}, known({"column": pd.Series(["a", "b"] * 50)})).loc[0]
+    assert (row["category"], row["then"], row["now"]) == ("b", 0.5, 0.0)
+    row = found({"column": pd.Series([*"ab" * 10, *"z" * 40])}, known({"column": pd.Series(["a", "b"] * 50)})).loc[0]
+    assert (row["category"], row["then"], row["now"]) == ("", 0.0, pytest.approx(2 / 3))
+
+
+def test_shares_of_what_is_missing_or_new_are_tested_exactly():
+    then = pd.Series([*range(80), *[None] * 20], dtype=float)
+    now = pd.Series([*range(20), 100, 101, *[None] * 3], dtype=float)
+    _, missing, unseen = found({"column": now}, known({"column": then})).to_dict("records")
+    assert (missing["what"], unseen["what"]) == ("missing", "unseen")
+    assert (missing["then"], missing["now"], missing["statistic"]) == pytest.approx((0.2, 0.12, -0.08))
+    assert missing["effect"] == pytest.approx(0.08)
+    assert missing["p"] == pytest.approx(stats.fisher_exact([[3, 22], [20, 80]]).pvalue)
+    assert (unseen["then"], unseen["now"]) == pytest.approx((0, 2 / 22))
+    assert unseen["p"] == pytest.approx(stats.fisher_exact([[2, 20], [0, 80]]).pvalue)
+
+
+def test_an_alert_takes_both_a_small_p_and_a_large_effect():
+    rows = [{"what": what, "p": p, "effect": effect} for what, p, effect in ALERTS]
+    table = mark_alerts(rows, 0.01, LIMITS)
+    assert table["p_adjusted"].tolist() == stats.false_discovery_control([0.001, 0.001, 0.02, 0.5]).tolist()
+    assert table["limit"].tolist() == [0.1, 0.1, 0.05, 0.05]
+    assert table["alert"].tolist() == [True, False, False, False]
 
 
 def test_a_constant_column_is_compared_in_its_own_unit():

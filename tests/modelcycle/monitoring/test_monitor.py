@@ -228,7 +228,9 @@ def test_answers_that_come_true_as_on_the_test_data_are_no_alert(served):
     assert quality["labels"] == 500
     assert quality["now"]["low"] < quality["now"]["value"] < quality["now"]["high"]
     assert not quality["alert"]
-    assert len(quality["over_time"]) == 5
+    assert [point["labels"] for point in quality["over_time"]] == [100] * 5
+    times = [point["at"] for point in quality["over_time"]]
+    assert times == sorted(times)
 
 
 def test_answers_that_no_longer_come_true_are_an_alert(served):
@@ -276,7 +278,9 @@ def test_a_few_slow_answers_are_no_alert_and_many_are():
     }
 
 
-@pytest.mark.parametrize(("hours", "many"), [(0, 1), (30, 31), (24 * 20, 21), (24 * 1000, 59)])
+@pytest.mark.parametrize(
+    ("hours", "many"), [(0, 1), (30, 31), (24 * 20, 21), (24 * 59, 60), (24 * 60, 31), (24 * 1000, 59)]
+)
 def test_a_span_is_divided_into_few_periods(hours, many):
     assert len(split_into_periods(START, START + timedelta(hours=hours))) == many
 
