@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cookiecutter.main import cookiecutter
 from filelock import FileLock
-from support.repository import TEMPLATE, Repository, link_environment
+from support.repository import TEMPLATE, Repository, link_environment, render
 
 os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")  # a name, and no setting of the machine's
 
@@ -35,16 +34,9 @@ def shared(run_folder: Path) -> Callable[[str, Callable[[], Repository]], Reposi
 @pytest.fixture(scope="session")
 def bake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Repository]:
     """Bake with the given answers; all others have their default."""
-    home = tmp_path_factory.mktemp("cookiecutter")
-    config = home / "config.yaml"
-    config.write_text(f"cookiecutters_dir: {home / 'templates'}\nreplay_dir: {home / 'replay'}\n")
 
     def make(**answers: str | bool) -> Repository:
-        output = tmp_path_factory.mktemp("bake")
-        path = cookiecutter(
-            str(TEMPLATE), no_input=True, extra_context=answers, output_dir=str(output), config_file=str(config)
-        )
-        return Repository(Path(path))
+        return Repository(render(TEMPLATE, tmp_path_factory.mktemp("bake"), **answers))
 
     return make
 

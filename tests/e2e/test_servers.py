@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 from support.registry import history
-from support.repository import Repository, commit_change, link_environment
+from support.repository import Repository, link_environment
 from support.service import free_port, system_program, wait
 
 TOOL = "modelcycle"
@@ -122,7 +122,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
     direct = {"MLFLOW_TRACKING_URI": f"postgresql+psycopg://{databases}/mlflow"}
     assert repository.run(TOOL, "trace", "--json", **direct) == chain
     assert repository.run(TOOL, "release", "--history", **direct) == before
-    commit_change(repository, "seed: 0", "seed: 3", **direct)
+    repository.commit_change("seed: 0", "seed: 3", **direct)
     assert "version 2 is the champion, 1 was before" in repository.run(TOOL, "release", **direct)
     assert "version 1 is the champion, 2 was before" in repository.run(TOOL, "rollback", **direct)
     repository.commit("cards")
@@ -137,7 +137,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
         assert "version 1 rolled back" in printed
         assert "version 1 (champion)" in printed
         assert repository.run(TOOL, "trace", "--json", **served) == chain
-        commit_change(repository, "seed: 3", "seed: 4", **served)
+        repository.commit_change("seed: 3", "seed: 4", **served)
         assert "version 3 is the champion, 1 was before" in repository.run(TOOL, "release", **served)
         assert "version 2 is the champion, 3 was before" in repository.run(TOOL, "rollback", "2", **served)
         assert history(repository, **served)[-2:] == ["3 promoted", "2 rolled back"]

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -19,10 +18,10 @@ sys.dont_write_bytecode = True  # bakes would hold it
 os.environ["OMP_NUM_THREADS"] = "1"  # as in bakes: with others at work, a fit took 27 s instead of 1
 
 from modelcycle import cli  # noqa: E402
-from modelcycle.core.contract import Contract, find_violations, read_contract  # noqa: E402
+from modelcycle.core.contract import Contract  # noqa: E402
 from modelcycle.core.params import read_params  # noqa: E402
 from modelcycle.core.table import read_source  # noqa: E402
-from modelcycle.pipeline.prepare import is_test  # noqa: E402
+from modelcycle.testing import Real, split_sample  # noqa: E402
 from modelcycle.tracking import store  # noqa: E402
 
 STAGES = ("ingest", "prepare", "train", "evaluate")
@@ -42,6 +41,7 @@ class Project(Repository):
         from mlflow.tracking._tracking_service import utils as mlflow_state
 
         mlflow_state._artifact_repos_cache.clear()  # by run, which has the same name in each copy of a project
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it itself
         printed, status = io.StringIO(), 0
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.path):
             for name, value in environment.items():
@@ -56,7 +56,7 @@ class Project(Repository):
                     cli.main()
                 except SystemExit as end:
                     status = int(end.code or 0)
-            os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it itself
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
         return status, printed.getvalue()
 
     def reproduce(self) -> None:
@@ -67,12 +67,6 @@ class Project(Repository):
             self.verb(stage)
         with contextlib.chdir(self.path):
             Repo().commit(force=True)
-
-    def commit_change(self, old: str, new: str, path: str = "params.yaml") -> None:
-        """Replace a text in a file, reproduce the pipeline and commit."""
-        self.replace(path, old, new)
-        self.reproduce()
-        self.commit(new)
 
 
 @pytest.fixture(scope="session")
@@ -151,9 +145,7 @@ def repository(first_release: Project, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def client(repository: Project) -> Any:
     """A client of the repository's registry."""
-    client = store.connect()
-    os.environ.pop("MLFLOW_TRACKING_URI")  # MLflow sets it itself
-    return client
+    return store.connect()
 
 
 @pytest.fixture
@@ -192,13 +184,7 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def real(project: Path) -> SimpleNamespace:
+def real(project: Path) -> Real:
     """The example's contract and parameters, with training and test rows from 2,000 of its flights."""
     with contextlib.chdir(project):
-        contract, params = read_contract(), read_params()
-        sample = read_source(params.ingest).sample(2000, random_state=0).sort_index()
-    typed, broken = find_violations(sample, contract)
-    kept = typed.drop(index=broken["index"].unique()).dropna(subset=[contract.target])
-    test_side = is_test(kept[contract.identity], 0.3)
-    train = params.train.model_copy(update={"search": None})
-    return SimpleNamespace(contract=contract, params=train, train=kept[~test_side], test=kept[test_side])
+        return split_sample(read_source(read_params().ingest).sample(2000, random_state=0).sort_index())

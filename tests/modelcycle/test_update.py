@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from cookiecutter import cli
-from cookiecutter.main import cookiecutter
-from support.repository import TREE, Repository
+from support.repository import TREE, Repository, render
 
 from modelcycle import update as module
 from modelcycle.update import (
@@ -66,24 +65,16 @@ def template(tmp_path_factory):
 @pytest.fixture
 def make(baked, template, tmp_path):
     """Render a release of the template, with its own git."""
-    config = tmp_path / "config.yaml"
-    config.write_text(f"cookiecutters_dir: {tmp_path}\nreplay_dir: {tmp_path}\n")
 
     def make(release, **answers):
         template.run("git", "checkout", "--quiet", release)
-        options = {"no_input": True, "output_dir": str(tmp_path / release), "config_file": str(config)}
-        path = cookiecutter(str(template.path), extra_context=answers, **options)
+        (tmp_path / release).mkdir(exist_ok=True)
+        repository = type(baked)(render(template.path, tmp_path / release, **answers))
         template.run("git", "checkout", "--quiet", "main")
-        return with_git(type(baked)(Path(path)))
+        repository.commit("bake")
+        return repository
 
     return make
-
-
-def with_git(repository):
-    repository.commit("bake")
-    for name in ("name", "email"):
-        repository.run("git", "config", f"user.{name}", "t@example.com")
-    return repository
 
 
 @pytest.fixture
@@ -195,7 +186,7 @@ def test_a_folder_of_a_larger_repository_is_updated_in_its_place(old, tmp_path):
     part = type(old)(old.path.rename(whole.path / "teams/flights"))
     (whole.path / "docs").mkdir()
     (whole.path / "docs/page.md").write_text("All teams\n")
-    with_git(whole)
+    whole.commit("bake")
     part.verb("update", "v1.0.0")
     assert content(part)["docs/page.md"] == PAGE.replace("{{ cookiecutter.colour }}", "red")
     assert (part.path / "docs/new.md").exists()
@@ -209,8 +200,6 @@ def test_a_clone_without_history_is_updated_all_the_same(old, tmp_path):
     old.commit("ours")
     old.run("git", "clone", "--quiet", "--depth=1", f"file://{old.path}", str(tmp_path / "shallow"))
     shallow = type(old)(tmp_path / "shallow")
-    for name in ("name", "email"):
-        shallow.run("git", "config", f"user.{name}", "t@example.com")
     for repository in (old, shallow):
         repository.verb("update")
     assert content(shallow) == content(old)

@@ -1,6 +1,6 @@
 """Log the champion's answers to rows of example/flights.csv, as if each had been asked before its take-off.
 
-Run by tests/test_monitor.py in a generated repository: fill_log.py SINCE UNTIL SHARE, of which the outcome is known.
+Run by tests in a generated repository: fill_log.py SINCE UNTIL SHARE, of which the outcome is known.
 """
 
 import sys

@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from cookiecutter.main import cookiecutter
+
 TEMPLATE = Path(__file__).parents[2]
 TREE = TEMPLATE / "{{cookiecutter.project_slug}}"
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
@@ -75,6 +77,16 @@ class Repository:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message)
 
+    def reproduce(self, **environment: str) -> None:
+        """Run the stages of the pipeline that are not up to date."""
+        self.run("dvc", "repro", **environment)
+
+    def commit_change(self, old: str, new: str, path: str = "params.yaml", **environment: str) -> None:
+        """Replace a text in a file, reproduce the pipeline and commit."""
+        self.replace(path, old, new)
+        self.reproduce(**environment)
+        self.commit(new)
+
     def copy_to(self, folder: Path) -> "Repository":
         """Copy it, with its DVC cache, tracking store and environment, into a folder."""
         path = folder / self.path.name
@@ -85,10 +97,22 @@ class Repository:
         return type(self)(path)
 
 
+def render(template: Path, folder: Path, **answers: str | bool) -> Path:
+    """Generate a repository from a template in a folder; gives its path. All other answers have their default."""
+    config = folder / "cookiecutter.yaml"
+    config.write_text(f"cookiecutters_dir: {folder}\nreplay_dir: {folder / 'replay'}\n", encoding="utf-8")
+    output = folder / "rendering"
+    return Path(
+        cookiecutter(
+            str(template), no_input=True, extra_context=answers, output_dir=str(output), config_file=str(config)
+        )
+    )
+
+
 def link_environment(owner: Repository, path: Path) -> None:
     """Give a repository at a path an environment of its own, like that of another one: a second with hard links.
 
-    What names its place is written anew; nothing else of it is ever written to in place.
+    What names its place is written again, as a file of its own; nothing else of it is ever written to in place.
     """
     shutil.copytree(owner.path / ".venv", path / ".venv", symlinks=True, copy_function=os.link)
     environment = path / ".venv"
@@ -116,10 +140,3 @@ def move_store(database: Path, old: Path, new: Path) -> None:
             ("model_versions", "storage_location"),
         ]:
             store.execute(f"update {table} set {column} = replace({column}, '{old}', '{new}')")
-
-
-def commit_change(repository: Repository, old: str, new: str, path: str = "params.yaml", **environment: str) -> None:
-    """Replace a text in a file, reproduce the pipeline and commit."""
-    repository.replace(path, old, new)
-    repository.run("dvc", "repro", **environment)
-    repository.commit(new)

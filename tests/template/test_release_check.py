@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support.repository import TEMPLATE, swap
+from support.repository import TEMPLATE, Repository, swap
 
 TOLD = """# Changelog
 
@@ -29,11 +29,6 @@ Nothing.
 QUESTIONS = {"name": "x", "target": ["server", "cloud"], "colour": ["red", "blue"], "_version": "2.0.0"}
 
 
-def git(folder, *words):
-    author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
-    subprocess.run(["git", *author, *words], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.fixture
 def template(tmp_path):
     """A template with the release v1.9.0 and all that 2.0.0 needs, not committed."""
@@ -43,10 +38,8 @@ def template(tmp_path):
         (tree / name).write_text("old")
     old = {name: value for name, value in QUESTIONS.items() if name != "colour"} | {"_version": "1.9.0"}
     (tmp_path / "cookiecutter.json").write_text(json.dumps(old))
-    git(tmp_path, "init", "--quiet")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "--quiet", "-m", "1.9.0")
-    git(tmp_path, "tag", "v1.9.0")
+    Repository(tmp_path).commit("1.9.0")
+    Repository(tmp_path).run("git", "tag", "v1.9.0")
     for name in ("Makefile", "src/a.py"):
         (tree / name).write_text("new")
     (tmp_path / "cookiecutter.json").write_text(json.dumps(QUESTIONS))
@@ -55,8 +48,7 @@ def template(tmp_path):
 
 
 def check(template):
-    git(template, "add", ".")
-    git(template, "commit", "--quiet", "-m", "2.0.0")
+    Repository(template).commit("2.0.0")
     command = [sys.executable, str(TEMPLATE / "tools/release_check.py")]
     done = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False)
     assert done.returncode == (1 if done.stderr else 0)
@@ -92,7 +84,7 @@ def test_a_planted_fault_is_named(template, file, old, new, sentence):
 
 
 def test_a_version_that_is_out_already_and_a_change_that_is_not_committed(template):
-    git(template, "tag", "v2.0.0")
+    Repository(template).run("git", "tag", "v2.0.0")
     (template / "new").write_text("new")
     command = [sys.executable, str(TEMPLATE / "tools/release_check.py")]
     said = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False).stderr

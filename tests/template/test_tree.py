@@ -149,18 +149,17 @@ def test_no_update_prints_what_to_do_next(tmp_path):
 
     (tmp_path / "tmp").mkdir()
     cruft = [sys.executable, "-m", "cruft"]
-    author = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
-    identity = ["git", *author, "commit", "--quiet", "--allow-empty", "-am"]
+    commit = ["git", "commit", "--quiet", "--allow-empty", "-am"]
     run(source, "git", "add", "--all")
-    run(source, *identity, "one")
+    run(source, *commit, "one")
     assert "make cycle" in run(work, *cruft, "create", str(source), "--no-input", "--default-config")
     project = work / "flight-delays"
     run(project, "git", "init", "--quiet")
     run(project, "git", "add", "--all")
-    run(project, *identity, "bake")
+    run(project, *commit, "bake")
     makefile = source / "{{cookiecutter.project_slug}}/Makefile"
     makefile.write_text(makefile.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
-    run(source, *identity, "two")
+    run(source, *commit, "two")
     assert "make cycle" not in run(project, *cruft, "update", "--skip-apply-ask")
     assert (project / "Makefile").read_text(encoding="utf-8").endswith("# changed\n")
 

@@ -8,7 +8,6 @@ import subprocess
 
 import pytest
 from support.registry import ask, history
-from support.repository import commit_change
 from support.service import wait
 
 
@@ -18,7 +17,7 @@ def retrained(released, shared, tmp_path_factory):
 
     def make():
         repository = released.copy_to(tmp_path_factory.mktemp("retrained"))
-        commit_change(repository, "seed: 0", "seed: 3")
+        repository.commit_change("seed: 0", "seed: 3")
         return repository
 
     return shared("retrained", make)

@@ -10,8 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cookiecutter.main import cookiecutter
-from support.repository import CHOICES, TEMPLATE, TREE, Repository, link_environment, swap
+from support.repository import CHOICES, TEMPLATE, TREE, Repository, link_environment, render, swap
 
 PARAMS = ("# share of the keys that go to the test data, for ever", "# once said otherwise")
 # An older state of the template: file, a text of today, what it was. Of a file without a text, all is given up or new.
@@ -86,26 +85,17 @@ def template(tmp_path_factory) -> Repository:
 
 
 @pytest.fixture
-def bake_release(template, tmp_path, tmp_path_factory):
+def bake_release(template, tmp_path_factory):
     """Bake a release of the template, in git."""
-    config = tmp_path / "config.yaml"
-    config.write_text(f"cookiecutters_dir: {tmp_path}\nreplay_dir: {tmp_path}\n")
 
     def bake(release, **answers):
         template.run("git", "checkout", "--quiet", release)
-        options = {"no_input": True, "output_dir": str(tmp_path_factory.mktemp(release)), "config_file": str(config)}
-        path = cookiecutter(str(template.path), extra_context=answers, **options)
+        repository = Repository(render(template.path, tmp_path_factory.mktemp(release), **answers))
         template.run("git", "checkout", "--quiet", "main")
-        return in_git(Repository(Path(path)))
+        repository.commit("bake")
+        return repository
 
     return bake
-
-
-def in_git(repository):
-    repository.commit("bake")
-    for name in ("name", "email"):
-        repository.run("git", "config", f"user.{name}", "t@example.com")
-    return repository
 
 
 @pytest.fixture
@@ -296,7 +286,8 @@ def test_what_cruft_has_made_is_updated_and_cruft_updates_by_the_same_record(
 ):
     now, baked = content(bake_release("v9.0.0")), old()
     template.run(CRUFT, "create", "--no-input", "--checkout", "v0.9.0", "--output-dir", str(tmp_path / "cruft"), ".")
-    created = in_git(Repository(tmp_path / "cruft/flight-delays"))
+    created = Repository(tmp_path / "cruft/flight-delays")
+    created.commit("bake")
     link_environment(default, created.path)
     created.run("modelcycle", "update")
     baked.run(CRUFT, "update", "--skip-apply-ask", "--refresh-private-variables", "--checkout", "v9.0.0")

@@ -138,8 +138,6 @@ def orders(baked, dvc_in_place, tmp_path_factory):
     project.commit("reproduce")
     project.verb("release")
     project.commit("cards")
-    for name, value in (("name", "T"), ("email", "t@example.com")):
-        project.run("git", "config", f"user.{name}", value)
     return project
 
 

@@ -161,9 +161,8 @@ def test_a_fault_that_is_no_mistake_of_the_user_keeps_its_traceback(reproduced, 
         project.attempt("ingest")
 
 
-def test_a_store_out_of_reach_is_named_before_the_training(reproduced, tmp_path, monkeypatch):
+def test_a_store_out_of_reach_is_named_before_the_training(reproduced, tmp_path):
     project = reproduced.copy_to(tmp_path)
-    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)  # of an earlier verb
     (project.path / "models/model.skops").unlink()
     printed = project.verb(
         "train", fails=True, MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"

@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -137,7 +136,6 @@ def test_a_version_is_exported_into_a_new_folder(client, tmp_path):
     with pytest.raises(InputError, match=r"^There is no version '5'\. Versions: 1\.$"):
         export("5", tmp_path / "empty")
     export("1", tmp_path / "empty")
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
     assert load_folder(tmp_path / "empty").version == "1"
 
 

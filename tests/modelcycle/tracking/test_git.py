@@ -17,8 +17,6 @@ def ours(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     git("init", "--quiet", "--initial-branch=main", "ours")
     monkeypatch.chdir("ours")
-    for name, value in (("user.name", "T"), ("user.email", "t@example.com")):
-        git("config", name, value)
     for content in ("one", "two"):
         (tmp_path / "ours/file").write_text(content)
         git("add", "--all")

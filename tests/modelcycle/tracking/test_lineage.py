@@ -86,8 +86,6 @@ def locked(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     git("init", "--quiet")
-    for name, value in (("user.name", "T"), ("user.email", "t@example.com")):
-        git("config", name, value)
     Path("dvc.yaml").write_text("stages: {evaluate: {}}\n")
     Path("out").write_bytes(b"now")
 

@@ -13,12 +13,6 @@ from modelcycle.tracking import store
 from modelcycle.tracking.store import artifact_location, lock_decisions, require_own_experiment
 
 
-@pytest.fixture(autouse=True)
-def no_store_yet():
-    """MLflow remembers the store that another test has told it of."""
-    mlflow.set_tracking_uri(None)
-
-
 def begin_again(repository):
     """Give the same files a history of their own; gives the commit that it begins with."""
     repository.run("git", "checkout", "--quiet", "--orphan", "other")
@@ -45,7 +39,6 @@ def content(company):
 def sharing(reproduced, tmp_path_factory):
     """A repository that has released into the company's store. Tests must leave both as they are."""
     folder = tmp_path_factory.mktemp("company")
-    mlflow.set_tracking_uri(None)
     repository = reproduced.copy_to(folder)
     repository.verb("release", MLFLOW_TRACKING_URI=f"sqlite:///{folder}/company.db")
     repository.commit("cards")
@@ -94,6 +87,7 @@ def test_a_history_that_was_rewritten_is_accepted_when_one_says_so(sharing, comp
     printed = repository.verb("release", "--history", fails=True, **company)
     code = re.search(r'`\.venv/bin/python -c "(.*?)"`', printed)[1]
     assert code.endswith(f"mlflow.set_experiment_tag('first_commit', '{ours}')")
+    mlflow.set_tracking_uri(None)  # as in the process of its own that one types it for
     with monkeypatch.context() as told:
         told.setenv("MLFLOW_TRACKING_URI", company["MLFLOW_TRACKING_URI"])
         exec(code)

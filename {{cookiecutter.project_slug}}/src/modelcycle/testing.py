@@ -58,13 +58,8 @@ def sample(pytestconfig: pytest.Config) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def real(sample: pd.DataFrame) -> Real:
-    """The sample without rows that break the contract, split; a search that params.yaml asks for is left out."""
-    contract, params = read_contract(), read_params()
-    typed, broken = find_violations(sample, contract)
-    kept = typed[~typed.index.isin(broken["index"])].dropna(subset=[contract.target])
-    test_side = is_test(kept[contract.identity], 0.3)
-    train = params.train.model_copy(update={"search": None})
-    return Real(contract, train, params.gate, kept[~test_side], kept[test_side])
+    """The sample without rows that break the contract, split into training and test rows."""
+    return split_sample(sample)
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +107,16 @@ def reproduced(clone: Callable[[], Path]) -> Path:
     folder = clone()
     run(folder, "dvc", "repro")
     return folder
+
+
+def split_sample(sample: pd.DataFrame) -> Real:
+    """Split (n, m) rows that keep the contract; of the parameters, a search that params.yaml asks for is left out."""
+    contract, params = read_contract(), read_params()
+    typed, broken = find_violations(sample, contract)
+    kept = typed[~typed.index.isin(broken["index"])].dropna(subset=[contract.target])
+    test_side = is_test(kept[contract.identity], 0.3)
+    train = params.train.model_copy(update={"search": None})
+    return Real(contract, train, params.gate, kept[~test_side], kept[test_side])
 
 
 def run(folder: Path, *command: str) -> str:
