@@ -8,6 +8,13 @@ import pytest
 from filelock import FileLock
 from support.repository import TEMPLATE, Repository, link_environment, render
 
+# What make, uv and pytest set for the tests, CI for its jobs or a team for its project must not reach what is tested.
+# PYTHONDONTWRITEBYTECODE would make each start of Python slow.
+for name in """
+    VIRTUAL_ENV MAKEFLAGS MAKELEVEL PYTEST_ADDOPTS PYTHONDONTWRITEBYTECODE CI GITHUB_ACTIONS GITLAB_CI
+    MLFLOW_TRACKING_URI DATABASE_URL IMAGE
+""".split():
+    os.environ.pop(name, None)
 os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")  # a name, and no setting of the machine's
 
 

@@ -1,4 +1,4 @@
-"""Plant small faults in the machinery, one at a time, and see whether `make test-fast` notices: `make mutate`.
+"""Plant small faults in the machinery, one at a time, and see whether the first two rooms notice: `make mutate`.
 
 A fault is a changed comparison, operator, number or truth value, a condition turned round, a statement left out, or
 nothing returned. Places and faults are chosen at random, by a new seed each time; `tests/mutate.py 60 SEED` repeats a
@@ -107,7 +107,7 @@ def main(count: int, seed: int) -> int:
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
         subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
         if is_noticed(folder, "none"):
-            sys.exit("The tests fail without any fault: `make test-fast` first.")
+            sys.exit("The tests fail without any fault: `pytest tests/template tests/modelcycle` first.")
         for path, line, before, after, text in track(chosen, "planting", transient=True):
             whole = (folder / path).read_text(encoding="utf-8")
             (folder / path).write_text(text, encoding="utf-8")

@@ -307,6 +307,7 @@ def test_a_run_makes_what_reproduce_made_and_releases_it(scheduled, default):
     assert results(repository) == results(default)
     assert repository.run("git", "log", "-1", "--format=%s") == f"Reproduce: {run}\n"
     assert "is the champion" in scheduled.said(PIPELINE, run, "release")
+    assert repository.run("git", "status", "--porcelain", "--", ".", ":!docs") == ""
 
     state, _, again = scheduled.run(PIPELINE)
     assert state == "success"

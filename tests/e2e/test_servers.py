@@ -1,5 +1,6 @@
 """A project moves from files on a laptop to servers as docs/scale.md says, and goes on there with what it had."""
 
+import json
 import re
 import shutil
 import socket
@@ -13,7 +14,7 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 from support.registry import history
-from support.repository import Repository, link_environment
+from support.repository import TEMPLATE, Repository, link_environment
 from support.service import free_port, system_program, wait
 
 TOOL = "modelcycle"
@@ -39,6 +40,15 @@ log = open_log(sys.argv[1])
 with log.connect() as connection:
     for table in (ANSWERS, FEEDBACK, MONITORING):
         print(*connection.execute(select(table).order_by(table.c.id)), sep="\\n")
+"""
+COPY = """
+import sys
+from modelcycle.tracking.prediction_log import *
+source, target = open_log("sqlite:///.mlflow/predictions.db"), open_log(sys.argv[1])
+check_log(target)
+with source.connect() as given, target.begin() as taken:
+    for table in (ANSWERS, FEEDBACK):
+        taken.execute(insert(table), [dict(row) for row in given.execute(select(table)).mappings()])
 """
 GO_ON = """
 import sys
@@ -87,7 +97,7 @@ def databases(postgres, released):
     """A PostgreSQL server with new databases and one role that needs a password."""
     url = postgres[0]
     host = url.removeprefix("postgresql+psycopg://").removesuffix("/postgres")
-    for name in ("mlflow", "predictions", "locked"):
+    for name in ("mlflow", "predictions", "watched", "locked"):
         psql(released, url, f"create database {name}")
     psql(released, url, "create role someone login password 'right'")
     rules = Path(psql(released, url, "show hba_file"))
@@ -147,6 +157,24 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
         link_environment(repository, other)
         rows = str(repository.path / "data/test.parquet")
         assert "version 2" in Repository(other).run(TOOL, "predict", rows, "data/out.csv", **served)
+
+
+def test_monitoring_finds_the_same_in_a_log_on_postgresql(released, databases, tmp_path):
+    """Both databases draw the sample, count by hours and join the outcomes; quality has an order of equal times."""
+    repository = released.copy_to(tmp_path)
+    log = f"postgresql+psycopg://{databases}/watched"
+    repository.run("python", str(TEMPLATE / "tests/support/fill_log.py"), "2013-07-01", "2014-01-01", "0.33")
+    repository.run("python", "-c", COPY, log)
+    repository.replace("params.yaml", "sample: 50000", "sample: 5000")
+    found = []
+    for environment in ({}, {"DATABASE_URL": log}):
+        repository.run(TOOL, "monitor", "--since", "2013-07-01", "--until", "2014-01-01", fails=True, **environment)
+        found.append(json.loads(repository.read("reports/monitoring.json")))
+    ours, theirs = found
+    assert 4800 < ours["looked_at"] < 5200 < ours["answers"]
+    for part in ("answers", "looked_at", "differences", "periods"):
+        assert theirs[part] == ours[part], part
+    assert theirs["quality"]["labels"] == ours["quality"]["labels"] > 1000
 
 
 @pytest.fixture(scope="module")

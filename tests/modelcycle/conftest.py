@@ -5,7 +5,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,7 @@ from modelcycle import cli  # noqa: E402
 from modelcycle.core.contract import Contract  # noqa: E402
 from modelcycle.core.params import read_params  # noqa: E402
 from modelcycle.core.table import read_source  # noqa: E402
-from modelcycle.testing import Real, split_sample  # noqa: E402
 from modelcycle.tracking import store  # noqa: E402
-
-STAGES = ("ingest", "prepare", "train", "evaluate")
 
 
 class Project(Repository):
@@ -63,7 +60,7 @@ class Project(Repository):
         """Run the stages of the pipeline, and let DVC note what they have read and written, as `dvc repro` does."""
         from dvc.repo import Repo
 
-        for stage in STAGES:
+        for stage in ("ingest", "prepare", "train", "evaluate"):
             self.verb(stage)
         with contextlib.chdir(self.path):
             Repo().commit(force=True)
@@ -90,21 +87,23 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run each test in the project's folder, and the programs that it starts with the project's code."""
     monkeypatch.chdir(project)
     monkeypatch.setenv("PATH", f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(project / "src"))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    for name in ("MLFLOW_TRACKING_URI", "DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it itself
 
 
 @pytest.fixture(scope="session")
 def baked(bake: Callable[..., Repository], project: Path) -> Project:
-    """The default answers in git, with nothing run yet. Tests must leave it as it is."""
+    """The default answers in git, with nothing run yet and few resamples. Tests must leave it as it is."""
     baked = Project(bake().path)
+    baked.replace("params.yaml", "bootstrap: 500", "bootstrap: 50")
     baked.commit("bake")
+    baked.run("git", "gc", "--quiet")  # half of what a copy copies would be git's files
     return baked
 
 
@@ -184,7 +183,9 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def real(project: Path) -> Real:
+def real(project: Path) -> Any:
     """The example's contract and parameters, with training and test rows from 2,000 of its flights."""
+    from modelcycle.testing import split_sample  # takes a second, also in the process that only hands out the tests
+
     with contextlib.chdir(project):
         return split_sample(read_source(read_params().ingest).sample(2000, random_state=0).sort_index())

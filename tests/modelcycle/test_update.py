@@ -195,6 +195,7 @@ def test_a_folder_of_a_larger_repository_is_updated_in_its_place(old, tmp_path):
     assert sorted(path.name for path in whole.path.iterdir()) == [".git", "docs", "teams"]
 
 
+@pytest.mark.slow
 def test_a_clone_without_history_is_updated_all_the_same(old, tmp_path):
     old.replace("docs/page.md", "Line 7", "Our line")
     old.commit("ours")

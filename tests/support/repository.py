@@ -19,8 +19,6 @@ CHOICES = {
     for name, asked in QUESTIONS.items()
     if isinstance(asked, bool | list) and not name.startswith("_")
 }
-# What is set here but not on a user's machine. PYTHONDONTWRITEBYTECODE would make each start slow.
-LEFT_OUT = "VIRTUAL_ENV MAKEFLAGS MAKELEVEL PYTEST_ADDOPTS PYTHONDONTWRITEBYTECODE CI GITHUB_ACTIONS GITLAB_CI".split()
 
 
 def swap(path: Path, old: str, new: str) -> None:
@@ -51,9 +49,8 @@ class Repository:
 
     def environment(self) -> dict[str, str]:
         """Give the environment variables that commands run with here."""
-        clean = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
         path = os.pathsep.join([str(self.path / ".venv/bin"), os.environ["PATH"], str(TEMPLATE / ".uv/bin")])
-        return clean | {"PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        return os.environ | {"PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Run a command here and give all it printed; it has to succeed, or with `fails` to fail."""

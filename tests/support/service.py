@@ -61,7 +61,7 @@ def wait(is_there: Callable[[], bool], what: str, seconds: float = 60) -> None:
                 return
         except OSError:
             pass
-        time.sleep(0.2)
+        time.sleep(0.05)
     raise AssertionError(f"{what} did not answer within {seconds} s")
 
 

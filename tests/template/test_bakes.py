@@ -9,7 +9,6 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-import nbformat
 import pytest
 from allpairspy import AllPairs
 from dvc.config import Config
@@ -37,6 +36,7 @@ def test_every_pair_of_answers_is_baked():
     assert pairs == wanted
 
 
+@pytest.mark.slow
 def test_every_choice_has_an_effect(bake):
     def content(**answers: str | bool) -> dict[Path, str]:
         made = bake(**answers)
@@ -67,6 +67,8 @@ def require_parsable(suffix: str, text: str) -> None:
         case ".json":
             json.loads(text)
         case ".ipynb":
+            import nbformat  # takes two seconds
+
             notebook = nbformat.reads(text, as_version=4)
             nbformat.validate(notebook)
             assert not any(cell.get("outputs") for cell in notebook.cells)

@@ -56,6 +56,7 @@ def diff(template: Path) -> str:
     return subprocess.run(command, cwd=template / "build/dev", capture_output=True, check=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_an_edit_shows_in_the_bake_and_what_is_made_there_stays(template):
     page, bake = template / TREE.name / "docs/ci.md", template / "build/dev"
     text = page.read_text(encoding="utf-8")
@@ -91,6 +92,7 @@ FAULTS = [  # file, what is right there, what is wrong, what is said of it
 ]
 
 
+@pytest.mark.slow
 def test_a_fault_is_one_line_also_at_the_start_and_is_repaired(template):
     texts = {name: (template / TREE.name / name).read_text(encoding="utf-8") for name, *_ in FAULTS}
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.repository import CHOICES, QUESTIONS, TEMPLATE, TREE
 
 MACHINERY = TREE / "src/modelcycle"
@@ -131,6 +132,7 @@ def test_the_code_is_the_same_for_all_answers(bake):
         assert (made / name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_no_update_prints_what_to_do_next(tmp_path):
     """A project made with cruft says what to type; cruft's update of it, which runs the hooks again, does not."""
     source, work = tmp_path / "template", tmp_path / "work"

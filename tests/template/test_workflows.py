@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.repository import TEMPLATE
 
 WORKFLOWS = sorted((TEMPLATE / ".github/workflows").glob("*.yml"))
@@ -30,10 +31,12 @@ def lint(*paths: Path) -> str:
     return found
 
 
+@pytest.mark.slow
 def test_the_linters_have_nothing_to_say():
     assert lint(*WORKFLOWS) == ""
 
 
+@pytest.mark.slow
 def test_a_fault_that_is_planted_is_found_in_its_file(tmp_path):
     folder = tmp_path / ".github/workflows"
     folder.mkdir(parents=True)

@@ -233,6 +233,15 @@ def test_answers_are_changed_and_changed_back(bake_release, old, answers):
     assert content(repository) == before
 
 
+def test_an_answer_that_is_no_choice_is_refused_and_changes_nothing(old):
+    repository = old("v9.0.0")
+    before = content(repository)
+    printed = repository.run("modelcycle", "update", "--set=deployment=moon", fails=True)
+    assert re.search("^error: .*moon", printed, re.MULTILINE)
+    assert "Traceback" not in printed
+    assert content(repository) == before
+
+
 def test_an_updated_repository_passes_its_checks_and_tests(old, default):
     repository = old()
     edit(repository)

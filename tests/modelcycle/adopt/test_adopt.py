@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from support.tables import TABLES, read_columns, tiny
 
 from modelcycle.core.errors import InputError
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
+ALIKE = map(slow, ("cancer", "diabetes", "linnerud", "messy", "panel", "wine"))
 FLIGHTS = ("--target", "late", "--key", "flight_id", "--time", "scheduled_departure")
 
 
@@ -41,12 +44,11 @@ def people(tmp_path) -> Path:
     return tmp_path / "people.csv"
 
 
-@pytest.mark.parametrize("name", ["iris", "cancer", "diabetes", "linnerud", "messy", "panel", "tiny"])
+@pytest.mark.parametrize("name", ["iris", "tiny", *ALIKE])
 def test_the_stages_pass_on_the_table(reproduced, tmp_path, dvc, name):
     table, project = TABLES[name], reproduced.copy_to(tmp_path)
     table.check(project, project.verb(*table.command(tmp_path)))
     project.replace("params.yaml", "parameters: {}", "parameters: {max_iter: 30}")
-    project.replace("params.yaml", "bootstrap: 500", "bootstrap: 50")
     project.reproduce()
     assert json.loads(project.read("reports/metrics.json"))["rows"] >= 2
     table.check_metrics(project)
@@ -54,6 +56,7 @@ def test_the_stages_pass_on_the_table(reproduced, tmp_path, dvc, name):
         assert re.search("error: The gate rejects .*\n  better than guessing: found", project.verb("gate", fails=True))
 
 
+@pytest.mark.slow
 def test_the_example_itself_is_understood(fresh, dvc):
     """What is inferred from the flights is what their contract says, but for units and wider ranges."""
     known = read_columns(fresh)
@@ -259,6 +262,7 @@ def test_what_dvc_does_not_hold_as_it_is_is_not_overwritten(fresh, dvc, people):
     assert data.read_text().endswith("170,x,70\n")
 
 
+@pytest.mark.slow
 def test_feedback_goes_with_the_table_that_it_is_about(fresh, dvc, people, tmp_path, monkeypatch):
     others = tmp_path / "others.csv"
     tiny(others, seed=1)

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from modelcycle.core.config import read_config
@@ -56,3 +58,17 @@ def test_a_mistake_in_params_is_named_with_file_key_found_and_expected(tmp_path,
         read_config(Params, path)
     assert str(error.value).startswith(str(path))
     assert complaint in str(error.value)
+
+
+def test_every_parameter_is_told_what_it_does():
+    """In params.yaml, behind it or above it; what stands in braces is told with its owner."""
+    section, above, told = "", "", []
+    for line in PARAMS.read_text(encoding="utf-8").splitlines():
+        indent, name = re.match(r"(  )?(\w+):|", line).groups()
+        if name and not indent:
+            section = name
+        elif name and ("#" in line or above.lstrip().startswith("#")):
+            told.append(f"{section}.{name}")
+        above = line
+    fields = Params.model_fields.items()
+    assert sorted(told) == sorted(f"{part}.{name}" for part, field in fields for name in field.annotation.model_fields)

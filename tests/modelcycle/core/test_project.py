@@ -69,6 +69,7 @@ def parcels(bake, baked):
     parcels.replace(model, '("estimator", estimator)', STEP)
     parcels.replace(model, "import OneHotEncoder", "import FunctionTransformer, OneHotEncoder")
     parcels.replace("pyproject.toml", entry, f'{entry}\ntrusted_types = ["{TYPE}"]')
+    parcels.replace("params.yaml", "bootstrap: 500", "bootstrap: 50")
     parcels.commit()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [*sys.path, str(parcels.path / "src")])
@@ -78,6 +79,7 @@ def parcels(bake, baked):
         yield parcels
 
 
+@pytest.mark.slow
 def test_the_store_and_the_pages_have_the_package_s_name(parcels):
     parcels.verb("review")
     with closing(sqlite3.connect(parcels.path / ".mlflow/mlflow.db")) as store:
@@ -89,6 +91,7 @@ def test_the_store_and_the_pages_have_the_package_s_name(parcels):
         assert re.search(r"<title>parcels late: ", parcels.read(f"reports/{page}.html"))
 
 
+@pytest.mark.slow
 def test_the_names_travel_with_an_exported_version_to_where_there_is_no_pyproject(parcels, tmp_path, monkeypatch):
     folder = tmp_path / "version"
     parcels.verb("export", str(folder))

@@ -328,7 +328,6 @@ def log_answers(project, exported: Path) -> None:
 def watched(first_release, tmp_path_factory):
     """A released project whose log holds answers of a year, of which only the first half is as in training."""
     project = first_release.copy_to(tmp_path_factory.mktemp("watched"))
-    project.replace("params.yaml", "bootstrap: 500", "bootstrap: 100")
     project.verb("export", str(project.path.parent / "exported"))
     log_answers(project, project.path.parent / "exported")
     return project
@@ -373,6 +372,7 @@ def test_the_months_after_are_an_alert_with_the_reasons_in_plain_words(watched):
     assert read_monitoring_result(open_log(f"sqlite:///{watched.path}/.mlflow/predictions.db")) == found
 
 
+@pytest.mark.slow
 def test_a_sample_alerts_for_the_same_columns_and_all_answers_are_counted(watched, tmp_path):
     _, everything = monitor(watched, SECOND_HALF, 2)
     project = watched.copy_to(tmp_path)
@@ -391,6 +391,7 @@ def test_a_sample_alerts_for_the_same_columns_and_all_answers_are_counted(watche
     )
 
 
+@pytest.mark.slow
 def test_outcomes_the_other_way_round_are_an_alert(watched, tmp_path):
     """As after a mistake in the feed."""
     project = watched.copy_to(tmp_path)
@@ -451,6 +452,7 @@ def test_a_log_out_of_reach_and_a_missing_champion_are_named(watched, reproduced
     assert "There is no champion yet; `make release` makes one." in project.verb("monitor", fails=True)
 
 
+@pytest.mark.slow
 def test_the_answers_of_another_version_are_left_out_and_named(watched, tmp_path):
     project = watched.copy_to(tmp_path)
     log = open_log(f"sqlite:///{project.path}/.mlflow/predictions.db")

@@ -130,7 +130,6 @@ def orders(baked, dvc_in_place, tmp_path_factory):
     rows["returned"] = ((rows["price"] > 70) != (rows["order"] % 7 == 0)).map({True: "ja", False: "nein"})
     rows.to_csv(table, sep=";", decimal=",", index=False)
     project.verb("adopt", str(table), "--target", "returned", "--key", "order", "--time", "ordered")
-    project.replace("params.yaml", "bootstrap: 500", "bootstrap: 50")
     project.replace("params.yaml", "parameters: {}", "parameters: {max_iter: 20}")
     project.replace("params.yaml", "margin: 0.015", "margin: 0.1")
     project.commit("adopt")
@@ -162,6 +161,7 @@ def subjects(project, many: int) -> list[str]:
     return project.run("git", "log", f"-{many}", "--format=%s").splitlines()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_before_the_gate_is_finished_by_the_next(orders, tmp_path):
     project = orders.copy_to(tmp_path)
     tell(project, 7000)
@@ -179,6 +179,7 @@ def test_a_run_that_was_stopped_before_the_gate_is_finished_by_the_next(orders, 
     assert project.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_the_same_is_proposed_once(orders, tmp_path):
     orders.run("git", "clone", "--quiet", "--bare", str(orders.path), str(tmp_path / "origin.git"))
     projects = [orders.copy_to(tmp_path / name) for name in ("first", "second")]
@@ -198,6 +199,7 @@ def test_the_same_is_proposed_once(orders, tmp_path):
     assert "nothing new" in projects[0].verb("retrain", "--propose")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_and_leaves_all_as_it_was(orders, tmp_path):
     project = orders.copy_to(tmp_path)
 
@@ -218,6 +220,7 @@ def test_a_run_that_fails_says_why_and_leaves_all_as_it_was(orders, tmp_path):
             assert state()[2]
 
 
+@pytest.mark.slow
 def test_a_later_time_is_noted_and_a_half_written_page_is_not_committed(orders, tmp_path):
     project = orders.copy_to(tmp_path)
     for name, staged in (("docs/roles.md", False), ("docs/process.md", True)):
@@ -234,8 +237,8 @@ def test_a_later_time_is_noted_and_a_half_written_page_is_not_committed(orders, 
     assert project.run("git", "status", "--porcelain").split() == ["M", "docs/process.md", "M", "docs/roles.md"]
 
 
-def test_without_a_clean_tree_a_branch_or_a_readable_time_nothing_is_done(orders, tmp_path):
-    project = orders.copy_to(tmp_path)
+def test_without_a_clean_tree_a_branch_or_a_readable_time_nothing_is_done(repository):
+    project = repository
     head = project.run("git", "rev-parse", "HEAD")
     assert "--until is tomorrow; expected a date or time" in project.verb("retrain", "--until", "tomorrow", fails=True)
     project.run("git", "checkout", "--quiet", "--detach")
@@ -248,7 +251,7 @@ def test_without_a_clean_tree_a_branch_or_a_readable_time_nothing_is_done(orders
 
 
 @pytest.mark.parametrize("alerts", [True, False])
-def test_with_if_alert_only_an_alert_leads_to_more(orders, monkeypatch, alerts):
+def test_with_if_alert_only_an_alert_leads_to_more(first_release, monkeypatch, alerts):
     asked = []
 
     def monitor(*span: str) -> None:
@@ -259,11 +262,11 @@ def test_with_if_alert_only_an_alert_leads_to_more(orders, monkeypatch, alerts):
     monkeypatch.setattr(retrain, "monitor", monitor)
     monkeypatch.setattr(retrain, "bring_in", lambda until: asked.append("brought in"))
     monkeypatch.setattr(retrain, "was_judged", lambda: True)
-    printed = orders.verb("retrain", "--if-alert")
+    printed = first_release.verb("retrain", "--if-alert")
     assert asked == [("", ""), *(["brought in"] if alerts else [])]
     assert ("alert: price is higher." in printed) == alerts
     assert ("retrain   nothing new" if alerts else "retrain   monitor is quiet, so nothing is done") in printed
 
 
-def test_where_the_log_is_empty_if_alert_says_so(orders):
-    assert "The log holds no answer of the champion" in orders.verb("retrain", "--if-alert", fails=True)
+def test_where_the_log_is_empty_if_alert_says_so(repository):
+    assert "The log holds no answer of the champion" in repository.verb("retrain", "--if-alert", fails=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -12,6 +13,8 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.params import read_params
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.train import fit_model
+
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 def set_train(project, estimator: str, parameters: str, search: str = "null") -> None:
@@ -25,11 +28,11 @@ def set_train(project, estimator: str, parameters: str, search: str = "null") ->
     ("estimator", "parameters"),
     [
         ("sklearn.linear_model.LogisticRegression", "{C: 0.1}"),
-        ("sklearn.ensemble.RandomForest", "{n_estimators: 30, min_samples_leaf: 20}"),
-        ("sklearn.ensemble.GradientBoosting", "{n_estimators: 20, learning_rate: 0.15}"),
-        ("sklearn.neighbors.KNeighbors", "{}"),
         ("sklearn.naive_bayes.GaussianNB", "{}"),
-        ("sklearn.neural_network.MLP", "{hidden_layer_sizes: [8], max_iter: 4}"),
+        slow("sklearn.ensemble.RandomForest", "{n_estimators: 30, min_samples_leaf: 20}"),
+        slow("sklearn.ensemble.GradientBoosting", "{n_estimators: 20, learning_rate: 0.15}"),
+        slow("sklearn.neighbors.KNeighbors", "{}"),
+        slow("sklearn.neural_network.MLP", "{hidden_layer_sizes: [8], max_iter: 4}"),
     ],
 )
 def test_any_estimator_of_scikit_learn_trains_and_is_stored(reproduced, tmp_path, monkeypatch, estimator, parameters):
@@ -44,6 +47,7 @@ def test_any_estimator_of_scikit_learn_trains_and_is_stored(reproduced, tmp_path
     assert roc_auc_score(test["late"].to_numpy(bool), answers["probability_True"]) > 0.55
 
 
+@pytest.mark.slow
 def test_a_search_logs_what_it_found(reproduced, tmp_path):
     project = reproduced.copy_to(tmp_path)
     search = "{trials: 4, folds: 2, parameters: {max_iter: [5, 100], learning_rate: [0.05, 0.1]}}"
@@ -51,6 +55,7 @@ def test_a_search_logs_what_it_found(reproduced, tmp_path):
     assert re.search(r"search +best roc_auc 0\.\d+ of 4 trials +\{.*'max_iter': 100", project.verb("train"))
 
 
+@pytest.mark.slow
 def test_tracking_goes_where_the_environment_says(reproduced, tmp_path):
     project = reproduced.copy_to(tmp_path)
     before = (project.path / ".mlflow/mlflow.db").read_bytes()
@@ -59,6 +64,7 @@ def test_tracking_goes_where_the_environment_says(reproduced, tmp_path):
     assert (project.path / ".mlflow/mlflow.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_report_says_what_changed_since_the_last_committed_run(reproduced, tmp_path):
     project = reproduced.copy_to(tmp_path)
     before = json.loads(project.read("reports/metrics.json"))["roc_auc"]

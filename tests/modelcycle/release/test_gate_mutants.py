@@ -3,10 +3,12 @@
 import os
 import re
 
+import pytest
 from support.mutants import MUTATIONS, Judge
 from support.repository import TEMPLATE
 
 
+@pytest.mark.slow
 def test_every_mutant_is_rejected_by_the_rule_meant_for_it_and_the_docs_say_so(reproduced, monkeypatch):
     """GATE_TABLE=1 writes the table in docs/gate.md."""
     monkeypatch.chdir(reproduced.path)

@@ -271,6 +271,7 @@ def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried
     assert "broken" not in repository.verb("trace")
 
 
+@pytest.mark.slow
 def test_wherever_a_release_is_interrupted_the_next_one_goes_on(repository, client, passing, monkeypatch):
     change_gate(repository)
     for call, is_done in [

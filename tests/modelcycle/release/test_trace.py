@@ -161,6 +161,17 @@ def test_an_edited_registry_is_noticed(repository, client):
     assert f"the ledger says commit {commit}, the version {'1' * 40}" in broken(repository, "1")
 
 
+def test_an_image_whose_tag_is_deleted_is_noticed(repository, client):
+    image = f"host/x@sha256:{'1' * 64}"
+    registry.record_decision(client, "pushed", "1", commit="c", image=image, target="service")
+    client.set_model_version_tag(NAME, "1", "image.service", image)
+    whole = broken(repository)
+    client.delete_model_version_tag(NAME, "1", "image.service")
+    assert set(broken(repository)) - set(whole) == {
+        f"the version's tag image.service says nothing, the ledger says {image}"
+    }
+
+
 def test_a_run_that_is_gone_is_named(repository, client):
     run = registry.find_version(client, "1").run_id
     client._tracking_client.store._hard_delete_run(run)

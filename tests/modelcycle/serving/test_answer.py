@@ -301,10 +301,12 @@ def answer_in_loop(bundle, sizes, max_rows, fast_predict=None, timed_out=()):
             if number in timed_out:
                 job.future.cancel()
         task = asyncio.create_task(answer_waiting_jobs(waiting, answered, max_rows))
-        while not waiting.empty() or sum(bool(job.answers) for job in jobs) < len(jobs) - len(timed_out):
+        batches = []
+        while sum(map(len, batches)) < len(jobs) - len(timed_out):
             await asyncio.sleep(0.001)
+            batches += [answered.get() for _ in range(answered.qsize())]
         task.cancel()
-        return [answered.get() for _ in range(answered.qsize())]
+        return batches
 
     return asyncio.run(run())
 

@@ -307,6 +307,7 @@ def test_a_request_that_does_not_come_to_its_end_is_cut_off(service, start, part
     assert service.ask("/health")[0] == 200
 
 
+@pytest.mark.slow
 def test_a_connection_may_rest_between_requests_but_not_in_one(service):
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as client:
         for _ in range(2):

@@ -256,6 +256,7 @@ def slow(train_version):
     return replace(fast, make_features=make_features), event
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_is_refused_and_not_logged(slow, serve_here, tmp_path):
     version, event = slow
     with serve_here(lambda: version, tmp_path, most_seconds=0.5) as service:
@@ -346,6 +347,7 @@ def test_a_new_champion_takes_over_without_a_failed_request(train_version, serve
         assert refused == (409, {"detail": "Version 1 has answered; 2 is in use now."})
 
 
+@pytest.mark.slow
 def test_a_champion_that_can_not_be_loaded_leaves_the_old_one_until_it_can(train_version, serve_here, tmp_path, caplog):
     registry = Registry(train_version("two classes", max_iter=5))
     with serve_here(registry.load, tmp_path, registry.read_number) as service:

@@ -52,6 +52,7 @@ def company(sharing, tmp_path):
     return {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/company.db"}
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_with_another_store_has_its_run_there(sharing, company):
     assert decisions(sharing, company) == ["version 1 promoted"]
     client = mlflow.MlflowClient(company["MLFLOW_TRACKING_URI"])
@@ -62,6 +63,7 @@ def test_a_model_that_was_trained_with_another_store_has_its_run_there(sharing, 
     assert "broken" not in sharing.verb("trace", **company)
 
 
+@pytest.mark.slow
 def test_another_project_of_the_same_name_is_refused_before_it_writes_and_goes_on_under_another(
     sharing, company, reproduced, tmp_path
 ):
