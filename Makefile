@@ -41,7 +41,7 @@ dev: .venv/ready ## bake into build/dev after each edit and show what changed, w
 test: .venv/ready ## test questions, machinery and verbs; needs git, make and Python alone
 	pytest tests/template tests/modelcycle tests/verbs
 
-test-fast: .venv/ready ## test questions and machinery, within a minute: nothing is installed, slow tests are left out
+test-fast: .venv/ready ## test questions and machinery in a minute, without what is marked slow
 	pytest tests/template tests/modelcycle -m "not slow"
 
 test-all: .venv/ready ## also test on real engines, clusters, CI and browsers; what lacks a program is skipped

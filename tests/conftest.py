@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
 from support.repository import TEMPLATE, Repository, link_environment, render
 
 # What make, uv and pytest set for the tests, CI for its jobs or a team for its project must not reach what is tested.

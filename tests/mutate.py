@@ -80,15 +80,20 @@ def faults_of(path: Path) -> Iterator[tuple[int, str, str, str]]:
         yield at.lineno, source.encode()[begin:end].decode(), written, text
 
 
-def is_noticed(folder: Path, room: str) -> bool:
-    """Say whether a test fails; those of a room are asked first."""
+def find_failure(folder: Path, room: str) -> str:
+    """Give what pytest says of a test that fails, or nothing; those of a room are asked first."""
     own = [f"tests/modelcycle/{room}"] if (folder / "tests/modelcycle" / room).is_dir() else []
     for tests in (own, list(ROOMS)):
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", *tests]
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-        if tests and subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False).returncode:
-            return True
-    return False
+        if (
+            tests
+            and (
+                done := subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+            ).returncode
+        ):
+            return done.stdout + done.stderr
+    return ""
 
 
 def main(count: int, seed: int) -> int:
@@ -104,14 +109,15 @@ def main(count: int, seed: int) -> int:
         for name in filter(None, tracked.stdout.split("\0")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(TEMPLATE / name, folder / name)
-        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-        subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-        if is_noticed(folder, "none"):
-            sys.exit("The tests fail without any fault: `pytest tests/template tests/modelcycle` first.")
+        os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")
+        for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "whole"]):
+            subprocess.run(["git", *words], cwd=folder, check=True)
+        if failure := find_failure(folder, "none"):
+            sys.exit(f"{failure}\nA test fails without any fault.")
         for path, line, before, after, text in track(chosen, "planting", transient=True):
             whole = (folder / path).read_text(encoding="utf-8")
             (folder / path).write_text(text, encoding="utf-8")
-            noticed = is_noticed(folder, path.relative_to(SOURCE).parts[0])
+            noticed = find_failure(folder, path.relative_to(SOURCE).parts[0])
             (folder / path).write_text(whole, encoding="utf-8")
             told = f"{path.relative_to(SOURCE)}:{line}: {' '.join(before.split())} -> {' '.join(after.split())}"
             print(f"{'noticed ' if noticed else 'SURVIVES'} {told}", flush=True)

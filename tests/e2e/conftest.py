@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
+
 from support.containers import BASE, NEEDED, add_python, build, make_image, registry
 from support.repository import Repository
 from support.service import free_port, system_program

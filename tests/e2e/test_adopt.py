@@ -1,6 +1,7 @@
 """Tables of different kinds, each from `adopt` to the gate, and a second clone that gives the same bytes."""
 
 import pytest
+
 from support.tables import TABLES
 
 

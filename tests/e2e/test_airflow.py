@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+
 from support.manifests import VERSIONS, complaints, faults
 from support.repository import Repository
 from support.service import free_port

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from support.ci import FILES, Stage, read
 from support.containers import environment, registry
 from support.repository import TEMPLATE, TREE, Repository, swap

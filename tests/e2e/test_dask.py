@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from support.repository import Repository, link_environment
 from support.service import free_port
 

@@ -23,6 +23,7 @@ from threading import Thread
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
+
 from support.containers import FOLDER, HARDENED, KEY, attempt, environment
 from support.manifests import VERSIONS, complaints, dump, faults, load, one, templates
 from support.orders import answer, make_orders, order

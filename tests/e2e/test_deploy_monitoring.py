@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+
 from support.repository import TREE, Repository
 from support.service import ROW, free_port, serving, system_program, wait
 

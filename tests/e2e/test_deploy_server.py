@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+
 from support.containers import KEY
 from support.engine import Engine, make_stand_ins, need_engine
 from support.registry import ask, history
@@ -333,7 +334,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def images(engine, service_image) -> dict[str, str]:
-    """The service's image by digest, the same made anew, and one that does not start."""
+    """The service's image by digest, the same built again, and one that does not start."""
     engine.take(service_image, "service:1")
     engine.build("service:2", "service:1", "LABEL made=anew")
     engine.build("service:3", "service:1", 'CMD ["python", "-c", "raise SystemExit(\'no model\')"]')

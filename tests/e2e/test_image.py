@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+
 from support.containers import BASE, HARDENED, attempt, environment, running, tool
 from support.engine import Engine
 from support.registry import ask, history

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+
 from support.repository import Repository
 from support.service import ROW, Service, serving
 from support.stress import send_odd_bodies, stop_under_load

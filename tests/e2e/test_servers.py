@@ -13,6 +13,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
+
 from support.registry import history
 from support.repository import TEMPLATE, Repository, link_environment
 from support.service import free_port, system_program, wait

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
 from support.repository import TREE, Repository
 
 sys.path.insert(0, str(TREE / "src"))

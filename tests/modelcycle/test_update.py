@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from cookiecutter import cli
-from support.repository import TREE, Repository, render
 
 from modelcycle import update as module
 from modelcycle.update import (
@@ -21,6 +20,7 @@ from modelcycle.update import (
     read_record,
     resolve_commit,
 )
+from support.repository import TREE, Repository, render
 
 # The template's files: as they were in v0.9.0 and as they are in v1.0.0; None: not there.
 PAGE = "".join(f"Line {i} of {{{{ cookiecutter.colour }}}}\n" for i in range(9))

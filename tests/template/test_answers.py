@@ -8,6 +8,7 @@ import tomllib
 import pytest
 from cookiecutter.exceptions import CookiecutterException
 from markdown_it import MarkdownIt
+
 from support.repository import TEMPLATE, TREE
 
 REFUSED = [

@@ -13,6 +13,7 @@ import pytest
 from allpairspy import AllPairs
 from dvc.config import Config
 from ruamel.yaml import YAML
+
 from support.repository import CHOICES, TEMPLATE, Repository
 
 DEFAULT = {name: choices[0] for name, choices in CHOICES.items()}

@@ -11,6 +11,7 @@ import pytest
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema.validators import validator_for
 from ruamel.yaml import YAML, YAMLError
+
 from support.ci import FILES, Unknown, read
 from support.repository import Repository
 

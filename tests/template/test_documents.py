@@ -7,6 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 from ruamel.yaml import YAML
+
 from support.repository import TEMPLATE, TREE
 
 DOCS = TREE / "docs"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.repository import CHOICES, QUESTIONS, TEMPLATE, TREE
 
 MACHINERY = TREE / "src/modelcycle"

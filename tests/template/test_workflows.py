@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.repository import TEMPLATE
 
 WORKFLOWS = sorted((TEMPLATE / ".github/workflows").glob("*.yml"))

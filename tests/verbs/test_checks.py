@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from support.repository import Repository
 
 UNFORMATTED = "\n\ndef planted( a,b ):\n    c=a\n    return b\n"

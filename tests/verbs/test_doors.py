@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.repository import TEMPLATE, Repository
 
 MAKE = os.environ.get("MAKE_UNDER_TEST", "make")

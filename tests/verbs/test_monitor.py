@@ -5,6 +5,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from support.service import ROW, serving
 
 

@@ -9,6 +9,7 @@ import subprocess
 
 import pandas as pd
 import pytest
+
 from support.registry import ask, history
 from support.service import wait
 

@@ -7,6 +7,7 @@ import textwrap
 
 import pandas as pd
 import pytest
+
 from support.orders import SOURCE, answer, make_orders, order
 
 

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from support.repository import Repository
 from support.service import ROW, Service, serving, wait
 from support.stress import send_odd_bodies, stop_under_load

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from support.repository import CHOICES, TEMPLATE, TREE, Repository, link_environment, render, swap
 
 PARAMS = ("# share of the keys that go to the test data, for ever", "# once said otherwise")

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from dvc.cli import main
 from ruamel.yaml import YAML
-from support.tables import TABLES, read_columns, tiny
 
 from modelcycle.core.errors import InputError
+from support.tables import TABLES, read_columns, tiny
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
 ALIKE = map(slow, ("cancer", "diabetes", "linnerud", "messy", "panel", "wine"))

@@ -6,11 +6,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.repository import swap
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import read_project
 from modelcycle.tracking.bundle import load_folder
+from support.repository import swap
 
 
 def write(folder: Path, text: bytes) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 
 import pytest
+
 from support.mutants import MUTATIONS, Judge
 from support.repository import TEMPLATE
 

@@ -13,8 +13,6 @@ import pandas as pd
 import pytest
 import uvicorn
 from sklearn.dummy import DummyClassifier
-from support.repository import Repository
-from support.service import Service, wait
 
 from modelcycle.core.contract import Contract
 from modelcycle.core.params import Train
@@ -26,6 +24,8 @@ from modelcycle.pipeline.train import fit_model
 from modelcycle.serving.middleware import close_slow_connections
 from modelcycle.serving.serve import create_app
 from modelcycle.tracking.bundle import Bundle, load_folder, load_make_features
+from support.repository import Repository
+from support.service import Service, wait
 
 FACTS = {"git_commit": "0" * 40, "md5.model": "0" * 32}
 COLUMNS: dict[str, dict[str, Any]] = {

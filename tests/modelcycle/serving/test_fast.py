@@ -3,10 +3,10 @@ from datetime import datetime
 import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
-from support.repository import TREE
 
 from modelcycle.core.contract import make_request_table
 from modelcycle.serving.fast import _bin_once, _make_code_matrix, make_fast_predict, make_trial_rows
+from support.repository import TREE
 
 FEATURES = (TREE / "src/{{cookiecutter.package_name}}/features.py").read_text(encoding="utf-8")
 ODD_ROWS = [

@@ -11,10 +11,10 @@ from datetime import datetime
 import pandas as pd
 import pytest
 import uvicorn
-from support.service import ROW, wait
 
 from modelcycle.serving import serve
 from modelcycle.tracking.prediction_log import open_log, read_answer, write_monitoring_result
+from support.service import ROW, wait
 
 ORDER = {"at": "2024-03-01T10:00:00", "price": 60, "pieces": 4, "shop": "NO", "city": "Rome", "gift": False}
 
