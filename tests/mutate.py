@@ -82,16 +82,12 @@ def faults_of(path: Path) -> Iterator[tuple[int, str, str, str]]:
 
 def find_failure(folder: Path, room: str) -> str:
     """Give what pytest says of a test that fails, or nothing; those of a room are asked first."""
-    own = [f"tests/modelcycle/{room}"] if (folder / "tests/modelcycle" / room).is_dir() else []
-    for tests in (own, list(ROOMS)):
+    own = f"tests/modelcycle/{room}"
+    for tests in [[own], ROOMS] if (folder / own).is_dir() else [ROOMS]:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", *tests]
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-        if (
-            tests
-            and (
-                done := subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-            ).returncode
-        ):
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
             return done.stdout + done.stderr
     return ""
 

@@ -17,7 +17,6 @@ from modelcycle.core.errors import InputError
 from support.tables import TABLES, read_columns, tiny
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
-ALIKE = map(slow, ("cancer", "diabetes", "linnerud", "messy", "panel", "wine"))
 FLIGHTS = ("--target", "late", "--key", "flight_id", "--time", "scheduled_departure")
 
 
@@ -44,7 +43,9 @@ def people(tmp_path) -> Path:
     return tmp_path / "people.csv"
 
 
-@pytest.mark.parametrize("name", ["iris", "tiny", *ALIKE])
+@pytest.mark.parametrize(
+    "name", ["iris", "tiny", *map(slow, ["cancer", "diabetes", "linnerud", "messy", "panel", "wine"])]
+)
 def test_the_stages_pass_on_the_table(reproduced, tmp_path, dvc, name):
     table, project = TABLES[name], reproduced.copy_to(tmp_path)
     table.check(project, project.verb(*table.command(tmp_path)))

@@ -54,7 +54,7 @@ CASES = {
         "distance is no integer in",
     ),
     "out of range": (["ingest", "prepare"], replace(SOURCE, r"1389,", "-1389,"), "distance is below 10 mi in"),
-    "not allowed": (["ingest", "prepare"], replace(SOURCE, ",JFK,", ",XXX,"), "origin is none of the allowed values"),
+    "not allowed": (["ingest", "prepare"], replace(SOURCE, ",JFK,", ",QQQ,"), "origin is none of the allowed values"),
     "key not unique": (["ingest", "prepare"], replace(SOURCE, r"(?m)^AA\d+LGA", "AA1LGA"), "should identify a row"),
     "one class": (
         ["ingest", "prepare"],
