@@ -202,13 +202,13 @@ def test_numbers_and_shares_are_told_with_their_direction_and_unit(contract, row
     assert describe_difference(row, contract, profile) == sentence
 
 
-def test_what_is_wrong_comes_first_then_the_prediction_then_the_largest_difference(contract):
+def test_what_is_wrong_comes_first_then_the_prediction_then_what_is_most_above_its_limit(contract):
     interval = {"value": 0.7, "low": 0.65, "high": 0.75}
     quality = {"alert": True, "metric": "roc_auc", "labels": 1200, "now": interval, "then": interval | {"value": 0.8}}
     speed = {"alert": True, "slow": 7, "answers": 100}
     rows = [
-        {"column": "price", "what": "missing", "then": 0, "now": 0.1, "effect": 0.1, "limit": 0.05, "alert": True},
-        {"column": "shop", "what": "missing", "then": 0, "now": 0.3, "effect": 0.3, "limit": 0.05, "alert": True},
+        {"column": "price", "what": "missing", "then": 0, "now": 0.2, "effect": 0.2, "limit": 0.1, "alert": True},
+        {"column": "shop", "what": "missing", "then": 0, "now": 0.1, "effect": 0.1, "limit": 0.02, "alert": True},
         {"column": "gift", "what": "missing", "then": 0, "now": 0.5, "effect": 0.5, "limit": 0.05, "alert": False},
         {"column": "returned", "what": "prediction", "then": 3, "now": 9, "effect": 0.2, "limit": 0.1, "alert": True},
     ]
@@ -218,8 +218,8 @@ def test_what_is_wrong_comes_first_then_the_prediction_then_the_largest_differen
         "0.8 (0.65 to 0.75) on the test data",
         "answers are slow: 7.0% took longer than 500 ms, where 5 % may",
         "the predicted returned is higher than on the test data: mean 9.0 instead of 3.0",
-        "shop is missing in 30.0% of the cases, in training in 0.0%",
-        "price is missing in 10.0% of the cases, in training in 0.0%",
+        "shop is missing in 10.0% of the cases, in training in 0.0%",
+        "price is missing in 20.0% of the cases, in training in 0.0%",
     ]
 
 

@@ -189,6 +189,12 @@ def test_rewritten_history_is_noticed(repository):
     repository.run("git", "update-ref", "refs/stash", "HEAD")  # no branch, so nothing to rely on
     repository.run("git", "commit", "--quiet", "--no-verify", "--amend", "-m", "rewritten")
     assert broken(repository) == [f"commit {commit} is on no branch or tag: history has been rewritten"]
+    repository.run("git", "update-ref", "-d", "refs/stash")
+    repository.run("git", "reflog", "expire", "--expire=now", "--all")
+    repository.run("git", "gc", "--quiet", "--prune=now")
+    assert f"commit {commit} is not in this repository; try `git fetch`" in broken(repository)
+    found = repository.verb("trace", "--data", md5(Path("data/raw.parquet")))
+    assert found == "version 1    passed    md5.raw\n"  # by the registry's tags alone
 
 
 def test_a_version_that_no_release_made_is_refused(repository, client):

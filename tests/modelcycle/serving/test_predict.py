@@ -50,7 +50,7 @@ def test_rows_without_a_key_and_rows_that_repeat_are_answered(run, rows):
     assert len(run(twice)[0]) == 120
 
 
-def test_a_row_that_breaks_the_contract_is_listed_as_it_is_and_the_others_are_answered(run, rows):
+def test_a_row_that_breaks_the_contract_is_listed_as_it_is_and_the_others_are_answered(run, rows, capsys):
     rows.loc[[3, 50], "price"] = ["101", "many"]
     rows.loc[50, "shop"] = "Rome"
     answers, manifest, rejects = run(rows)
@@ -61,6 +61,10 @@ def test_a_row_that_breaks_the_contract_is_listed_as_it_is_and_the_others_are_an
     reasons = {"price is above 100 EUR": 1, "price is no number; shop is none of the allowed values": 1}
     assert manifest["rejected"] == reasons
     assert manifest["predicted"] == 58
+    first, *_ = reasons
+    assert f"{first} in 1 rows, ..." in capsys.readouterr().out
+    run(rows[:50])
+    assert f"{first} in 1 rows  " in capsys.readouterr().out  # a single reason
 
 
 @pytest.mark.parametrize("name", ["new.csv", "new.parquet"])

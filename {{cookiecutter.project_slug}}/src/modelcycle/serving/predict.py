@@ -121,7 +121,7 @@ def write_part(rows: pd.DataFrame, rejects: pd.DataFrame, bundle: Bundle, part: 
     table = make_output_schema(bundle, keys).empty_table()
     if len(rows):
         predictions = pd.concat([rows[keys], bundle.predict(rows)], axis=1)
-        table = pa.Table.from_pandas(predictions, table.schema, preserve_index=False).replace_schema_metadata()
+        table = pa.Table.from_pandas(predictions, table.schema).replace_schema_metadata()
     with write_atomically(part) as draft:
         pq.write_table(table, draft)
 
