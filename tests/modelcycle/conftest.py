@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -96,6 +97,13 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it itself
+
+
+@pytest.fixture(autouse=True)
+def same_chance(request: pytest.FixtureRequest) -> None:
+    """Start a module's random generator anew for each test, whichever tests ran before it in this process."""
+    if hasattr(request.module, "random"):
+        request.module.random = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,14 @@ from support.repository import CHOICES, TEMPLATE, Repository
 DEFAULT = {name: choices[0] for name, choices in CHOICES.items()}
 PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHOICES.values()))]
 PAIRS += [least for least in [DEFAULT | {"airflow": False}] if least not in PAIRS]  # the fewest files
+BAKES = [pytest.param(answers, marks=pytest.mark.slow if i > 6 else ()) for i, answers in enumerate(PAIRS)]
 
 
 # A package's name shows in imports, which must not become too long for the formatter.
 NAMES = {"project_name": "Other Name", "package_name": "a" * 40}
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids=lambda answers: "-".join(map(str, answers.values())))
+@pytest.fixture(scope="module", params=BAKES, ids=lambda answers: "-".join(map(str, answers.values())))
 def baked(request, bake):
     return bake(**request.param, **NAMES), request.param
 

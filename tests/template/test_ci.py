@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from check_jsonschema.builtin_schemas import get_builtin_schema
-from jsonschema.validators import validator_for
 from ruamel.yaml import YAML, YAMLError
 
 from support.ci import FILES, Unknown, read
@@ -135,6 +133,9 @@ def complaints(provider: str, folder: Path) -> Iterator[str]:
 
 def schema_errors(provider: str, document: object) -> Iterator[str]:
     """Yield what a schema has against a document, down to the last of its alternatives."""
+    from check_jsonschema.builtin_schemas import get_builtin_schema  # takes two seconds, in each process at its start
+    from jsonschema.validators import validator_for
+
     names = {"github": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci", "bamboo": "vendor.bamboo-spec"}
     schema = get_builtin_schema(names[provider])
     errors = list(validator_for(schema)(schema).iter_errors(document))

@@ -43,9 +43,8 @@ def people(tmp_path) -> Path:
     return tmp_path / "people.csv"
 
 
-@pytest.mark.parametrize(
-    "name", ["iris", "tiny", *map(slow, ["cancer", "diabetes", "linnerud", "messy", "panel", "wine"])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["iris", "tiny", "cancer", "diabetes", "linnerud", "messy", "panel", "wine"])
 def test_the_stages_pass_on_the_table(reproduced, tmp_path, dvc, name):
     table, project = TABLES[name], reproduced.copy_to(tmp_path)
     table.check(project, project.verb(*table.command(tmp_path)))

@@ -86,6 +86,7 @@ def test_calibration_counts_what_is_apart_for_certain():
     assert failed(GATE, True, (0.8, 0.75, 0.85, 0.5), calibration=apart | {"margin": [0.1, 0.1]}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "found"), [(50, 0.5), (200, 0.9), (2000, 1.0)])
 def test_calibration_of_few_cases_spares_honest_models_and_finds_overconfident_ones(rows, found):
     random, honest, bold = np.random.default_rng(0), [], []
