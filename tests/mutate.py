@@ -9,12 +9,14 @@ test is missing there, or the fault changes nothing that matters.
 import ast
 import copy
 import os
+import queue
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.progress import track
@@ -22,6 +24,7 @@ from rich.progress import track
 TEMPLATE = Path(__file__).parents[1]
 SOURCE = Path("{{cookiecutter.project_slug}}/src/modelcycle")
 ROOMS = ("tests/modelcycle", "tests/template")
+MOST_SECONDS = 900  # a fault with which the tests never end is noticed
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
@@ -84,40 +87,57 @@ def find_failure(folder: Path, room: str) -> str:
     """Give what pytest says of a test that fails, or nothing; those of a room are asked first."""
     own = f"tests/modelcycle/{room}"
     for tests in [[own], ROOMS] if (folder / own).is_dir() else [ROOMS]:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", *tests]
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "--no-header", *tests]
+        options = {"capture_output": True, "text": True, "check": False, "timeout": MOST_SECONDS}
+        try:
+            done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, **options)
+        except subprocess.TimeoutExpired:
+            return "The tests wait for ever."
         if done.returncode:
             return done.stdout + done.stderr
     return ""
 
 
+def copy_template(folder: Path) -> None:
+    """Copy the template, as it is here, into a repository of its own."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=TEMPLATE, capture_output=True, check=True, text=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TEMPLATE / name, folder / name)
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "whole"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+
+
 def main(count: int, seed: int) -> int:
-    """Plant as many faults, and say which of them nobody has noticed. Returns how many."""
+    """Plant as many faults, one on each processor, and say which of them nobody has noticed. Returns how many."""
     choice = random.Random(seed)
     modules = sorted((TEMPLATE / SOURCE).rglob("*.py"))
     faults = [(path.relative_to(TEMPLATE), *fault) for path in modules for fault in faults_of(path)]
-    chosen, survivors = choice.sample(faults, count), []
     print(f"{count} of {len(faults):,} faults, seed {seed}", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "template"
-        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=TEMPLATE, capture_output=True, check=True, text=True)
-        for name in filter(None, tracked.stdout.split("\0")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(TEMPLATE / name, folder / name)
-        os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")
-        for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "whole"]):
-            subprocess.run(["git", *words], cwd=folder, check=True)
-        if failure := find_failure(folder, "none"):
-            sys.exit(f"{failure}\nA test fails without any fault.")
-        for path, line, before, after, text in track(chosen, "planting", transient=True):
+    os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")
+    n_processors = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(n_processors) as workers:
+        folders: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for number in range(n_processors):
+            copy_template(folder := Path(scratch) / f"template-{number}")
+            folders.put(folder)
+
+        def survives(fault: tuple[Path, int, str, str, str]) -> str:
+            """Plant a fault; gives its description where nobody has noticed it."""
+            (path, line, before, after, text), folder = fault, folders.get()
             whole = (folder / path).read_text(encoding="utf-8")
             (folder / path).write_text(text, encoding="utf-8")
             noticed = find_failure(folder, path.relative_to(SOURCE).parts[0])
             (folder / path).write_text(whole, encoding="utf-8")
+            folders.put(folder)
             told = f"{path.relative_to(SOURCE)}:{line}: {' '.join(before.split())} -> {' '.join(after.split())}"
             print(f"{'noticed ' if noticed else 'SURVIVES'} {told}", flush=True)
-            survivors += [] if noticed else [told]
+            return "" if noticed else told
+
+        if failure := find_failure(folder, "none"):
+            sys.exit(f"{failure}\nA test fails without any fault.")
+        results = workers.map(survives, choice.sample(faults, count))
+        survivors = list(filter(None, track(results, "planting", count, transient=True)))
     print(f"{count - len(survivors)} of {count} were noticed. Not noticed:", *survivors, sep="\n  ")
     return len(survivors)
 

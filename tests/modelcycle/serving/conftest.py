@@ -116,9 +116,10 @@ class LocalService(Service):
 
     def __init__(self, app: Any, most_seconds: float) -> None:
         protocol = close_slow_connections(most_seconds)
-        config = uvicorn.Config(app, port=0, http=protocol, log_config=None, access_log=False)
+        limits = {"timeout_graceful_shutdown": 5}  # or a test that fails with a request under way would wait for ever
+        config = uvicorn.Config(app, port=0, http=protocol, log_config=None, access_log=False, **limits)
         self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         wait(lambda: self.server.started, "the service")
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
