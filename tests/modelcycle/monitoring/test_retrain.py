@@ -1,3 +1,4 @@
+from contextlib import chdir
 from datetime import datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from dvc.cli import main as dvc
 from dvc.repo import Repo
 
 from modelcycle.core.contract import Column, Contract
+from modelcycle.core.digest import md5
 from modelcycle.core.errors import Alert, InputError
 from modelcycle.core.params import Ingest
 from modelcycle.monitoring import retrain
@@ -192,6 +194,9 @@ def test_the_same_is_proposed_once(orders, tmp_path):
     said = [project.verb("retrain", "--propose") for project in projects]
     assert "for review: merging it releases it" in said[0]
     assert "retrain   the same is proposed already" in said[1]
+    with chdir(projects[0].path):
+        remote = Repo().cloud.get_remote_odb()
+    assert remote.exists(md5(projects[0].path / "data/feedback.parquet"))  # for who reviews it
     branches = project.run("git", "ls-remote", "origin", "refs/heads/retrain-*").split()
     assert said[0].split()[-1] == said[1].split()[-1] == branches[1].removeprefix("refs/heads/")
     assert project.verb("release", "--history").count("version") == 1
