@@ -42,8 +42,8 @@ from modelcycle.core.settings import read_settings
 served = load_champion(store.connect())
 rows = pd.read_parquet("data/test.parquet").sample(int(sys.argv[1]), random_state=0)[served.contract.inputs]
 rows["temperature"] += float(sys.argv[2])
-job = Job(rows.astype(object).where(rows.notna(), None).to_dict("records"), "test", None)
-answer_jobs([job], served, None)
+job = Job(rows.astype(object).where(rows.notna(), None).to_dict("records"), "test", served, None)
+answer_jobs([job])
 with prediction_log.connect_writer(prediction_log.open_log(read_settings().database_url)) as connection:
     prediction_log.write_answers(connection, job.lines)
 """

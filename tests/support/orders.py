@@ -16,8 +16,9 @@ from modelcycle.tracking import prediction_log, store
 from modelcycle.tracking.bundle import load_champion
 engine = prediction_log.open_log(read_settings().database_url)
 rows = json.loads(sys.argv[1])
-job = Job([row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows], "test", None)
-answer_jobs([job], load_champion(store.connect()), None)
+rows_as_sent = [row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows]
+job = Job(rows_as_sent, "test", load_champion(store.connect()), None)
+answer_jobs([job])
 with prediction_log.connect_writer(engine) as connection:
     prediction_log.write_answers(connection, job.lines)
 for given, (_, outcome) in zip(job.answers, rows):

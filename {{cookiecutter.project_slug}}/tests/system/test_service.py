@@ -15,7 +15,7 @@ from modelcycle.core import paths
 from modelcycle.core.contract import read_contract
 from modelcycle.core.digest import md5
 from modelcycle.core.project import read_project
-from modelcycle.serving.answer import typical_value
+from modelcycle.serving.schema import typical_value
 from modelcycle.testing import ENVIRONMENT
 from modelcycle.tracking.bundle import EXPORT_MANIFEST
 from pydantic_core import to_jsonable_python

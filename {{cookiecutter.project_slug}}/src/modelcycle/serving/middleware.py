@@ -2,16 +2,12 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
-from traceback import extract_tb
 from typing import Any
 
 from fastapi import HTTPException
-from pydantic_core import to_json
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,26 +18,7 @@ from modelcycle.serving.telemetry import Telemetry
 
 # Paths that need no key. They show no row, only which columns there are and which values are typical.
 OPEN_PATHS = {"/", "/health", "/ready", "/docs", "/openapi.json"}
-
-
-def format_json_line(level: str, message: str, facts: dict[str, Any]) -> str:
-    """Format a line of JSON: time, level, message and further facts."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return to_json({"at": at, "level": level, "message": message} | facts).decode()
-
-
-class JsonLinesFormatter(logging.Formatter):
-    """Format each record as a line of JSON."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format a record; of an error only its type and the last code locations, as its text may quote a request."""
-        error, facts = record.exc_info[1] if record.exc_info else None, {}
-        if error:
-            locations = [
-                f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-4:]
-            ]
-            facts = {"error": type(error).__name__, "where": " > ".join(locations)}
-        return format_json_line(record.levelname.lower(), record.getMessage(), facts)
+FAULT = "Something went wrong here; the log of the service says what."
 
 
 class AccessMiddleware:
@@ -56,7 +33,7 @@ class AccessMiddleware:
         """Refuse a request or pass it on to the app, and log path, status, milliseconds and caller."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
 
         async def send_and_watch(message: Message) -> None:
             nonlocal status
@@ -71,14 +48,18 @@ class AccessMiddleware:
                 await refusal(scope, receive, send_and_watch)
             else:
                 await self.app(scope, self.limit_size(scope, receive), send_and_watch)
+        except Exception as error:
+            if status:  # a part of the response is under way
+                raise
+            logging.error("a request failed", exc_info=error)
+            await JSONResponse({"detail": FAULT}, 500)(scope, receive, send_and_watch)
         finally:
             duration_s = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "other")  # the pattern: an id is no label
             self.telemetry.count_request(path, status, duration_s)
-            facts = {"path": path, "status": status, "milliseconds": round(duration_s * 1000, 2)}
-            # Not through logging, which would take as long as the rest of this method.
-            sys.stdout.write(format_json_line("info", "request", facts | {"caller": scope.get("caller", "")}) + "\n")
-            sys.stdout.flush()
+            milliseconds, caller = round(duration_s * 1000, 2), scope.get("caller", "")
+            facts = {"path": path, "status": status, "milliseconds": milliseconds, "caller": caller}
+            logging.info("request", extra={"facts": facts})
 
     def check_access(self, scope: Scope) -> JSONResponse | None:
         """Make the response to an unknown key, too many requests or too many bytes; None where a request is allowed."""
@@ -91,7 +72,7 @@ class AccessMiddleware:
             try:
                 self.digests = self.settings.digests()
             except InputError as error:  # the previous keys stay valid
-                sys.stdout.write(format_json_line("error", str(error), {}) + "\n")
+                logging.error(str(error))
         header = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         key = header.decode("latin-1")  # Prometheus and its Operator can send nothing but Authorization
         is_open = not self.digests and self.settings.is_open  # otherwise nobody gets in without a key
