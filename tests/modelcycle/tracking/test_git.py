@@ -1,11 +1,19 @@
+import shlex
+import subprocess
+import sys
+
 import pytest
 
+from modelcycle.core.errors import InputError
 from modelcycle.tracking.git import (
     describe_head,
     fetch_command,
+    find_commit,
     find_root_commits,
     git,
+    has_commit,
     is_on_a_branch,
+    is_repository,
     is_shallow,
     read_file_at,
 )
@@ -24,13 +32,89 @@ def ours(tmp_path, monkeypatch):
     return tmp_path / "ours"
 
 
-def test_git_says_nothing_where_there_is_no_repository_or_no_commit(tmp_path, monkeypatch, ours):
-    assert git("rev-parse", "--verify", "nothing") == ""
+def test_an_answer_that_is_no_is_empty(ours):
+    assert git("rev-parse", "--quiet", "--verify", "nothing") == ""
+    assert git("config", "nothing.here") == ""
+    assert [find_commit(name) for name in ("nothing", "0" * 40, "--all", "HEAD:file")] == [""] * 4
+    assert find_commit("main") == find_commit("HEAD") == git("rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (
+            ["log", "--format=%H", "nothing"],
+            "git failed: ambiguous argument 'nothing': unknown revision or path not in",
+        ),
+        (["cat-file", "blob", "HEAD:other"], "git failed: path 'other' does not exist in 'HEAD'"),
+        (["no-such-command"], "git failed: git: 'no-such-command' is not a git command. See 'git --help'."),
+        (["push", "origin", "main"], "git failed: 'origin' does not appear to be a git repository Could not read from"),
+    ],
+)
+def test_a_git_that_fails_says_why_in_a_sentence(ours, question, words):
+    with pytest.raises(InputError) as error:
+        git(*question)
+    assert str(error.value).startswith(words)
+    assert "\n" not in str(error.value)
+
+
+def test_where_there_is_no_repository_or_no_commit_there_is_nothing_to_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert git("log") == ""
-    assert describe_head() == "nothing committed yet"
+    assert (is_repository(), has_commit(), describe_head()) == (False, False, "nothing committed yet")
     assert find_root_commits() == []
-    assert not is_shallow()
+    with pytest.raises(InputError, match=r"^git failed: not a git repository"):
+        read_file_at("HEAD", "file")
+    git("init", "--quiet")
+    assert (is_repository(), has_commit(), describe_head()) == (True, False, "nothing committed yet")
+    assert find_root_commits() == []
+    assert read_file_at("HEAD", "file") is None
+
+
+@pytest.mark.parametrize("ask", [describe_head, find_root_commits, lambda: read_file_at("HEAD", "file")])
+def test_git_s_own_remedy_for_a_repository_of_somebody_else_reaches_the_person_and_helps(ours, monkeypatch, ask):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(InputError) as error:
+        ask()
+    place, _, remedy = str(error.value).partition(" To add an exception for this directory, call: ")
+    assert place == f"git failed: detected dubious ownership in repository at '{ours}'"
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(ours.parent / "gitconfig"))
+    subprocess.run(remedy.split(), check=True)
+    assert ask()
+
+
+@pytest.mark.parametrize(
+    ("setting", "question"),
+    [
+        ("color.ui=always", ["log", "--format=%H"]),
+        ("core.quotePath=true", ["ls-files"]),
+        ("log.showSignature=true", ["show", "--no-patch", "--format=%s"]),
+        ("status.showUntrackedFiles=no", ["status", "--porcelain"]),
+        ("color.status=always", ["status", "--porcelain"]),
+    ],
+)
+def test_a_personal_setting_does_not_change_what_git_answers(ours, setting, question):
+    (ours / "Übersicht.md").write_text("new")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "umlaut")
+    (ours / "unknown").write_text("new")
+    before = git(*question)
+    assert before
+    git("config", *setting.split("="))
+    assert git(*question) == before
+
+
+def test_what_a_hook_starts_elsewhere_looks_for_its_own_repository(ours, tmp_path):
+    """git names its own repository to hooks: a `git init` in another folder would write into that."""
+    code = "from modelcycle.tracking import git; git.forget_callers_repository(); git.git('init', '--quiet')"
+    git("worktree", "add", "--quiet", "../linked")
+    (tmp_path / "copy").mkdir()
+    hook = ours / ".git/hooks/pre-commit"
+    hook.write_text(f"#!/bin/sh\ncd ../copy && {shlex.join([sys.executable, '-c', code])}\n")
+    hook.chmod(0o755)
+    git("-C", "../linked", "commit", "--quiet", "--allow-empty", "--message", "by a hook")
+    assert (tmp_path / "copy/.git").is_dir()
+    assert git("config", "core.bare") == "false"
+    assert git("-C", "../linked", "log", "-1", "--format=%s") == "by a hook"
 
 
 def test_the_head_is_named_by_its_commit_and_whether_files_have_changed(ours):

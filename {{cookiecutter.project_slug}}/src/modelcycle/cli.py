@@ -16,6 +16,7 @@ import typer
 
 from modelcycle.core.errors import Alert, Conflict, InputError, first_line
 from modelcycle.core.output import configure_logging, mask_passwords
+from modelcycle.tracking.git import forget_callers_repository
 
 ROOMS = ("adopt", "pipeline", "release", "serving", "monitoring", "delivery", "process")  # as they are listed
 
@@ -59,6 +60,7 @@ def update(
 
 def main() -> None:
     """Run a command."""
+    forget_callers_repository()
     gc.set_threshold(100_000)  # what imports make stays: to look through it again and again takes a fifth of `trace`
     configure_logging(logging.INFO)
     try:

@@ -24,7 +24,9 @@ from modelcycle.core.team import make_features
 from modelcycle.pipeline.ingest import read_rows, rows_until
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.train import fit_model
+from modelcycle.tracking.git import forget_callers_repository
 
+forget_callers_repository()  # of a hook: copies are repositories of their own
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
 ENVIRONMENT["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 # What a copy of the repository needs for the pipeline to run in it.

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -62,7 +61,7 @@ def clone_template(record: Record, folder: Path) -> Path:
     relative = Path.cwd().parent / record.template  # typed where this repository was made
     if ":" not in record.template and not relative.exists():
         raise InputError(f"{RECORD} says that the template is in {record.template}; write its address there, commit.")
-    run("git", "clone", "--quiet", str(relative) if relative.exists() else record.template, folder)
+    git("clone", "--quiet", str(relative) if relative.exists() else record.template, folder)
     if not resolve_commit(folder, record.commit):
         raise InputError(f"{record.template} has no commit {record.commit}, which {RECORD} names.")
     return folder
@@ -70,13 +69,13 @@ def clone_template(record: Record, folder: Path) -> Path:
 
 def resolve_commit(template: Path, name: str) -> str:
     """Resolve a tag, a branch or a commit in a clone to its commit; empty where there is none."""
-    command = ("-C", str(template), "rev-parse", "--quiet", "--verify")
+    command = ("-C", template, "rev-parse", "--quiet", "--verify")
     return git(*command, f"{name}^{{commit}}") or git(*command, f"origin/{name}^{{commit}}")
 
 
 def list_releases(template: Path) -> list[str]:
     """List the tags of a clone that are releases, the newest first."""
-    tags = filter(RELEASE.fullmatch, git("-C", str(template), "tag").splitlines())
+    tags = filter(RELEASE.fullmatch, git("-C", template, "tag").splitlines())
     return sorted(tags, key=lambda tag: [int(part) for part in re.findall(r"\d+", tag)], reverse=True)
 
 
@@ -88,12 +87,12 @@ def find_newer_release(template: Path, commit: str) -> str:
 
 def has_commit(template: Path, commit: str, other: str) -> bool:
     """Say whether a commit of a clone is, or descends from, another one."""
-    return git("-C", str(template), "merge-base", commit, other) == resolve_commit(template, other)
+    return git("-C", template, "merge-base", commit, other) == resolve_commit(template, other)
 
 
 def render_template(template: Path, commit: str, answers: dict[str, str], folder: Path) -> Path:
     """Render the template at a commit into a folder. Raises InputError with its reason to refuse the answers."""
-    run("git", "-C", template, "checkout", "--quiet", "--detach", commit)
+    git("-C", template, "checkout", "--quiet", "--detach", commit)
     folder.mkdir()
     config = folder / "config.yaml"
     config.write_text(f"cookiecutters_dir: {folder}\nreplay_dir: {folder}\n", encoding="utf-8")
@@ -125,7 +124,7 @@ def commit_rendering(rendering: Path, excluded: list[str], message: str, *parent
     """Make a commit, on no branch, of a rendering without the excluded files. Returns the commit."""
     environment = {"GIT_DIR": git("rev-parse", "--absolute-git-dir"), "GIT_WORK_TREE": str(rendering)}
     environment["GIT_INDEX_FILE"] = str(rendering.parents[1] / "index")
-    run_git = partial(run, "git", "-C", rendering, "-c", "core.autocrlf=false", environment=environment)
+    run_git = partial(git, "-C", rendering, "-c", "core.autocrlf=false", environment=environment)
     run_git("add", "--all", "--force", ".")
     if excluded:
         run_git("rm", "-rf", "--cached", "--quiet", "--ignore-unmatch", "--", *excluded)
@@ -134,7 +133,7 @@ def commit_rendering(rendering: Path, excluded: list[str], message: str, *parent
         run_git("read-tree", "--empty")
         run_git("read-tree", f"--prefix={prefix}", tree)
         tree = run_git("write-tree")
-    return run("git", "commit-tree", tree, "-m", message, *[word for parent in parents for word in ("-p", parent)])
+    return git("commit-tree", tree, "-m", message, *[word for parent in parents for word in ("-p", parent)])
 
 
 def cherry_pick(commit: str) -> None:
@@ -142,12 +141,15 @@ def cherry_pick(commit: str) -> None:
 
     Raises Conflict where a person has to decide. Raises InputError, with nothing changed, when git can't begin.
     """
-    command = ["git", "cherry-pick", "--keep-redundant-commits", commit]
-    process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    failure = None
+    try:
+        git("cherry-pick", "--keep-redundant-commits", commit)
+    except InputError as error:  # a conflict, or it can't begin
+        failure = error
     stages = read_unmerged_stages()
     deleted = [path for path, stage in stages.items() if stage == "13"]
     if deleted:
-        run("git", "rm", "-f", "--quiet", "--", *deleted)
+        git("rm", "-f", "--quiet", "--", *deleted)
         report_line("update", "left out, as not here (deleted, or moved and much changed):", ", ".join(deleted))
         report_line("", "what the template has changed there:", f"git show {commit[:10]} -- {' '.join(deleted)}")
     retired = sorted(path for path, stage in stages.items() if stage == "12")
@@ -157,9 +159,9 @@ def cherry_pick(commit: str) -> None:
     if conflicts:
         raise Conflict(" ".join([*conflicts, RESOLVE]))
     if deleted:
-        run("git", "commit", "--quiet", "--no-verify", "--reuse-message", commit)
-    elif process.returncode:
-        raise InputError(f"git can't pick the update: {' '.join(process.stderr.split())}")
+        git("commit", "--quiet", "--no-verify", "--reuse-message", commit)
+    elif failure:
+        raise InputError(f"git can't pick the update: {failure}")
 
 
 def read_unmerged_stages() -> dict[str, str]:
@@ -178,19 +180,19 @@ def propose(commit: str, branch: str, title: str) -> None:
     with a label. Elsewhere one opens it from the branch. The branch that is checked out stays as it is.
     """
     conflict = ""
-    run("git", "checkout", "--quiet", "-B", branch)
+    git("checkout", "--quiet", "-B", branch)
     try:
         try:
             cherry_pick(commit)
         except Conflict as error:
             conflict = str(error).removesuffix(f" {RESOLVE}")
             message = f"{title}: conflicts to be resolved\n\n{conflict}"
-            run("git", "commit", "--quiet", "--no-verify", "--all", "--message", message)
+            git("commit", "--quiet", "--no-verify", "--all", "--message", message)
         request = ["create", f"title={'Draft: ' if conflict else ''}{title}", *(["label=conflict"] if conflict else [])]
         options = [f"--push-option=merge_request.{option}" for option in request] if "GITLAB_CI" in os.environ else []
-        run("git", "push", "--quiet", *options, "origin", branch)
+        git("push", "--quiet", *options, "origin", branch)
     finally:
-        run("git", "checkout", "--quiet", "-")
+        git("checkout", "--quiet", "-")
     if "GITHUB_ACTIONS" in os.environ:
         draft = ["--draft", "--label", "conflict"] if conflict else []
         try:
@@ -228,7 +230,7 @@ def update(to: str, assignments: list[str], as_proposal: bool = False) -> None:
             return report_line("update", "this is the newest release of the template already")
         target_commit = find_target(template, record, target, answers)
         branch = re.sub(r"[^\w.]+", "-", "-".join(["update", target, *assignments]))
-        if as_proposal and run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
+        if as_proposal and git("ls-remote", "origin", f"refs/heads/{branch}"):
             return report_line("update", f"{target} is proposed already", branch)
         log.info("rendering the template as it was and as %s has it", target)
         before, after = render_both(template, record, answers, target_commit, target)
@@ -253,7 +255,7 @@ def find_target(template: Path, record: Record, target: str, answers: dict[str, 
     """Find the commit of a target in a clone. Raises InputError where there is none, or an answer has no question."""
     if not (commit := resolve_commit(template, target)):
         raise InputError(f"The template has no {target}; its releases: {', '.join(list_releases(template)) or 'none'}.")
-    defaults = json.loads(git("-C", str(template), "show", f"{commit}:cookiecutter.json"))
+    defaults = json.loads(git("-C", template, "show", f"{commit}:cookiecutter.json"))
     questions = [name for name in defaults if not name.startswith("_")]
     if unknown := sorted(set(answers) - set(questions)):
         raise InputError(f"{unknown[0]} is no question; expected one of {', '.join(questions)}.")

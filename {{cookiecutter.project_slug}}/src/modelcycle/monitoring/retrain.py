@@ -97,12 +97,12 @@ def bring_in(until: str) -> bool:
         added = add_feedback(ingest, read_contract())
         run("dvc", "repro", show=True)
         if new := git("ls-files", "--others", "--exclude-standard", "--", *map(str, NEW)).splitlines():
-            run("git", "add", "--", *new)
+            git("add", "--", *new)
         ours = tracked(ingest.source)
         what = f"{added:,} cases with their outcome" + (f", data before {until}" if until else "")
         is_new = bool(git("status", "--porcelain", "--", *ours))
         if is_new:
-            run("git", "commit", "--quiet", "--message", f"{TITLE}{what}", "--", *ours)
+            git("commit", "--quiet", "--message", f"{TITLE}{what}", "--", *ours)
     except BaseException:
         restore(ingest.source)
         raise
@@ -127,10 +127,10 @@ def was_judged() -> bool:
 def propose_commit() -> None:
     """Push the last commit as a branch for review, and its data to the DVC remote; once for the same results."""
     branch = f"retrain-{content_md5(Path('dvc.lock').read_bytes())[:7]}"
-    if run("git", "ls-remote", "origin", f"refs/heads/{branch}"):
+    if git("ls-remote", "origin", f"refs/heads/{branch}"):
         return report_line("retrain", "the same is proposed already", branch)
     run("dvc", "push")
-    run("git", "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+    git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
     report_line("", "for review: merging it releases it", branch)
 
 
@@ -160,4 +160,4 @@ def retrain(until: str, if_alert: bool, propose: bool = False) -> None:
     release()
     cards = [str(path) for path in (MODEL_CARD, DATA_CARD) if path.exists()]
     if cards and git("status", "--porcelain", "--", *cards):
-        run("git", "commit", "--quiet", "--message", "Write the cards of the new champion", "--", *cards)
+        git("commit", "--quiet", "--message", "Write the cards of the new champion", "--", *cards)

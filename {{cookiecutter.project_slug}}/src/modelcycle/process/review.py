@@ -28,7 +28,7 @@ from modelcycle.core.verdict import Verdict
 from modelcycle.monitoring.monitor import MAX_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases
 from modelcycle.tracking import registry, store
-from modelcycle.tracking.git import git
+from modelcycle.tracking.git import find_commit, git, has_commit
 from modelcycle.tracking.ledger import LedgerEntry, champion_number, read_ledger
 from modelcycle.tracking.lineage import read_at_commit, read_lock
 from modelcycle.tracking.prediction_log import (
@@ -57,9 +57,9 @@ def find_start(since: str) -> tuple[str, datetime]:
 
     since: a tag, a commit or a date; empty means two weeks ago. Raises InputError when it is none of these.
     """
-    if not git("rev-parse", "--verify", "HEAD"):
+    if not has_commit():
         raise InputError("Nothing is committed yet, so there is nothing to review; commit the project first.")
-    commit = git("rev-parse", "--quiet", "--verify", f"{since}^{{commit}}") if since else ""
+    commit = find_commit(since) if since else ""
     if commit:
         tag_time = git("for-each-ref", "--format=%(creatordate:iso-strict)", f"refs/tags/{since}")
         return commit, to_utc(datetime.fromisoformat(tag_time or git("show", "--no-patch", "--format=%cI", commit)))

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, PARAMS
-from modelcycle.tracking.git import fetch_command, git, is_on_a_branch, read_file_at
+from modelcycle.tracking.git import fetch_command, find_commit, git, is_on_a_branch, read_file_at
 from modelcycle.tracking.lineage import read_lock, read_provenance
 
 CONFIGURATION = (str(CONTRACT), str(PARAMS), "dvc.lock", "uv.lock")
@@ -115,7 +115,7 @@ def check_commit(tags: dict[str, str]) -> Link:
     """Check the commit of a version, and all that it leads to, against the version's tags."""
     revision = tags.get("git_commit", "none")
     link = Link("commit", revision)
-    if not git("cat-file", "-t", revision):
+    if not find_commit(revision):
         link.broken.append(f"commit {revision} is not in this repository; try `{fetch_command()}`")
         return link
     link.facts += " " + git("show", "--no-patch", "--format=%cs %an: %s", revision)

@@ -35,7 +35,7 @@ from modelcycle.release.gate import (
 )
 from modelcycle.tracking import registry, runs, store
 from modelcycle.tracking.bundle import Bundle, load_version
-from modelcycle.tracking.git import git, is_on_a_branch
+from modelcycle.tracking.git import git, has_commit, is_on_a_branch
 from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import read_previous_output, read_provenance
 from modelcycle.tracking.registry import Version
@@ -45,7 +45,7 @@ def require_clean_tree() -> None:
     """Raise InputError when the work tree holds anything that a branch does not; documents don't count."""
     if not paths.PARAMS.exists():
         raise InputError(f"{paths.PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
-    if not git("rev-parse", "--verify", "HEAD"):
+    if not has_commit():
         raise InputError("Nothing is committed yet; commit the project, then release again.")
     # --no-renames keeps one path to a line; the cards that a release writes lie in docs/.
     changes = git("status", "--porcelain", "--no-renames", "--", ".", ":!docs").splitlines()

@@ -27,7 +27,7 @@ def reproduce(version: Version) -> Link:
         tree = Path(scratch) / "tree"
         root = tree / git("rev-parse", "--show-prefix")
         try:
-            subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), revision], check=True)
+            git("worktree", "add", "--quiet", "--detach", tree, revision)
             environment, description = prepare_environment(root, revision, f"sqlite:///{scratch}/runs.db")
             link.facts += description
             link_cache(root)
@@ -37,7 +37,8 @@ def reproduce(version: Version) -> Link:
             link.broken.append(f"the pipeline of commit {revision[:7]} does not run any more: {error}")
             return link
         finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=False)
+            if tree.exists():
+                git("worktree", "remove", "--force", tree)
     for path, digest in read_lock(revision).items():
         if path not in UNSTABLE and reproduced.get(path) != digest:
             link.broken.append(f"{path}, reproduced, has md5 {reproduced.get(path)}, the commit says {digest}")

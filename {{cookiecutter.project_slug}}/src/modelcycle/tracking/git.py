@@ -1,22 +1,86 @@
-"""Ask git about commits and the files in them."""
+"""Ask git about commits and the files in them.
 
+A question whose answer is no, such as for a commit that is not here, is one thing; a git that fails is another.
+"""
+
+import logging
+import os
+import re
 import subprocess
+from pathlib import Path
+
+from modelcycle.core.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# Settings that change what git prints. All others stay the user's: identity, proxy, safe.directory, hooks.
+SETTINGS = ("color.ui=never", "core.quotePath=false", "log.showSignature=false", "status.showUntrackedFiles=normal")
+PINNED = ["git", *(word for setting in SETTINGS for word in ("-c", setting))]
+# What git sets for hooks and aliases: which repository it was called for.
+CALLERS_VARIABLES = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_NAMESPACE"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH"),
+)
 
 
-def git(*arguments: str) -> str:
-    """Return what git prints; empty where there is no repository or no such commit."""
-    return subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False).stdout.strip()
+def forget_callers_repository() -> None:
+    """Let git, DVC and all else that is started from here look for their repository in the folder they are started in.
+
+    A hook names its own, and what it starts elsewhere, such as in a copy, would write into that.
+    """
+    for name in CALLERS_VARIABLES:
+        os.environ.pop(name, None)
+
+
+def git(*arguments: str | Path, environment: dict[str, str] | None = None) -> str:
+    """Return what git prints, empty where its answer is no. Raises InputError with git's own words where it fails."""
+    return _run(arguments, environment).decode("utf-8", "surrogateescape").strip()
+
+
+def _run(arguments: tuple[str | Path, ...], environment: dict[str, str] | None = None, typed: bytes = b"") -> bytes:
+    log.debug("$ git %s", " ".join(map(str, arguments)))
+    variables = os.environ | {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"} | (environment or {})
+    done = subprocess.run([*PINNED, *arguments], env=variables, input=typed, capture_output=True, check=False)
+    if done.returncode and (done.returncode != 1 or done.stderr):
+        lines = done.stderr.decode("utf-8", "replace").splitlines()
+        words = [re.sub("^(fatal|error): ", "", line.strip()) for line in lines if not line.startswith("hint: ")]
+        reason = " ".join(filter(None, words)) or f"exit status {done.returncode}, no message"
+        raise InputError(f"git failed: {reason}")
+    return done.stdout
+
+
+def is_repository() -> bool:
+    """Say whether this folder is in a git repository."""
+    try:
+        return git("rev-parse", "--is-inside-work-tree") == "true"
+    except InputError as error:
+        if "not a git repository" in str(error):
+            return False
+        raise
+
+
+def find_commit(name: str) -> str:
+    """Return the whole name of a commit, by a branch, a tag or the start of its name; empty where it is not here."""
+    return git("rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}")
+
+
+def has_commit() -> bool:
+    """Say whether this folder is in a git repository with a commit."""
+    return is_repository() and bool(find_commit("HEAD"))
 
 
 def describe_head() -> str:
     """Name the commit that the work tree is at, with '-dirty' when tracked files have changed since."""
-    return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or "nothing committed yet"
+    if not has_commit():
+        return "nothing committed yet"
+    commit = find_commit("HEAD")
+    return f"{commit}-dirty" if git("status", "--porcelain", "--untracked-files=no") else commit
 
 
 def read_file_at(revision: str, path: str) -> bytes | None:
-    """Read a file of this folder as it is in a commit; None where the commit has no such file."""
-    process = subprocess.run(["git", "cat-file", "blob", f"{revision}:./{path}"], capture_output=True, check=False)
-    return process.stdout if process.returncode == 0 else None
+    """Read a file of this folder as it is in a commit; None where it is not in there, or the commit is not here."""
+    header, _, content = _run(("cat-file", "--batch"), typed=f"{revision}:./{path}\n".encode()).partition(b"\n")
+    return None if header.endswith(b" missing") else content.removesuffix(b"\n")
 
 
 def is_shallow() -> bool:
@@ -31,9 +95,11 @@ def fetch_command() -> str:
 
 def find_root_commits() -> list[str]:
     """List the commits without a parent, the oldest last; empty in a shallow clone, which does not have them."""
-    return [] if is_shallow() else git("rev-list", "--max-parents=0", "HEAD").splitlines()
+    return git("rev-list", "--max-parents=0", "HEAD").splitlines() if has_commit() and not is_shallow() else []
 
 
 def is_on_a_branch(revision: str) -> bool:
     """Say whether a commit belongs to a branch or a tag, here or as last fetched: git keeps it then."""
-    return bool(git("for-each-ref", "--contains", revision, "--count=1", "refs/heads", "refs/remotes", "refs/tags"))
+    commit = find_commit(revision)
+    places = ("refs/heads", "refs/remotes", "refs/tags")
+    return bool(commit and git("for-each-ref", "--contains", commit, "--count=1", *places))

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.output import read_text
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
-from modelcycle.tracking.git import git, read_file_at
+from modelcycle.tracking.git import find_commit, git, has_commit, read_file_at
 
 
 def read_lock(revision: str) -> dict[str, str]:
@@ -43,7 +43,7 @@ def read_provenance(revision: str) -> dict[str, str]:
     for name, path in [("contract", CONTRACT), ("params", PARAMS), ("lock", "dvc.lock"), ("environment", "uv.lock")]:
         content = read_file_at(revision, str(path))
         digests[name] = "" if content is None else content_md5(content)
-    return {"git_commit": git("rev-parse", revision)} | {f"md5.{name}": digest for name, digest in digests.items()}
+    return {"git_commit": find_commit(revision)} | {f"md5.{name}": digest for name, digest in digests.items()}
 
 
 def read_at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any:
@@ -65,7 +65,7 @@ def read_previous_output(path: Path) -> tuple[str, str] | None:
     Returns the commit and the text, or None where there is no such state or where it can't be had.
     """
     present = md5(path)
-    for revision in git("log", "--format=%h", "--", "dvc.lock").splitlines():
+    for revision in git("log", "--format=%h", "--", "dvc.lock").splitlines() if has_commit() else []:
         files = read_lock(revision)
         if not files:  # removed there: what came before is another problem's, see adopt
             return None
