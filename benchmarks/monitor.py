@@ -99,7 +99,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     contract = Contract(description="", columns=columns | {"happened": {"role": "target", "type": "boolean"}})
     uniform = describe_column(pd.Series(np.linspace(0, 1, 10_000)), "number")
     test = {"figures": {"roc_auc": {}}, "prediction": {"of": "probability_True", **uniform}}
-    served = Bundle("1", {}, contract, None, None, Project(package="benchmark"), profile, test)
+    served = Bundle("1", {}, contract, None, Project(package="benchmark"), profile, test)
     span = datetime(2024, 3, 1), datetime(2024, 4, 1)
     started = clocks()
     result, _ = compare_with_training(open_log("sqlite:///log.db"), served, *span, Monitor(sample=rows), 500)

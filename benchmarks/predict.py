@@ -25,7 +25,8 @@ from modelcycle.tracking.bundle import load_champion
 from modelcycle.tracking.store import connect
 champion, rows = load_champion(connect()), pd.read_parquet(sys.argv[1])
 started = time.perf_counter()
-champion.model.predict_proba(champion.make_features(rows, champion.contract))
+running = champion.predictor
+running.model.predict_proba(running.make_features(rows, champion.contract))
 print(time.perf_counter() - started)
 """
 

@@ -53,7 +53,7 @@ from modelcycle.tracking.bundle import load_champion
 bundle = load_champion(client)
 row = dict.fromkeys(bundle.contract.inputs) | {ROW!r}
 (shares,) = predict_rows(bundle, [row])[1].tolist()
-print(json.dumps(dict(zip(map(str, bundle.model.classes_), shares, strict=True))))
+print(json.dumps(dict(zip(map(str, bundle.classes), shares, strict=True))))
 """
     here = json.loads(ask(released, code).splitlines()[-1])
     (there,) = service.ask("/predict", [ROW])[1]

@@ -23,7 +23,10 @@ from modelcycle import cli  # noqa: E402
 from modelcycle.core.contract import Contract  # noqa: E402
 from modelcycle.core.params import read_params  # noqa: E402
 from modelcycle.core.table import read_source  # noqa: E402
-from modelcycle.tracking import store  # noqa: E402
+from modelcycle.release import row_wise  # noqa: E402
+from modelcycle.tracking import code, store  # noqa: E402
+
+row_wise.N_ROWS = 25  # of 500, in each of many releases; test_row_wise.py asks for all
 
 
 class Project(Repository):
@@ -81,6 +84,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "src/flight_delays").symlink_to(TREE / "src/{{cookiecutter.package_name}}")
     (folder / "src/modelcycle").symlink_to(TREE / "src/modelcycle")
     sys.path.insert(0, str(folder / "src"))
+    code.RUNNING_CODE = code.read_code(folder / "src")
     (folder / "bin").mkdir()
     command = folder / "bin/modelcycle"  # which the stages of dvc.yaml call
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m modelcycle "$@"\n', encoding="utf-8")

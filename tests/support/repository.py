@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +87,6 @@ class Repository:
         """Copy it, with its DVC cache, tracking store and environment, into a folder."""
         path = folder / self.path.name
         shutil.copytree(self.path, path, ignore=shutil.ignore_patterns(".venv", "__pycache__"), symlinks=True)
-        move_store(path / ".mlflow/mlflow.db", self.path, path)
         if (self.path / ".venv").exists():
             link_environment(self, path)
         return type(self)(path)
@@ -123,17 +121,3 @@ def link_environment(owner: Repository, path: Path) -> None:
         file.write_bytes(content.replace(str(owner.path).encode(), str(path).encode()))
         file.chmod(status.st_mode)
     os.utime(environment / "ready")  # or make would install again
-
-
-def move_store(database: Path, old: Path, new: Path) -> None:
-    """Let a copied tracking store find its files at the new place, which it notes whole."""
-    if not database.exists():
-        return
-    with sqlite3.connect(database) as store:
-        for table, column in [
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("model_versions", "source"),
-            ("model_versions", "storage_location"),
-        ]:
-            store.execute(f"update {table} set {column} = replace({column}, '{old}', '{new}')")

@@ -72,6 +72,7 @@ def test_a_row_that_breaks_the_contract_is_refused_and_counted(service):
 def test_the_service_s_log_is_json_without_what_people_sent(service):
     service.ask("/predict", [ROW | {"dest": "SECRET"}])
     service.ask("/predict", [ROW | {"pilot": "SECRET"}])
+    wait(lambda: '"status":422' in service.said().splitlines()[-1], "the log")
     started, *lines = service.said().splitlines()
     assert json.loads(started)["message"] == "version 1 is in use"
     lines = [json.loads(line) for line in lines if not line.startswith("serve ")]
@@ -109,7 +110,7 @@ def test_a_full_disk_is_named_and_forgotten_once_there_is_space(service, reposit
     size = max(path.stat().st_size for path in repository.path.glob(".mlflow/predictions.db*"))
     resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     assert any(service.ask("/predict", [ROW] * 900)[0] == 503 for _ in range(100))  # there is room in its files
-    assert "disk" in service.said()
+    wait(lambda: "disk" in service.said(), "the reason")
     resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert service.ask("/predict", [ROW])[0] == 200
 

@@ -101,4 +101,4 @@ def test_the_names_travel_with_an_exported_version_to_where_there_is_no_pyprojec
     assert load_folder(folder).project.title == "parcels late"
     swap(folder / "version.json", TYPE, "other.type")
     with pytest.raises(InputError, match=rf"model\.skops is no model that can be loaded: .*{TYPE}"):
-        load_folder(folder)
+        _ = load_folder(folder).classes

@@ -246,7 +246,7 @@ def test_an_image_is_made_of_the_version_s_commit_and_its_files_alone(second, bu
     context = built[0].folder / "context"
     assert (context / "Dockerfile").read_text() == second.read("Dockerfile")
     assert not (context / "new.txt").exists()
-    assert {path.name for path in (context / "model").iterdir()} >= {"model.skops", "features.py", "version.json"}
+    assert {path.name for path in (context / "model").iterdir()} >= {"model.skops", "src", "version.json"}
     assert (context / "src/modelcycle/serving/serve.py").exists()
 
 

@@ -61,7 +61,7 @@ def served(request, contract, rows) -> Bundle:
     truth = np.array([answered(request.param, p)[1] for p in predictions["prediction"]])
     figures = bootstrap_intervals(truth, predictions, 50)
     known_then = make_profile(typed, contract), make_monitoring_reference(predictions, figures)
-    return Bundle("1", {}, contract, None, None, Project(package="orders"), *known_then)
+    return Bundle("1", {}, contract, None, Project(package="orders"), *known_then)
 
 
 def prefixed(answer: dict) -> dict:
@@ -410,6 +410,10 @@ def test_outcomes_the_other_way_round_are_an_alert(watched, tmp_path):
     assert f"alert: {alert}." in printed
     page = project.read("reports/monitoring.html")
     assert "<strong>Something has changed that a person should look at</strong>" in page
+
+
+def test_a_fault_in_the_settings_of_the_service_does_not_stop_monitoring(watched):
+    monitor(watched, ("2013-03-01", "2013-04-01"), 2, SERVE_PORT="high", SERVE_KEYS="?")
 
 
 def test_few_labels_are_said_to_be_few_and_two_days_are_divided_into_hours(watched):

@@ -8,6 +8,14 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.release.chain import Link, add_table_facts, check_file, compute_stored_md5
+from modelcycle.tracking.git import git
+
+
+@pytest.fixture(autouse=True)
+def in_repository(tmp_path, monkeypatch):
+    """Run each test in a repository that holds none of the files."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet")
 
 
 class Store:
@@ -95,8 +103,7 @@ def test_a_store_out_of_reach_is_asked_once_and_named():
         ({}, "", ["{}, md5 {one}, is neither in the cache"]),
     ],
 )
-def test_a_file_is_compared_with_what_each_store_keeps(tmp_path, monkeypatch, kept, facts, broken):
-    monkeypatch.chdir(tmp_path)
+def test_a_file_is_compared_with_what_each_store_keeps(kept, facts, broken):
     one, two = (hashlib.md5(content).hexdigest() for content in (b"one", b"two"))
     stores = {place: Store() for place in kept}
     for place, content in kept.items():

@@ -17,12 +17,12 @@ from modelcycle.release.gate import (
     judge_calibration,
     judge_duel,
     judge_metrics,
+    judge_missing_duel,
     judge_overlap,
     judge_process,
     judge_rule,
     judge_training_rows,
     perturb,
-    skip_duel,
 )
 
 GATE = Gate(
@@ -174,8 +174,14 @@ def test_a_duel_that_can_t_be_scored_is_lost():
     answers = pd.DataFrame({"prediction": truth, "probability_False": 0.2, "probability_True": 0.8})
     verdict, duel = judge_duel(Duel(margin=0.05, confidence=0.95), "1", truth, answers, answers, 50, True)
     assert (verdict.passed, len(duel.differences)) == (False, 0)
-    verdict = skip_duel("Nobody knows.")
-    assert (verdict.passed, verdict.found, verdict.meaning) == (True, "not held", "Nobody knows.")
+
+
+def test_a_duel_that_is_not_held_is_a_failure_unless_a_person_has_a_reason():
+    verdict = judge_missing_duel("Nobody can answer.", "")
+    assert (verdict.passed, verdict.found) == (False, "not held: Nobody can answer.")
+    assert verdict.expected == "the champion's answers to the same rows"
+    verdict = judge_missing_duel("Nobody can answer.", "we sell bicycles now")
+    assert (verdict.passed, verdict.expected) == (True, "none, since we sell bicycles now")
 
 
 @pytest.mark.parametrize(

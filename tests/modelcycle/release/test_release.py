@@ -13,6 +13,7 @@ from modelcycle.core.contract import Contract, find_violations, read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import read_params
 from modelcycle.core.project import Project
+from modelcycle.core.run_version import RunningVersion
 from modelcycle.core.verdict import Verdict
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.release import release
@@ -286,9 +287,10 @@ def test_wherever_a_release_is_interrupted_the_next_one_goes_on(repository, clie
             during.setattr(MlflowClient, call, interrupt(getattr(MlflowClient, call), is_done))
             assert repository.attempt("release")[0] == 9, f"{call} was not called"
     assert decisions(client) == ["1 promoted", "2 promoted"]
-    assert registry.find_version(client, "champion").number == "1"
+    assert registry.find_version(client, "champion").number == "2"  # by the ledger, though the alias is behind it
+    assert registry.find_version(client, "1").aliases == ["champion"]
     assert "version 2 of this commit is the champion already" in repository.verb("release")
-    assert registry.find_version(client, "champion").number == "2"
+    assert registry.find_version(client, "2").aliases == ["champion"]
     assert [version.number for version in registry.list_versions(client)] == ["2", "1"]
     assert "broken" not in repository.verb("trace")
 
@@ -307,14 +309,15 @@ def interrupt(call, is_done):
 def test_an_alias_that_was_lost_is_mended(repository, client):
     client.delete_registered_model_alias("flight_delays", "champion")
     repository.verb("release")
-    assert registry.find_version(client, "champion").number == "1"
+    assert registry.find_version(client, "1").aliases == ["champion"]
 
 
 @pytest.fixture
 def champion(contract, rows):
     """A version of a small model, whose answers are always the same."""
     model = DummyClassifier().fit(rows[["order"]], rows["returned"] == "yes")
-    return Bundle("1", {}, contract, model, lambda made, _: made, Project(package="orders"), {}, {})
+    version = RunningVersion(contract, model, lambda made, _: made)
+    return Bundle("1", {}, contract, version, Project(package="orders"), {}, {})
 
 
 def test_a_grown_test_share_leaves_out_what_the_champion_was_trained_on(champion, contract):
@@ -345,14 +348,15 @@ TARGET, TEXT = {"role": "target", "type": "category"}, {"role": "key", "type": "
         ({"price": None, "gift": None}, "The champion needs price, gift, which today's contract no longer has."),
     ],
 )
-def test_a_champion_of_another_contract_is_not_compared_and_the_gate_says_why(
+def test_a_champion_of_another_contract_is_not_compared_which_fails_and_says_why(
     champion, contract, rows, columns, reason
 ):
     today = redescribe(contract, **columns)
     test = rows.assign(sold="yes")[today.used]
     verdict, duel = compare_with_champion(champion, 0.3, test, pd.DataFrame(), today, read_params())
-    assert (verdict.rule, verdict.passed, verdict.found, duel) == ("duel with the champion", True, "not held", None)
-    assert verdict.meaning.startswith(reason)
+    assert (verdict.rule, verdict.passed, duel) == ("duel with the champion", False, None)
+    assert verdict.found.startswith(f"not held: {reason}")
+    assert 'type `make release NO_DUEL="the reason, for the ledger"`.' in verdict.meaning
 
 
 def test_a_champion_is_compared_on_its_own_test_rows(champion, contract, rows):
@@ -376,10 +380,43 @@ def test_a_champion_that_can_t_answer_or_knows_other_classes_is_not_compared(cha
     test, _ = find_violations(rows, contract)
     others = champion.predict(test).rename(columns={"probability_True": "probability_maybe"})
     verdict, _ = compare_with_champion(champion, 0.5, test, others, contract, read_params())
-    assert (verdict.passed, verdict.meaning) == (True, "The champion knows other classes.")
-    broken = replace(champion, make_features=lambda made, _: made["seats"])
+    assert (verdict.passed, verdict.found) == (False, "not held: The champion knows other classes.")
+    broken = replace(champion, predictor=replace(champion.predictor, make_features=lambda made, _: made["seats"]))
     verdict, _ = compare_with_champion(broken, 0.5, test, champion.predict(test), contract, read_params())
-    assert (verdict.passed, verdict.meaning) == (True, "The champion can't answer today's rows: 'seats'")
+    assert (verdict.passed, verdict.found) == (False, "not held: The champion can't answer today's rows: 'seats'")
+
+
+def test_a_person_may_do_without_the_duel_and_the_ledger_says_why(repository, client):
+    repository.replace("contract.yaml", "  dest:\n", "  destination:\n")
+    repository.replace("example/flights.csv", "dest", "destination")
+    repository.reproduce()
+    repository.commit("another name for a column")
+    refused = repository.verb("release", fails=True)
+    assert "duel with the champion: not held: The champion needs dest, which today's contract no longer has." in refused
+    assert 'type `make release NO_DUEL="the reason, for the ledger"`' in refused
+    assert "--no-duel is a person's decision" in repository.verb("release", "--no-duel", "new name", fails=True, CI="1")
+    assert decisions(client) == ["1 promoted", "2 rejected"]
+    released = repository.verb("release", "--no-duel", "the source has a new name")
+    assert "duel with the champion: not held: a person has decided so." in released
+    assert decisions(client)[-1] == "3 promoted"
+    assert "no duel: the source has a new name" in repository.verb("release", "--history").splitlines()[-1]
+
+
+def test_the_example_s_champion_retires_when_the_team_s_own_data_comes(repository, client):
+    (repository.path / "data").mkdir(exist_ok=True)
+    header, *lines = repository.read("example/flights.csv").splitlines(keepends=True)
+    (repository.path / "data/own.csv").write_text(header + "".join(lines[:9000]), encoding="utf-8")
+    repository.replace("params.yaml", "example/flights.csv", "data/own.csv")
+    repository.replace("params.yaml", "origin, carrier", "origin")  # some carriers have few of these rows
+    repository.run("git", "add", "--force", "data/own.csv")
+    repository.reproduce()
+    repository.commit("our own data")
+    printed = repository.verb("release")
+    assert "duel with the champion: not held: version 1 is the example's" in printed
+    assert "training rows" not in printed  # half of the example's
+    assert decisions(client) == ["1 promoted", "2 promoted"]
+    change_gate(repository)
+    assert "duel with the champion: roc_auc" in repository.verb("release")
 
 
 def test_each_rule_has_a_line_and_each_failed_one_its_reason(capsys):

@@ -1,9 +1,11 @@
 import json
 import re
-from contextlib import contextmanager
+import shutil
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
@@ -38,7 +40,7 @@ def changed_bytes(*paths):
 def broken(repository, *words):
     """Trace a version whose chain is broken; gives the faults."""
     printed = repository.verb("trace", *words, fails=True)
-    chain, _, faults = printed.partition("error: The trace of version 1 is broken:\n")
+    chain, _, faults = re.split(r"(error: The trace of version \d is broken:\n)", printed)
     assert "broken" in chain
     assert all(fault.strip() in chain for fault in faults.splitlines())
     return [fault.strip() for fault in faults.splitlines()]
@@ -101,6 +103,32 @@ def test_changed_bytes_in_the_workspace_are_named_after_later_commits(repository
     repository.replace("params.yaml", "seed: 0", "seed: 5")
     repository.commit("another model")
     assert "broken" not in repository.verb("trace")  # the workspace need not be the version's
+
+
+def test_a_helper_module_is_part_of_the_chain(repository):
+    """What lies beside features.py is the version's as well: changed, deleted or added, it is named."""
+    helper = repository.path / "src/flight_delays/shift.py"
+    helper.write_text("SHIFT = 1")
+    assert broken(repository) == ["src/flight_delays/shift.py is in the workspace alone"]
+    repository.reproduce()
+    repository.commit("helper")
+    assert "broken" not in repository.verb("trace")  # version 1 had none
+    repository.replace("params.yaml", "slice_gap: 0.1 ", "slice_gap: 0.2 ")
+    repository.commit("another gate")
+    repository.verb("release")
+    assert "broken" not in repository.verb("trace")
+    found = repository.verb("trace", "--data", "src/flight_delays/shift.py")
+    assert re.findall(r"version +(\d) .* (src/\S+)", found) == [("2", "src/flight_delays/shift.py")]
+    helper.write_text("SHIFT = 2")
+    assert broken(repository, "2") == [
+        f"src/flight_delays/shift.py in the workspace differs from commit {head(repository)}"
+    ]
+    helper.unlink()
+    assert broken(repository, "2") == ["src/flight_delays/shift.py is in the commit alone"]
+
+
+def head(repository):
+    return repository.run("git", "rev-parse", "--short=7", "HEAD").strip()
 
 
 def test_changed_and_deleted_cache_objects_are_named(kept):
@@ -176,6 +204,19 @@ def test_a_run_that_is_gone_is_named(repository, client):
     run = registry.find_version(client, "1").run_id
     client._tracking_client.store._hard_delete_run(run)
     assert f"run {run} can't be read: Run with id={run} not found" in broken(repository)
+
+
+def test_a_clone_that_turns_line_ends_round_elsewhere_traces_here(repository, tmp_path):
+    """core.autocrlf=true, as Git for Windows sets it, would change bytes that a version is compared with."""
+    repository.run("git", "-c", "core.autocrlf=true", "clone", "--quiet", ".", str(tmp_path / "clone/flight-delays"))
+    clone = type(repository)(tmp_path / "clone/flight-delays")
+    clone.run("git", "config", "core.autocrlf", "true")
+    for folder in (".mlflow", ".dvc/cache"):
+        shutil.copytree(repository.path / folder, clone.path / folder)
+    with chdir(clone.path):
+        Repo().checkout()
+    assert clone.run("git", "status", "--porcelain") == ""
+    assert "broken" not in clone.verb("trace")
 
 
 def test_a_deleted_entry_stays_in_the_ledger(repository, client):

@@ -17,16 +17,18 @@ from sklearn.dummy import DummyClassifier
 from modelcycle.core.contract import Contract
 from modelcycle.core.params import Train
 from modelcycle.core.project import Project
+from modelcycle.core.run_version import RunningVersion
 from modelcycle.core.settings import Settings
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.prepare import make_profile
 from modelcycle.pipeline.train import fit_model
 from modelcycle.serving.middleware import close_slow_connections
 from modelcycle.serving.serve import create_app
-from modelcycle.tracking.bundle import Bundle, load_folder, load_make_features
+from modelcycle.tracking.bundle import Bundle, load_folder
 from support.repository import Repository
 from support.service import Service, wait
 
+ORDERS = Project(package="orders")
 FACTS = {"git_commit": "0" * 40, "md5.model": "0" * 32}
 COLUMNS: dict[str, dict[str, Any]] = {
     "number": {"role": "key", "type": "integer"},
@@ -48,14 +50,14 @@ TARGETS = {
 def bundle(contract: Contract, rows: pd.DataFrame) -> Bundle:
     """A version whose answer is always the same."""
     model = DummyClassifier().fit(rows[["order"]], rows["returned"] == "yes")
-    return Bundle("1", FACTS, contract, model, make_features, Project(package="orders"), {}, {})
+    return Bundle("1", FACTS, contract, RunningVersion(contract, model, make_features), ORDERS, {}, {})
 
 
 @pytest.fixture(scope="session")
 def train_version(project: Path) -> Callable[..., Bundle]:
     """Train a version on 600 orders with a column of each type; the same arguments give the same one.
 
-    Arguments: the kind of target, estimator, columns to leave out, the text of a features.py, the model's parameters.
+    Arguments: the kind of target, estimator, columns to leave out, the model's parameters.
     """
     random, n = np.random.default_rng(0), 600
     table = pd.DataFrame(
@@ -80,19 +82,16 @@ def train_version(project: Path) -> Callable[..., Bundle]:
         kind: str,
         estimator: str = "sklearn.ensemble.HistGradientBoosting",
         without: tuple[str, ...] = (),
-        features: str = "",
         **parameters: Any,
     ) -> Bundle:
         columns = {name: column for name, column in COLUMNS.items() if name not in without}
         columns["outcome"] = {"role": "target", **TARGETS[kind]}
         contract = Contract.model_validate({"description": "Orders", "columns": columns})
         labelled = table.assign(outcome=targets[kind])
-        make = load_make_features(features.encode(), "features.py", "orders") if features else make_features
-        with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
-            patch.setattr("modelcycle.pipeline.train.make_features", make)
+        with contextlib.chdir(project):
             model, _ = fit_model(Train(estimator=estimator, parameters=parameters, seed=0), labelled, contract)
         profile = make_profile(labelled, contract)
-        return Bundle("1", FACTS, contract, model, make, Project(package="orders"), profile, {})
+        return Bundle("1", FACTS, contract, RunningVersion(contract, model, make_features), ORDERS, profile, {})
 
     return train
 

@@ -97,7 +97,7 @@ def typical_value_of(version, name):
 def test_what_drove_an_answer_is_told_by_the_rows_with_one_typical_value(version):
     row = {"at": datetime(2024, 3, 1, 2), "price": 5.0, "pieces": 1, "shop": "Köln", "city": "Bonn", "gift": True}
     (prediction,), (probabilities,) = predict_rows(version, [row])
-    index, expected = list(version.model.classes_).index(prediction), []
+    index, expected = version.classes.index(prediction), []
     for name in row:
         typical = typical_value_of(version, name)
         _, (others,) = predict_rows(version, [row | {name: typical}])

@@ -306,6 +306,12 @@ def test_an_output_is_traced_by_its_manifest_until_a_byte_of_it_changes(flights)
     assert "version 1 (champion)" in project.verb("trace", "data/traced.csv")
 
 
+def test_a_fault_in_the_settings_of_the_service_does_not_stop_a_prediction(flights):
+    project, _ = flights
+    printed = project.verb("predict", "data/test.parquet", "data/alone.parquet", SERVE_PORT="high", SERVE_KEYS="?")
+    assert "0 rejected, version 1" in printed
+
+
 def test_an_unknown_version_and_no_champion_are_named(flights, reproduced):
     printed = flights[0].verb("predict", "data/new.csv", "data/no.csv", "--version", "9", fails=True)
     assert printed == "error: There is no version '9'. Versions: 1.\n"

@@ -253,9 +253,9 @@ def slow(train_version):
 
     def make_features(rows, contract):
         assert event.wait(20)
-        return usual.make_features(rows, contract)
+        return usual.predictor.make_features(rows, contract)
 
-    return replace(usual, make_features=make_features), event
+    return replace(usual, predictor=replace(usual.predictor, make_features=make_features)), event
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_a_fault_of_ours_is_told_without_what_people_sent(train_version, serve_h
     def fail(rows, contract):
         raise ZeroDivisionError("SECRET")
 
-    broken = replace(version, make_features=fail)
+    broken = replace(version, predictor=replace(version.predictor, make_features=fail))
     with serve_here(lambda: broken, tmp_path) as service:
         answer = service.ask("/predict", [ORDER])
         assert answer == (500, {"detail": "Something went wrong here; the log of the service says what."})
@@ -414,6 +414,6 @@ def test_an_exported_version_that_was_changed_is_not_served(exported, baked, run
     settings = {"SERVE_OPEN": "true", "SERVE_MODEL": str(folder), "DATABASE_URL": f"sqlite:///{tmp_path}/log.db"}
     baked.verb("serve", **settings)
     assert run["app"]
-    with (folder / "features.py").open("a") as features:
+    with (folder / "src/flight_delays/features.py").open("a") as features:
         features.write("# changed\n")
-    assert "features.py has been changed since it was exported." in baked.verb("serve", fails=True, **settings)
+    assert "features.py has been changed since the export." in baked.verb("serve", fails=True, **settings)

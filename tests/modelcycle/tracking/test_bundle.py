@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,32 +16,9 @@ from modelcycle.tracking.bundle import (
     export,
     load_champion,
     load_folder,
-    load_make_features,
     load_version,
-    read_features_source,
+    read_version_code,
 )
-
-
-def test_features_are_made_by_the_source_that_is_given():
-    source = b"import pandas as pd\n\ndef make_features(rows, contract):\n    return rows * contract\n"
-    made = load_make_features(source, "features.py at 1234567", "ours")
-    assert made(pd.DataFrame({"a": [1, 2]}), 3)["a"].tolist() == [3, 6]
-    assert made.__module__ == "ours.features_py at 1234567"
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        (b"import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
-        (b"from modelcycle.core.contract import Nothing", "cannot import name 'Nothing'"),
-        (b"def make_features(", "'(' was never closed"),
-        (b"make = 5", "'make_features'"),
-    ],
-)
-def test_a_source_that_does_not_run_any_more_is_named(source, reason):
-    with pytest.raises(InputError) as error:
-        load_make_features(source, "features.py at 1234567", "ours")
-    assert str(error.value).startswith(f"features.py at 1234567 does not run with today's code: {reason}")
 
 
 def test_the_champion_answers_as_it_did_when_it_was_trained(repository, client):
@@ -58,17 +37,14 @@ def test_the_champion_answers_as_it_did_when_it_was_trained(repository, client):
     assert "| version | 1 |" in bundle.card
 
 
-def test_features_come_from_the_version_s_commit_not_from_the_work_tree(repository, client):
-    features = Path("src/flight_delays/features.py")
-    before = features.read_bytes()
-    features.write_text("raise RuntimeError\n")
+def test_the_code_comes_from_the_version_s_commit_not_from_the_work_tree(repository, client):
+    Path("src/flight_delays/features.py").write_text("raise RuntimeError\n")
     version = registry.find_version(client, "1")
-    assert read_features_source(version, Project(package="flight_delays")) == before
-    load_version(client, version)
-    with pytest.raises(
-        InputError, match=r"^Commit \w{7} of version 1 is not in this repository: `git fetch`, or `make rol"
-    ):
-        read_features_source(version, Project(package="other"))
+    test = pd.read_parquet("data/test.parquet").head()
+    assert len(load_version(client, version).predict(test)) == 5
+    elsewhere = replace(version, tags=version.tags | {"git_commit": "0" * 40})
+    with pytest.raises(InputError, match=r"^Commit 0{7} of version 1 is not in this repository: `git fetch`, or `make"):
+        read_version_code(elsewhere)
 
 
 def test_there_is_a_champion_only_after_a_release(client, monkeypatch):
@@ -96,16 +72,15 @@ def test_an_exported_version_is_the_same_without_its_repository(exported, reposi
     for name in ("version", "facts", "contract", "project", "profile", "expected", "card"):
         assert getattr(bundle, name) == getattr(champion, name)
     manifest = json.loads((folder / "version.json").read_text(encoding="utf-8"))
-    assert manifest["files"] == {path.name: md5(path) for path in folder.iterdir() if path.name != "version.json"}
-    assert set(manifest["files"]) == {
-        *("model.skops", "contract.yaml", "profile.json", "expected.json"),
-        *("features.py", "model_card.md"),
-    }
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    assert manifest["files"] == {name: md5(path) for name, path in files.items() if name != "version.json"}
+    here = {"model.skops", "contract.yaml", "profile.json", "expected.json", "model_card.md"}
+    assert {name for name in manifest["files"] if not name.startswith("src/")} == here
+    assert {"src/flight_delays/features.py", "src/modelcycle/core/run_version.py"} < set(manifest["files"])
 
 
 def test_a_folder_that_is_no_export_or_was_changed_is_refused(exported, tmp_path):
-    for path in exported[0].iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(exported[0], tmp_path, dirs_exist_ok=True)
     manifest = tmp_path / "version.json"
     whole = json.loads(manifest.read_text(encoding="utf-8"))
     load_folder(tmp_path)
@@ -114,11 +89,19 @@ def test_a_folder_that_is_no_export_or_was_changed_is_refused(exported, tmp_path
         (tmp_path / name).write_bytes(content + b" ")
         with pytest.raises(InputError) as error:
             load_folder(tmp_path)
-        assert str(error.value) == f"{tmp_path / name} has been changed since it was exported."
+        assert str(error.value) == f"{tmp_path / name} has been changed since the export."
         (tmp_path / name).write_bytes(content)
-    (tmp_path / "profile.json").rename(tmp_path / "away")
+    new = tmp_path / "src/flight_delays/sklearn.py"  # would be imported in the place of the library
+    new.touch()
+    with pytest.raises(InputError, match=rf"^{new} has been added since the export\.$"):
+        load_folder(tmp_path)
+    new.unlink()
+    profile = tmp_path / "profile.json"
+    profile.unlink()
+    with pytest.raises(InputError, match=rf"^{profile} has been deleted since the export\.$"):
+        load_folder(tmp_path)
     parts = [{name: whole[name] for name in whole if name != left_out} for left_out in ("files", "project", "facts")]
-    for text in ("[", *map(json.dumps, [whole, *parts, whole | {"project": {}}])):
+    for text in ("[", *map(json.dumps, [*parts, whole | {"project": {}}])):
         manifest.write_text(text)
         with pytest.raises(InputError, match=r"holds no exported version, as `export` writes it: "):
             load_folder(tmp_path)
@@ -140,4 +123,4 @@ def test_a_version_is_exported_into_a_new_folder(client, tmp_path):
 
 
 def test_metrics_may_be_missing(contract):
-    assert Bundle("1", {}, contract, None, None, Project(package="ours"), {}, {}).metrics == {}
+    assert Bundle("1", {}, contract, None, Project(package="ours"), {}, {}).metrics == {}

@@ -9,6 +9,7 @@ from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.verdict import Verdict
 from modelcycle.tracking import registry
+from modelcycle.tracking.bundle import load_champion
 from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.registry import (
     VERSION_FILES,
@@ -18,6 +19,7 @@ from modelcycle.tracking.registry import (
     find_champion,
     find_version,
     list_versions,
+    move_alias,
     record_decision,
     require_champion,
 )
@@ -43,6 +45,18 @@ def test_versions_are_found_by_number_and_alias_and_listed_the_newest_first(clie
     with pytest.raises(InputError) as error:
         find_version(client, "challenger")
     assert str(error.value).startswith("There is no version 'challenger'. Versions: 11, 10, 9,")
+
+
+def test_reading_the_champion_writes_nothing(client):
+    client.delete_registered_model_alias(NAME, "champion")  # a command was interrupted
+    database = Path(".mlflow/mlflow.db")
+    before = md5(database)
+    assert find_champion(client).number == find_version(client, "champion").number == "1"
+    assert load_champion(client).version == "1"
+    assert md5(database) == before
+    move_alias(client)
+    assert md5(database) != before
+    assert find_version(client, "1").aliases == ["champion"]
 
 
 def test_before_the_first_release_there_is_none(client):

@@ -9,7 +9,9 @@ import mlflow
 import pytest
 from filelock import FileLock, Timeout
 
+from modelcycle.core.digest import md5
 from modelcycle.tracking import store
+from modelcycle.tracking.bundle import load_folder
 from modelcycle.tracking.store import artifact_location, lock_decisions, require_own_experiment
 
 
@@ -194,3 +196,48 @@ def test_commands_that_decide_wait_for_each_other(tmp_path, monkeypatch):
         FileLock(".mlflow/decision.lock").acquire(timeout=0)
     with FileLock(".mlflow/decision.lock", timeout=0):
         pass
+
+
+# A store whose folder was moved or copied
+
+
+def digests(folder):
+    return {path: md5(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("name", ["renamed", "Größe 100% & mehr #2"])
+def test_a_renamed_folder_keeps_its_versions(first_release, tmp_path, name):
+    repository = first_release.copy_to(tmp_path)
+    (tmp_path / name).mkdir()
+    moved = type(repository)(repository.path.rename(tmp_path / name / "flight-delays"))
+    assert "version 1 (champion) gate: passed" in moved.verb("trace")
+    moved.verb("export", str(tmp_path / "exported"))
+    assert load_folder(tmp_path / "exported").version == "1"
+    moved.replace("params.yaml", "slice_gap: 0.1 ", "slice_gap: 0.2 ")
+    moved.commit("another gate")
+    moved.verb("release")
+    assert "version 2 (champion) gate: passed" in moved.verb("trace")
+    assert (moved.path / ".mlflow/artifacts").is_dir()
+    assert not repository.path.exists()
+
+
+def test_a_copied_folder_neither_reads_from_nor_writes_to_the_original(first_release, tmp_path):
+    original = first_release.copy_to(tmp_path / "original")
+    original.verb("trace")
+    before = digests(original.path)
+    copy = original.copy_to(tmp_path / "copy")
+    copy.replace("params.yaml", "slice_gap: 0.1 ", "slice_gap: 0.2 ")
+    copy.commit("another gate")
+    copy.verb("release")
+    assert digests(original.path) == before
+    shutil.rmtree(original.path)
+    for version in ("1", "2"):
+        assert f"version {version}" in copy.verb("trace", version)
+
+
+def test_a_store_that_stays_where_it_is_is_not_written_to(first_release, tmp_path):
+    repository = first_release.copy_to(tmp_path)
+    repository.verb("trace")
+    before = digests(repository.path / ".mlflow")
+    repository.verb("trace")
+    assert digests(repository.path / ".mlflow") == before

@@ -13,11 +13,10 @@ import urllib.request
 import pytest
 from modelcycle.core import paths
 from modelcycle.core.contract import read_contract
-from modelcycle.core.digest import md5
-from modelcycle.core.project import read_project
 from modelcycle.serving.schema import typical_value
 from modelcycle.testing import ENVIRONMENT
-from modelcycle.tracking.bundle import EXPORT_MANIFEST
+from modelcycle.tracking.bundle import FILES, write_export
+from modelcycle.tracking.code import read_code
 from pydantic_core import to_jsonable_python
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -28,15 +27,8 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 def exported(reproduced, tmp_path_factory):
     """What the pipeline made, in the form that an image holds."""
     folder = tmp_path_factory.mktemp("system") / "model"
-    folder.mkdir()
-    project = read_project()
-    features = f"src/{project.package}/{paths.FEATURES}"
-    for path in (paths.MODEL, paths.CONTRACT, paths.PROFILE, paths.EXPECTED, features):
-        shutil.copy(reproduced / path, folder)
-    digests = {path.name: md5(path) for path in folder.iterdir()}
-    facts = {"git_commit": "0" * 40}
-    note = {"version": "0", "project": project.model_dump(), "facts": facts, "files": digests}
-    (folder / EXPORT_MANIFEST).write_text(json.dumps(note))
+    files = {path.name: (reproduced / path).read_bytes() for path in FILES}
+    write_export(folder, files, read_code(reproduced / "src"), "0", {"git_commit": "0" * 40})
     return folder
 
 

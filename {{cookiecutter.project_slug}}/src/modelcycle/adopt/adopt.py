@@ -17,13 +17,11 @@ from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
-from modelcycle.core.paths import CONTRACT, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
+from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
 from modelcycle.core.table import read_source
 from modelcycle.tracking.command import run
 from modelcycle.tracking.dvc_file import remove_dependency
 from modelcycle.tracking.git import git
-
-EXAMPLE = Path("example")
 
 
 def write_contract(contract: Contract) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,7 +53,8 @@ def track_progress(items: Iterable[Item], description: str, total: int) -> Itera
 
 def report_line(verb: str, result: str, place: object = "") -> None:
     """Print a line about what a command has done and where to look next."""
-    print(f"{verb:<10}{result:<58} {place}".rstrip(), flush=True)
+    sys.stdout.write(f"{verb:<10}{result:<58} {place}".rstrip() + "\n")  # in one piece: a log may be written beside it
+    sys.stdout.flush()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from pathlib import Path
 
 CONTRACT = Path("contract.yaml")
 PARAMS = Path("params.yaml")
+EXAMPLE = Path("example")  # the template's data, which `adopt` replaces by the team's own
 RAW = Path("data/raw.parquet")
 FEEDBACK = Path("data/feedback.parquet")  # labelled rows of the prediction log, which retrain writes
 TRAIN = Path("data/train.parquet")

@@ -16,16 +16,24 @@ LOCAL_LOG = Path(".mlflow/predictions.db")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class Settings(BaseSettings):
-    """SERVE_HOST, SERVE_PORT and so on; DATABASE_URL and DASK_SCHEDULER_ADDRESS keep their customary names."""
+class Connections(BaseSettings):
+    """Where the prediction log and a cluster are, under their customary names: DATABASE_URL, DASK_SCHEDULER_ADDRESS.
+
+    For all commands: a fault in the service's settings is no matter of theirs.
+    """
+
+    database_url: str = Field(default=f"sqlite:///{LOCAL_LOG.as_posix()}", validation_alias="DATABASE_URL")
+    dask_scheduler_address: str = Field(default="", validation_alias="DASK_SCHEDULER_ADDRESS")
+
+
+class Settings(Connections):
+    """The service's settings: SERVE_HOST, SERVE_PORT and so on."""
 
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     model: Path | None = Field(default=None, description="An exported folder, instead of the registry's champion")
-    database_url: str = Field(default=f"sqlite:///{LOCAL_LOG.as_posix()}", validation_alias="DATABASE_URL")
-    dask_scheduler_address: str = Field(default="", validation_alias="DASK_SCHEDULER_ADDRESS")
     keys: str = Field(default="", description="SHA-256 digests of the API keys; DIGEST:2027-01-31 ends with that day")
     keys_file: Path | None = None
     open: bool = Field(default=False, description="Answer without keys, on loopback only")

@@ -19,7 +19,7 @@ from modelcycle.core.errors import Alert, InputError
 from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import DATA_CARD, FEEDBACK, MODEL_CARD, PARAMS
-from modelcycle.core.settings import read_settings
+from modelcycle.core.settings import Connections
 from modelcycle.monitoring.monitor import monitor, read_time
 from modelcycle.pipeline.feedback import POINTER, has_feedback, merge_feedback, read_feedback
 from modelcycle.release.release import release, require_clean_tree
@@ -55,7 +55,7 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
     if Path(ingest.source) == FEEDBACK:
         raise InputError(f"params.yaml: ingest.source is {FEEDBACK}, which retrain writes; rename the file.")
     with convert_database_errors():
-        cases = read_labelled_inputs(open_log(read_settings().database_url))
+        cases = read_labelled_inputs(open_log(Connections().database_url))
     if not cases:
         return 0
     new = labelled_rows(cases, contract)

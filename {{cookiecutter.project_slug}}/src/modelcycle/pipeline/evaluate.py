@@ -97,12 +97,13 @@ def compute_calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.Data
 def compute_importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract: Contract) -> pd.DataFrame:
     """Measure how much worse the leading metric gets when a column's values are shuffled among the rows.
 
-    rows: (n, m) test data; 2,000 of them are used, shuffled three times. Returns (inputs, 2): column and worse, the
-    most important first. Permutation importance after L. Breiman, Random Forests (2001), section 10.
+    rows: (n, m) test data; 2,000 of them, drawn by chance, are shuffled three times. Returns (inputs, 2): column and
+    worse, the most important first. Permutation importance after L. Breiman, Random Forests (2001), section 10.
     """
     metric = LEADING_METRIC[contract.is_classification]
     sign = direction(metric)
-    sample, truth = rows[contract.inputs].head(2000), truth[:2000]
+    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:2000])  # the first may be those of one month
+    sample, truth = rows[contract.inputs].iloc[chosen], truth[chosen]
 
     def score_tables(tables: list[pd.DataFrame]) -> np.ndarray:
         """Score the sample as each table has it, predicted all at once: a call takes longer than a few rows."""

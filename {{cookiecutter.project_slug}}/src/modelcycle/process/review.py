@@ -23,7 +23,7 @@ from modelcycle.core.params import read_params
 from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
-from modelcycle.core.settings import read_settings
+from modelcycle.core.settings import Connections
 from modelcycle.core.verdict import Verdict
 from modelcycle.monitoring.monitor import MAX_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases
@@ -200,7 +200,7 @@ def review(since: str) -> None:
     """Write the page. Raises InputError when `since` is no tag, commit or date, or a store can't be reached."""
     contract, params, client = read_contract(), read_params(), store.connect()
     start_commit, start = find_start(since)
-    metric, log = LEADING_METRIC[contract.is_classification], open_log(read_settings().database_url)
+    metric, log = LEADING_METRIC[contract.is_classification], open_log(Connections().database_url)
     with convert_database_errors():
         feedback = read_feedback(log, start, MAX_OUTCOMES)
         comments = read_feedback(log, start, MAX_ITEMS, with_comment=True)

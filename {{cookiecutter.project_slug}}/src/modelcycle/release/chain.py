@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, PARAMS
+from modelcycle.tracking.code import digest_code, read_code, read_code_at
 from modelcycle.tracking.git import fetch_command, find_commit, git, is_on_a_branch, read_file_at
 from modelcycle.tracking.lineage import read_lock, read_provenance
 
@@ -141,19 +142,40 @@ def check_configuration(path: str, revision: str) -> Link:
     return link
 
 
+def check_code_folder(path: str, digest: str, revision: str, in_workspace: bool) -> Link:
+    """Check a folder of code in dvc.lock against git and, where it should be the same there, the workspace."""
+    link, committed = Link(path, f"md5 {digest}"), read_code_at(revision, path)
+    if (actual := digest_code(committed)) != digest:
+        link.broken.append(f"{path} has md5 {actual} in git, dvc.lock says {digest}")
+    present = read_code(Path(path)) if in_workspace else committed
+    for name in sorted({*committed, *present}):
+        if name not in committed or name not in present:
+            where = "the workspace alone" if name in present else "the commit alone"
+            link.broken.append(f"{path}/{name} is in {where}")
+        elif committed[name] != present[name]:
+            link.broken.append(f"{path}/{name} in the workspace differs from commit {revision[:7]}")
+    link.parts = [Link(f"{path}/{name}") for name in committed]
+    return link
+
+
 def check_pipeline_files(revision: str) -> list[Link]:
     """Check every file of a commit's dvc.lock: a link for each, the code's all in one."""
     stores, files, current_files, code = open_stores(), read_lock(revision), read_lock("HEAD"), Link("code")
     columns = YAML(typ="safe", pure=True).load(read_file_at(revision, str(CONTRACT)) or b"columns: {}")["columns"]
     time_formats = {name: column.get("format", "") for name, column in columns.items() if column.get("role") == "time"}
-    links = []
+    links, n_code_files = [], 0
     for path, digest in files.items():
-        link = check_file(path, digest, revision, stores, current_files.get(path) == digest)
+        is_current = current_files.get(path) == digest
+        if path.startswith("src/") and digest.endswith(".dir"):
+            link = check_code_folder(path, digest, revision, is_current)
+        else:
+            link = check_file(path, digest, revision, stores, is_current)
         if path.startswith("src/"):
-            code.parts.append(link)
+            code.broken += link.broken
+            n_code_files += len(link.parts) or 1
         elif path != str(CONTRACT):
             if path.endswith(".parquet"):
                 add_table_facts(link, digest, stores, time_formats)
             links.append(link)
-    code.facts, code.broken, code.parts = f"{len(code.parts)} files, as dvc.lock says", code.list_faults(), []
+    code.facts = f"{n_code_files} files, as dvc.lock says"
     return [*links, code]

@@ -260,9 +260,27 @@ def judge_training_rows(rows: int, champion_rows: int, min_share: float) -> Verd
     )
 
 
-def skip_duel(reason: str) -> Verdict:
-    """Pass without a duel, for a reason: a change that people have made, not a fault of the model."""
-    return Verdict("duel with the champion", True, "not held", "the champion's answers", reason)
+def judge_missing_duel(obstacle: str, reason: str) -> Verdict:
+    """Fail a model that can't be compared with the champion, unless a person has given a reason to do without."""
+    return Verdict(
+        "duel with the champion",
+        bool(reason),
+        f"not held: {obstacle}",
+        f"none, since {reason}" if reason else "the champion's answers to the same rows",
+        "Nobody knows whether users would get worse answers. If people have decided that they may, type "
+        '`make release NO_DUEL="the reason, for the ledger"`.',
+    )
+
+
+def judge_retirement(version: str) -> Verdict:
+    """Pass the first model of the team's own data: the example's has no task any more."""
+    return Verdict(
+        "duel with the champion",
+        True,
+        f"not held: version {version} is the example's",
+        "none, since the data is your own now",
+        "The example's model retires with the first release of your own.",
+    )
 
 
 def judge_process() -> Verdict:

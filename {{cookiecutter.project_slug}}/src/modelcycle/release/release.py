@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from ruamel.yaml import YAML
 
 from modelcycle.core import paths
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
@@ -28,14 +29,16 @@ from modelcycle.release.gate import (
     judge_behaviour,
     judge_duel,
     judge_metrics,
+    judge_missing_duel,
     judge_overlap,
     judge_process,
+    judge_retirement,
     judge_training_rows,
-    skip_duel,
 )
+from modelcycle.release.row_wise import judge_row_wise
 from modelcycle.tracking import registry, runs, store
 from modelcycle.tracking.bundle import Bundle, load_version
-from modelcycle.tracking.git import git, has_commit, is_on_a_branch
+from modelcycle.tracking.git import git, has_commit, is_on_a_branch, read_file_at
 from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import read_previous_output, read_provenance
 from modelcycle.tracking.registry import Version
@@ -102,6 +105,17 @@ def select_duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, co
     return test[is_test(test[contract.identity], test_share)]
 
 
+def is_the_examples(champion: Version) -> bool:
+    """Say whether a version's source lay in example/."""
+    params = YAML(typ="safe", pure=True).load(read_file_at(champion.commit, str(paths.PARAMS)) or b"{}")
+    return is_in_example(params.get("ingest", {}).get("source", ""))
+
+
+def is_in_example(source: str) -> bool:
+    """Say whether a source of data belongs to the example."""
+    return Path(source).parts[:1] == paths.EXAMPLE.parts
+
+
 def compare_with_champion(
     champion: Bundle,
     test_share: float,
@@ -109,17 +123,23 @@ def compare_with_champion(
     predictions: pd.DataFrame,
     contract: Contract,
     params: Params,
+    no_duel: str = "",
 ) -> tuple[Verdict, Duel | None]:
-    """Compare a model's (n, 1 + c) predictions with those that the champion makes for today's (n, m) test rows."""
+    """Compare a model's (n, 1 + c) predictions with those that the champion makes for today's (n, m) test rows.
+
+    no_duel: the reason to do without, where there is one.
+    """
+    if no_duel:
+        return judge_missing_duel("a person has decided so.", no_duel), None
     rows = select_duel_rows(champion, test_share, test, contract)
     if isinstance(rows, str):
-        return skip_duel(rows), None
+        return judge_missing_duel(rows, ""), None
     try:
         champion_predictions = champion.predict(rows)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # what its features.py or its model raises
-        return skip_duel(f"The champion can't answer today's rows: {first_line(error)}"), None
+    except Exception as error:  # the team's code and every library raise their own
+        return judge_missing_duel(f"The champion can't answer today's rows: {first_line(error)}", ""), None
     if list(predictions) != list(champion_predictions):
-        return skip_duel("The champion knows other classes."), None
+        return judge_missing_duel("The champion knows other classes.", ""), None
     return judge_duel(
         params.gate.duel,
         champion.version,
@@ -132,11 +152,18 @@ def compare_with_champion(
 
 
 def judge_model(
-    client: Any, champion: Version | None, train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
+    client: Any,
+    champion: Version | None,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    contract: Contract,
+    params: Params,
+    no_duel: str = "",
 ) -> tuple[list[Verdict], Duel | None, list[pd.DataFrame]]:
     """Check the model in models/ against every rule of the gate.
 
-    train, test: (t, m) and (n, m). Nothing in reports/ is believed: all metrics are computed again from model and data.
+    train, test: (t, m) and (n, m). no_duel: see `compare_with_champion`. Nothing in reports/ is believed: all metrics
+    are computed again from model and data.
     Returns the verdicts, the duel, and the tables intervals, slices and calibration.
     """
     model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
@@ -144,16 +171,19 @@ def judge_model(
     target = extract_target(train, contract)
     tables = list(evaluate_predictions(test, predictions, target, contract, params.evaluate).values())
     verdicts = list(judge_metrics(params.gate, contract.is_classification, *tables))
-    verdicts += [judge_overlap(train, test, contract)]
-    verdicts += judge_behaviour(params.gate.behaviour, model, test.head(1000), contract)
+    verdicts += [judge_overlap(train, test, contract), judge_row_wise(test, contract)]
+    some = test.sample(min(1000, len(test)), random_state=0)
+    verdicts += judge_behaviour(params.gate.behaviour, model, some, contract)
     if params.gate.process:
         verdicts.append(judge_process())
     if champion is None:
         return verdicts, None, tables
+    if is_the_examples(champion) and not is_in_example(params.ingest.source):
+        return [*verdicts, judge_retirement(champion.number)], None, tables
     verdicts.append(judge_training_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))
     test_share = float(champion.tags["test_share"])
     bundle = load_version(client, champion)
-    verdict, duel = compare_with_champion(bundle, test_share, test, predictions, contract, params)
+    verdict, duel = compare_with_champion(bundle, test_share, test, predictions, contract, params, no_duel)
     return [*verdicts, verdict], duel, tables
 
 
@@ -201,8 +231,13 @@ def gate() -> None:
     report_line("gate", f"passed, beside {f'version {champion.number}' if champion else 'no champion'}")
 
 
-def release() -> None:
-    """Release the committed model. Raises InputError, with every failed rule, when it is rejected."""
+def release(no_duel: str = "") -> None:
+    """Release the committed model. Raises InputError, with every failed rule, when it is rejected.
+
+    no_duel: the reason of a person to do without the duel with the champion, for the ledger.
+    """
+    if no_duel and os.environ.get("CI"):
+        raise InputError("--no-duel is a person's decision, and this is CI: release from your own machine.")
     if store.IS_LOCAL and os.environ.get("CI"):
         raise InputError(
             "MLFLOW_TRACKING_URI is not set, and what CI would release into goes away with the job: give this job the "
@@ -214,12 +249,13 @@ def release() -> None:
     require_reproduced()
     client = store.connect()
     with store.lock_decisions():
+        registry.move_alias(client)
         facts, champion = read_provenance("HEAD"), registry.find_champion(client)
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
             report_line("release", f"version {champion.number} of this commit is the champion already")
             return
         train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
-        verdicts, duel, tables = judge_model(client, champion, train, test, contract, params)
+        verdicts, duel, tables = judge_model(client, champion, train, test, contract, params, no_duel)
         failed = [verdict for verdict in verdicts if not verdict.passed]
         metrics = tables[0].set_index("metric")["value"].dropna()
         facts |= {
@@ -235,6 +271,7 @@ def release() -> None:
         write_documents(client, version, verdicts, duel, contract, len(test), tables)
         event = "rejected" if failed else "promoted"
         entry = {"commit": facts["git_commit"], "replaced": previous, "metrics": facts["metrics"]}
+        entry |= {"reason": f"no duel: {no_duel}"} if no_duel else {}
         registry.record_decision(client, event, version.number, **entry, facts=registry.digest_tags(facts))
         if not failed:
             registry.require_champion(client, version.number)
@@ -256,7 +293,8 @@ def write_documents(
     tables = [*judged_tables, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
     with write_atomically(paths.RELEASE_REPORT) as draft:
         write_report(draft, contract, n_rows, tables, read_previous_output(paths.METRICS), verdicts, duel)
-    client.log_artifact(version.run_id, str(paths.RELEASE_REPORT))
+    folder = version.source.rpartition("/")[2]  # beside the model: several versions may come from one run
+    client.log_artifact(version.run_id, str(paths.RELEASE_REPORT), folder)
     if all(verdict.passed for verdict in verdicts):
         for path in write_cards(version, verdicts, contract, tables):
-            client.log_artifact(version.run_id, str(path), version.source.rpartition("/")[2])  # beside the model
+            client.log_artifact(version.run_id, str(path), folder)

@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from modelcycle.core.digest import md5
+from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import PREDICTIONS
 from modelcycle.release.chain import Link, check_commit
 from modelcycle.release.reproduce import reproduce
 from modelcycle.tracking import registry, store
+from modelcycle.tracking.code import read_code_at
 from modelcycle.tracking.ledger import champion_number, pushed_images, read_ledger
 from modelcycle.tracking.lineage import read_lock
 from modelcycle.tracking.manifest import MANIFEST_TAGS, read_manifest
@@ -97,11 +98,11 @@ def resolve_version(client: Any, name: str) -> Version:
             raise InputError(f"The ledger knows no image with {digest}: it was not pushed by `make push`.")
         return registry.find_version(client, versions[0])
     if re.fullmatch("[0-9a-f]{32}", name):
-        from modelcycle.core.settings import read_settings
+        from modelcycle.core.settings import Connections
         from modelcycle.tracking.prediction_log import convert_database_errors, open_log, read_answer
 
         with convert_database_errors():
-            answer = read_answer(open_log(read_settings().database_url), name)
+            answer = read_answer(open_log(Connections().database_url), name)
         if answer is None:
             raise InputError(f"The prediction log holds no prediction {name}; DATABASE_URL says where the log is.")
         log.info("prediction %s %s %s", name, f"{answer['at']:%Y-%m-%d %H:%M:%S}", answer["answer"])
@@ -147,12 +148,21 @@ def print_versions_from(data: str) -> None:
     client = store.connect()
     for version in reversed(registry.list_versions(client)):
         tags = {name: value for name, value in version.tags.items() if name.startswith("md5.")}
-        for path, value in (read_lock(version.tags.get("git_commit", "none")) or tags).items():
+        for path, value in (list_sources(version.tags.get("git_commit", "none")) or tags).items():
             if value == digest:
                 n_matches += 1
                 print(f"version {version.number:<4} {version.tags.get('verdict', 'unjudged'):<9} {path}")
     if not n_matches:
         raise InputError(f"No version comes from a file with md5 {digest}.")
+
+
+def list_sources(revision: str) -> dict[str, str]:
+    """List the md5 by path of all that a commit's pipeline read or wrote, each file of a folder of code as well."""
+    sources = read_lock(revision)
+    for folder in [path for path, digest in sources.items() if path.startswith("src/") and digest.endswith(".dir")]:
+        code = read_code_at(revision, folder)
+        sources = sources | {f"{folder}/{name}": content_md5(content) for name, content in code.items()}
+    return sources
 
 
 def build_tree(link: Link) -> Tree:

@@ -17,6 +17,9 @@ def gate() -> None:
 
 @app.command()
 def release(
+    no_duel: Annotated[
+        str, typer.Option(metavar="REASON", help="Do without the duel with the champion; the reason, for the ledger.")
+    ] = "",
     history: Annotated[bool, typer.Option("--history", help="Only print what has been decided so far.")] = False,
 ) -> None:
     """Check the committed model against the gate; if it passes, it becomes the champion.
@@ -31,7 +34,7 @@ def release(
         return print_ledger(read_ledger(connect()))
     from modelcycle.release.release import release
 
-    release()
+    release(no_duel)
 
 
 @app.command()

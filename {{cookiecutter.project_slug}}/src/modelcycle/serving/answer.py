@@ -57,7 +57,7 @@ def answer_jobs(jobs: list[Job]) -> None:
     Where the batch fails, the jobs are tried one by one, so that only the faulty ones fail.
     """
     bundle, rows = jobs[0].bundle, [row for job in jobs for row in job.rows]
-    classes = [str(name) for name in getattr(bundle.model, "classes_", [])]
+    classes = [str(name) for name in bundle.classes]
     try:
         predictions, probabilities = predict_rows(bundle, rows)
         row_probabilities = [dict(zip(classes, row, strict=False)) for row in probabilities.tolist()]

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from traceback import extract_tb
 
 from pydantic_core import to_json
+
+from modelcycle.core.run_version import describe_place
 
 
 class JsonLinesFormatter(logging.Formatter):
@@ -22,16 +22,9 @@ class JsonLinesFormatter(logging.Formatter):
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         facts = {"at": at, "level": record.levelname.lower(), "message": record.getMessage()}
         if error := record.exc_info and record.exc_info[1]:
-            facts |= {"error": type(error).__name__, "where": describe_place(error)}
+            kind, place = type(error).__name__, describe_place(error)
+            facts |= {"error": getattr(error, "kind", kind), "where": getattr(error, "place", place)}
         return to_json(facts | getattr(record, "facts", {})).decode()
-
-
-def describe_place(error: BaseException) -> str:
-    """Name the lines of the team's and our own code that led to an error, and the one of a library that raised it."""
-    frames = extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename][-4:]
-    shown = own if frames[-1:] == own[-1:] else [*own, frames[-1]]
-    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in shown)
 
 
 class NeverWaiting(logging.Handler):

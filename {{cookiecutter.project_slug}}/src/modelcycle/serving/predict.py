@@ -61,9 +61,9 @@ def make_input_contract(contract: Contract, column_names: "pd.Index[str]") -> Co
 
 def make_output_schema(bundle: Bundle, keys: list[str]) -> pa.Schema:
     """Make the schema of an output: the keys, the prediction, for classes the probability of each."""
-    columns, classes = bundle.contract.columns, getattr(bundle.model, "classes_", [])
+    columns, classes = bundle.contract.columns, bundle.classes
     types = {name: ARROW_TYPES.get(columns[name].type, pa.string()) for name in keys}
-    target_type = columns[bundle.contract.target].type if len(classes) else "number"
+    target_type = columns[bundle.contract.target].type if classes else "number"
     types["prediction"] = ARROW_TYPES.get(target_type, pa.string())
     return pa.schema(types | {f"probability_{name}": pa.float64() for name in classes})
 

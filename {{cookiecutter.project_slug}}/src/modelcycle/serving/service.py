@@ -57,6 +57,7 @@ class PredictionService:
 
     def _load_model(self) -> ServedModel:
         model = ServedModel.from_bundle(self.load_bundle(), self.settings.most_rows)
+        model.bundle.classes  # noqa: B018  raises where the version does not run
         logging.info("version %s is in use", model.bundle.version)
         return model
 

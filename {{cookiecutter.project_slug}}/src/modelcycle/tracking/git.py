@@ -3,6 +3,7 @@
 A question whose answer is no, such as for a commit that is not here, is one thing; a git that fails is another.
 """
 
+import io
 import logging
 import os
 import re
@@ -79,8 +80,22 @@ def describe_head() -> str:
 
 def read_file_at(revision: str, path: str) -> bytes | None:
     """Read a file of this folder as it is in a commit; None where it is not in there, or the commit is not here."""
-    header, _, content = _run(("cat-file", "--batch"), typed=f"{revision}:./{path}\n".encode()).partition(b"\n")
-    return None if header.endswith(b" missing") else content.removesuffix(b"\n")
+    return read_files_at(revision, [path]).get(path)
+
+
+def read_files_at(revision: str, paths: list[str]) -> dict[str, bytes]:
+    """Read files of this folder as they are in a commit; those that are not in there are left out."""
+    names = "".join(f"{revision}:./{path}\n" for path in paths)
+    answer = io.BytesIO(_run(("cat-file", "--batch"), typed=names.encode("utf-8", "surrogateescape")))
+    contents = {}
+    for path in paths:
+        header = answer.readline().split()
+        if header[-1] != b"missing":
+            content = answer.read(int(header[-1]))
+            answer.read(1)  # the end of the line
+            if header[-2] == b"blob":  # and no folder
+                contents[path] = content
+    return contents
 
 
 def is_shallow() -> bool:

@@ -70,7 +70,9 @@ def find_version(client: Any, name: str) -> Version:
 
     model = read_project().registered_name
     try:
-        number = name if name.isdigit() else client.get_model_version_by_alias(model, name).version
+        # The ledger says who is the champion; the alias may be behind it where a command was interrupted.
+        number = champion_number(read_ledger(client)) if name == "champion" else None
+        number = number or (name if name.isdigit() else client.get_model_version_by_alias(model, name).version)
         return Version.from_mlflow(client.get_model_version(model, number))
     except MlflowException:
         numbers = ", ".join(version.number for version in list_versions(client))
@@ -80,17 +82,20 @@ def find_version(client: Any, name: str) -> Version:
 
 
 def find_champion(client: Any) -> Version | None:
-    """Find the champion, None before the first release. Repairs the alias where a command was interrupted."""
+    """Find the champion, None before the first release."""
     number = champion_number(read_ledger(client))
     if number is None:
         return None
     try:
-        champion = find_version(client, number)
+        return find_version(client, number)
     except InputError as error:
         raise InputError(f"{error} It is the champion by the ledger: `rollback VERSION` to another one.") from None
-    if "champion" not in champion.aliases:
-        client.set_registered_model_alias(read_project().registered_name, "champion", number)
-    return champion
+
+
+def move_alias(client: Any) -> None:
+    """Let MLflow's alias `champion` name the ledger's, also where a command was interrupted in between."""
+    if (champion := find_champion(client)) and "champion" not in champion.aliases:
+        client.set_registered_model_alias(read_project().registered_name, "champion", champion.number)
 
 
 def require_champion(client: Any, number: str) -> None:
@@ -103,7 +108,7 @@ def require_champion(client: Any, number: str) -> None:
 def record_decision(client: Any, event: str, version: str, **facts: str) -> None:
     """Add a decision to the ledger; then the alias follows."""
     append_to_ledger(client, artifact_location(), event, version, **facts)
-    find_champion(client)  # moves the alias
+    move_alias(client)
 
 
 def download_version(client: Any, version: Version) -> Path:

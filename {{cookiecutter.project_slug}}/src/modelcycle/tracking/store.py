@@ -1,8 +1,9 @@
 """The MLflow store of runs, versions and decisions: on SQLite in .mlflow, or wherever MLFLOW_TRACKING_URI says."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from modelcycle.tracking.git import find_root_commits
 
 LOCAL_STORE = Path(".mlflow")
 FIRST_COMMIT = "first_commit"  # the experiment's tag by which two projects of one name are told apart
+# The columns of MLflow's tables that say where files are.
+PLACES = [
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+]
 IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # read at import: MLflow sets the variable itself later
 
 
@@ -41,6 +49,8 @@ def connect() -> Any:
             # MLflow would try for an hour. Without a pool, nothing stays open.
             create_engine(mlflow.get_tracking_uri(), poolclass=NullPool).connect().close()
         with setup_lock:
+            if IS_LOCAL:
+                follow_folder()
             client, name = mlflow.MlflowClient(), read_project().registered_name
             if client.get_experiment_by_name(name) is None:
                 client.create_experiment(name, artifact_location())
@@ -52,6 +62,31 @@ def connect() -> Any:
     if not IS_LOCAL:
         require_own_experiment(client, experiment)
     return client
+
+
+def follow_folder() -> None:
+    """Let the local store find its files where this repository is now: MLflow notes absolute addresses.
+
+    It may have been moved, renamed or copied; a copy must neither read from nor write to the original.
+    """
+    database = LOCAL_STORE / "mlflow.db"
+    if not database.exists():
+        return
+    with closing(sqlite3.connect(database)) as connection, connection:
+        if not connection.execute("select 1 from sqlite_master where name = 'model_versions'").fetchone():
+            return  # MLflow was stopped while it made the tables
+        present = artifact_location()
+        others = connection.execute(
+            "select distinct artifact_location from experiments "
+            "where artifact_location like 'file://%/.mlflow/artifacts' and artifact_location != ?",
+            [present],
+        )
+        for (old,) in others.fetchall():
+            for table, column in PLACES:
+                connection.execute(
+                    f"update {table} set {column} = ? || substr({column}, ?) where substr({column}, 1, ?) = ?",  # noqa: S608
+                    [present, len(old) + 1, len(old), old],
+                )
 
 
 def require_own_experiment(client: Any, experiment: Any) -> None:

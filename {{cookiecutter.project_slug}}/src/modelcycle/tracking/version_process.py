@@ -1,0 +1,142 @@
+"""A version that runs as a child process, from its own src/: see core/run_version.py for what it is asked and how."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+import pandas as pd
+
+from modelcycle.core.contract import Contract
+from modelcycle.core.errors import InputError
+from modelcycle.core.project import Project
+from modelcycle.core.run_version import read_table, send, write_table
+from modelcycle.tracking.code import Code, write_code
+
+# Of all that has a package `modelcycle`, such as the working tree by the editable install, only the version's remains.
+START = """
+import sys
+from pathlib import Path
+source, *arguments = sys.argv[1:]
+sys.path[:] = [source, *(path for path in sys.path if path and not Path(path, "modelcycle").is_dir())]
+from modelcycle.core.run_version import main
+main(*arguments)
+"""
+
+
+class VersionError(InputError):
+    """A version's own code has failed. place: the lines that led to it; kind: the error's type."""
+
+    def __init__(self, name: str, kind: str, sentence: str, place: str) -> None:
+        """Say which version, what was raised, and where."""
+        super().__init__(f"{name} fails at {place}: {kind}: {sentence}")
+        self.kind, self.place = kind, place
+
+    def __reduce__(self) -> Any:
+        """Be an InputError elsewhere: a cluster sends errors from one process to another."""
+        return InputError, self.args
+
+
+class Child:
+    """A child process, its scratch folder and what it has said last on standard error."""
+
+    def __init__(self, code: Code, files: dict[str, bytes], project: Project, python: Path | str) -> None:
+        """Write code and files into a scratch folder and start the child."""
+        self.scratch = tempfile.TemporaryDirectory(prefix="version-", ignore_cleanup_errors=True)
+        source, folder = Path(self.scratch.name) / "src", Path(self.scratch.name) / "version"
+        write_code(code, source)
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        pipe = subprocess.PIPE
+        command = [str(python), "-I", "-c", START, str(source), str(folder), project.model_dump_json()]
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.scratch.name)
+        self.said: deque[str] = deque(maxlen=50)
+        self.reader = Thread(target=self._read_errors, daemon=True)
+        self.reader.start()
+
+    def _read_errors(self) -> None:
+        for line in self.process.stderr or []:
+            self.said.append(line.decode("utf-8", "replace").rstrip())
+
+    def stop(self) -> None:
+        """End the child, whose standard input ends, and delete its folder."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
+        self.scratch.cleanup()
+
+
+@dataclass
+class VersionProcess:
+    """A version that is asked in a child process, which is started with the first question.
+
+    name: for messages, such as "Version 3". files: by name, contract and model. python: of its environment.
+    """
+
+    name: str
+    code: Code
+    files: dict[str, bytes]
+    project: Project
+    contract: Contract
+    python: Path | str = sys.executable
+
+    def __post_init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = Lock()
+        self._child: Child | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to another machine without the process: there is another one there."""
+        state = self.__dict__ | {"python": sys.executable}
+        return {name: value for name, value in state.items() if not name.startswith("_") and name != "classes"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive."""
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    @cached_property
+    def classes(self) -> list[Any]:
+        """The classes that the model knows, in the order of its probabilities; none where it predicts amounts."""
+        return list(self._ask({"ask": "describe"}, b"")[0]["classes"])
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model_file.predict` does.
+
+        Raises VersionError where the version's own code fails.
+        """
+        table = write_table(rows[self.contract.inputs])
+        _, answer = self._ask({"ask": "predict", "bytes": len(table)}, table)
+        return read_table(answer).set_index(rows.index)
+
+    def _ask(self, question: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+        with self._lock:
+            if self._child is None:
+                self._child = Child(self.code, self.files, self.project, self.python)
+                weakref.finalize(self, self._child.stop)
+            process = self._child.process
+            assert process.stdin and process.stdout  # noqa: S101  both are pipes
+            try:
+                send(process.stdin, question, content)
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = b""
+            if not line:
+                self._child.reader.join(5)
+                last = next(iter(reversed(self._child.said)), "it said nothing")
+                raise InputError(f"{self.name} does not run, its process has ended: {last}")
+            reply = json.loads(line)
+            answer = process.stdout.read(reply.get("bytes", 0))
+        if "error" in reply:
+            raise VersionError(self.name, reply["error"], reply["sentence"], reply["place"])
+        return reply, answer
