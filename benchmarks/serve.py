@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/serve.py [SECONDS]
 
 Bakes into a temporary folder, edits features.py as a team would, sets up and releases, which is not timed. The load
-comes from wrk (apt install wrk): 8 connections that each send one row after the other. Every server is one process; all get
-the same bytes.
+comes from wrk (apt install wrk): 8 connections that each send one row after the other. Every server is one process;
+all get the same bytes.
 """
 
 import os

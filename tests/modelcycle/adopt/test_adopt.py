@@ -5,7 +5,6 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +15,6 @@ from ruamel.yaml import YAML
 from modelcycle.core.errors import InputError
 from support.tables import TABLES, read_columns, tiny
 
-slow = partial(pytest.param, marks=pytest.mark.slow)
 FLIGHTS = ("--target", "late", "--key", "flight_id", "--time", "scheduled_departure")
 
 

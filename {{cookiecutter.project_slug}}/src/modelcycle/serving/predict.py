@@ -284,9 +284,14 @@ def pair_files(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
 def predict(inputs: list[Path], output: Path, version: str, chunk_rows: int) -> None:
     """Predict files with a version, or the champion; an output that is up to date is left as it is."""
     files, client = pair_files(inputs, output), store.connect()
-    bundle = load_version(client, registry.find_version(client, version)) if version else load_champion(client)
     options: dict[str, Any] = {"csv": read_params().ingest.csv, "chunk_rows": chunk_rows}
     with connect_to_cluster() as cluster:
+        apart = cluster is not None
+        bundle = (
+            load_version(client, registry.find_version(client, version), apart)
+            if version
+            else load_champion(client, apart)
+        )
         if cluster:
             results = predict_on_cluster(cluster, files, bundle, **options)
         else:

@@ -75,10 +75,14 @@ class Bundle:
         return self.predictor.predict(rows)
 
 
-def load_version(client: Any, version: Version) -> Bundle:
-    """Load a version from the registry. Raises InputError when a file was changed or its commit is not here."""
+def load_version(client: Any, version: Version, apart: bool = False) -> Bundle:
+    """Load a version from the registry. Raises InputError when a file was changed or its commit is not here.
+
+    apart: run its code in a child also where this process runs the same: for a cluster, whose workers live on.
+    """
     folder = registry.download_version(client, version)
-    return _read_bundle(folder, read_version_code(version), read_project(), version.number, select_facts(version))
+    code, facts = read_version_code(version), select_facts(version)
+    return _read_bundle(folder, code, read_project(), version.number, facts, apart)
 
 
 def select_facts(version: Version) -> dict[str, str]:
@@ -147,11 +151,13 @@ def write_export(folder: Path, contents: dict[str, bytes], code: Code, number: s
     (folder / EXPORT_MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _read_bundle(folder: Path, code: Code, project: Project, version: str, facts: dict[str, str]) -> Bundle:
+def _read_bundle(
+    folder: Path, code: Code, project: Project, version: str, facts: dict[str, str], apart: bool = False
+) -> Bundle:
     """Read a version's files; its code answers in this process where that runs the same, else in a child."""
     contract = read_config(Contract, folder / CONTRACT.name)
     predictor: Predictor
-    if code == version_code.RUNNING_CODE:
+    if code == version_code.RUNNING_CODE and not apart:
         predictor = load_running_version(folder, project)
     else:
         files = {path.name: (folder / path.name).read_bytes() for path in (MODEL, CONTRACT)}
@@ -162,9 +168,9 @@ def _read_bundle(folder: Path, code: Code, project: Project, version: str, facts
     return Bundle(version, facts, contract, predictor, project, profile, expected, card)
 
 
-def load_champion(client: Any) -> Bundle:
-    """Load the champion. Raises InputError when there is none."""
+def load_champion(client: Any, apart: bool = False) -> Bundle:
+    """Load the champion, as `load_version` does. Raises InputError when there is none."""
     version = registry.find_champion(client)
     if version is None:
         raise InputError("There is no champion yet; `make release` makes one.")
-    return load_version(client, version)
+    return load_version(client, version, apart)
