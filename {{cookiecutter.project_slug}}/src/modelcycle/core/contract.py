@@ -127,8 +127,9 @@ def convert_values(values: pd.Series, column: Column) -> pd.Series:
         case "number" | "integer":
             numbers = pd.to_numeric(values, errors="coerce", dtype_backend="numpy_nullable")
             if column.type == "number":
-                numbers = pd.Series(numbers.to_numpy("float64", na_value=np.nan), values.index)
-                return numbers.where(np.isfinite(numbers)) + 0.0  # -0.0 is 0.0, also where keys are hashed
+                finite = numbers.to_numpy("float64", na_value=np.nan, copy=True)
+                finite[~np.isfinite(finite)] = np.nan
+                return pd.Series(finite + 0.0, values.index)  # -0.0 is 0.0, also where keys are hashed
             return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
         case "boolean":
             words = values.astype("str").str.strip().str.lower()

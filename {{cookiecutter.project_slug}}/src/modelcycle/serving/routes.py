@@ -23,7 +23,7 @@ PAGE_TEMPLATE = Path(__file__).with_name("serve.html")
 router = APIRouter()
 
 
-def get_service(request: Request) -> PredictionService:
+async def get_service(request: Request) -> PredictionService:  # async: FastAPI would call it in a thread
     """Give what all requests share."""
     service: PredictionService = request.app.state.service
     return service

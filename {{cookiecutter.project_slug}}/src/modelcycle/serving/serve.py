@@ -63,7 +63,7 @@ def describe_interface(app: FastAPI, model: ServedModel) -> dict[str, Any]:
 
 async def answer_invalid_request(request: Request, error: ValidationError) -> Response:
     """Name up to 20 values that break the contract, with what is expected."""
-    get_service(request).telemetry.refused.inc()
+    (await get_service(request)).telemetry.refused.inc()
     faults = [
         {
             "field": ".".join(str(part) for part in fault["loc"]),
