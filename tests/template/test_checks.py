@@ -41,7 +41,7 @@ PLANTED = {
     ],
     "imports": [
         ("core/paths.py", importing("modelcycle.tracking", "git"), "modelcycle.core.paths -> modelcycle.tracking.git"),
-        ("serving/fast.py", importing("modelcycle.delivery", "image"), "serving.fast -> modelcycle.delivery.image"),
+        ("serving/schema.py", importing("modelcycle.delivery", "image"), "serving.schema -> modelcycle.delivery.image"),
         ("core/page.py", importing("mlflow", "tracking"), "modelcycle.core.page -> mlflow"),
         ("core/table.py", importing("fastapi", "responses"), "modelcycle.core.table -> fastapi"),
     ],

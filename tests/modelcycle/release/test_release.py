@@ -82,6 +82,7 @@ def test_a_release_registers_judges_documents_and_decides(repository, client):
     assert {path.name for path in registry.download_version(client, second).iterdir()} == {
         *(path.name for path in registry.VERSION_FILES),
         "model_card.md",
+        "release.html",
         "data_card.md",
     }
     entry = read_ledger(client)[-1]

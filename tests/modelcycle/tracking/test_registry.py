@@ -95,6 +95,7 @@ def test_a_version_is_downloaded_only_as_it_was_released(client):
     folder = download_version(client, version)
     assert {path.name for path in folder.iterdir()} == {path.name for path in VERSION_FILES} | {
         "model_card.md",
+        "release.html",
         "data_card.md",
     }
     for name in (path.name for path in VERSION_FILES):
