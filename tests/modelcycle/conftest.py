@@ -105,7 +105,7 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.fixture(autouse=True)
 def same_chance(request: pytest.FixtureRequest) -> None:
-    """Start a module's random generator anew for each test, whichever tests ran before it in this process."""
+    """Seed a module's random generator again for each test, whichever tests ran before it."""
     if hasattr(request.module, "random"):
         request.module.random = np.random.default_rng(0)
 

@@ -11,6 +11,7 @@ from modelcycle.core.team import make_features
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.train import fit_model
 from modelcycle.release import gate
+from modelcycle.release.duel import judge_duel
 
 
 class Mutant:
@@ -54,7 +55,7 @@ class Judge:
         ]
         if test is None:
             duel = self.params.gate.duel, "1", truth, predictions, self.answers, self.params.evaluate.bootstrap, True
-            verdicts.append(gate.judge_duel(*duel)[0])
+            verdicts.append(judge_duel(*duel)[0])
         return [verdict.rule for verdict in verdicts if not verdict.passed]
 
 

@@ -1,5 +1,4 @@
 import json
-import re
 import sys
 
 import numpy as np
@@ -8,16 +7,13 @@ import pytest
 
 from modelcycle.core.contract import find_violations
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import score_predictions
-from modelcycle.core.params import Behaviour, Duel, Gate
+from modelcycle.core.params import Behaviour, Gate
 from modelcycle.pipeline.evaluate import compute_calibration
 from modelcycle.release import gate
 from modelcycle.release.gate import (
     judge_behaviour,
     judge_calibration,
-    judge_duel,
     judge_metrics,
-    judge_missing_duel,
     judge_overlap,
     judge_process,
     judge_rule,
@@ -147,41 +143,6 @@ def test_too_few_training_rows_are_noticed():
     assert judge_training_rows(500, 1000, 0.5).passed
     verdict = judge_training_rows(499, 1000, 0.5)
     assert (verdict.passed, verdict.found, verdict.expected) == (False, "499", "at least 0.5 of the champion's 1,000")
-
-
-def test_a_model_that_is_as_good_passes_the_duel_and_a_worse_one_does_not():
-    random = np.random.default_rng(0)
-    truth = random.normal(size=400)
-    champion, worse = (pd.DataFrame({"prediction": truth + random.normal(0, error, 400)}) for error in (0.5, 0.8))
-    duel = Duel(margin=0.05, confidence=0.95)
-    verdict, same = judge_duel(duel, "3", truth, champion, champion, 200, False)
-    assert verdict.passed
-    assert re.fullmatch(r"mae (0\.4\d+), version 3 \1; at worst [+-]0\.0000", verdict.found)
-    assert (same.version, same.metric, len(same.differences)) == ("3", "mae", 200)
-    score = score_predictions(truth, champion)["mae"]
-    assert same.margin == pytest.approx(0.05 * score)
-    assert verdict.expected == f"at worst {-0.05 * score:+.4f} with 95% confidence"
-    verdict, other = judge_duel(duel, "1", truth, worse, champion, 200, False)
-    assert not verdict.passed
-    assert other.differences.max() < 0
-    assert f"at worst {np.quantile(other.differences, 0.05):+.4f}" in verdict.found
-    assert verdict.meaning == "Users would get worse answers than today."
-    assert judge_duel(duel, "1", truth, champion, worse, 200, False)[0].passed
-
-
-def test_a_duel_that_can_t_be_scored_is_lost():
-    truth = np.array([True] * 20)
-    answers = pd.DataFrame({"prediction": truth, "probability_False": 0.2, "probability_True": 0.8})
-    verdict, duel = judge_duel(Duel(margin=0.05, confidence=0.95), "1", truth, answers, answers, 50, True)
-    assert (verdict.passed, len(duel.differences)) == (False, 0)
-
-
-def test_a_duel_that_is_not_held_is_a_failure_unless_a_person_has_a_reason():
-    verdict = judge_missing_duel("Nobody can answer.", "")
-    assert (verdict.passed, verdict.found) == (False, "not held: Nobody can answer.")
-    assert verdict.expected == "the champion's answers to the same rows"
-    verdict = judge_missing_duel("Nobody can answer.", "we sell bicycles now")
-    assert (verdict.passed, verdict.expected) == (True, "none, since we sell bicycles now")
 
 
 @pytest.mark.parametrize(

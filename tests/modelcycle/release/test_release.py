@@ -1,25 +1,18 @@
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from sklearn.dummy import DummyClassifier
 
-from modelcycle.core.contract import Contract, find_violations, read_contract
+from modelcycle.core.contract import read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import read_params
-from modelcycle.core.project import Project
-from modelcycle.core.run_version import RunningVersion
 from modelcycle.core.verdict import Verdict
-from modelcycle.pipeline.prepare import is_test
 from modelcycle.release import release
-from modelcycle.release.release import compare_with_champion, report_verdicts, select_duel_rows
+from modelcycle.release.release import report_verdicts
 from modelcycle.tracking import registry
-from modelcycle.tracking.bundle import Bundle
 from modelcycle.tracking.ledger import read_ledger
 
 
@@ -311,80 +304,6 @@ def test_an_alias_that_was_lost_is_mended(repository, client):
     client.delete_registered_model_alias("flight_delays", "champion")
     repository.verb("release")
     assert registry.find_version(client, "1").aliases == ["champion"]
-
-
-@pytest.fixture
-def champion(contract, rows):
-    """A version of a small model, whose answers are always the same."""
-    model = DummyClassifier().fit(rows[["order"]], rows["returned"] == "yes")
-    version = RunningVersion(contract, model, lambda made, _: made)
-    return Bundle("1", {}, contract, version, Project(package="orders"), {}, {})
-
-
-def test_a_grown_test_share_leaves_out_what_the_champion_was_trained_on(champion, contract):
-    keys = pd.DataFrame({name: range(1000) if name == "order" else "x" for name in contract.columns})
-    test = keys[is_test(keys[["order"]], 0.4)]
-    chosen = select_duel_rows(champion, 0.2, test, contract)
-    assert chosen.equals(keys[is_test(keys[["order"]], 0.2)])
-    assert 0.4 * len(test) < len(chosen) < 0.6 * len(test)
-
-
-def redescribe(contract, **columns):
-    """Give the contract with columns described in another way; None: without the column."""
-    described = contract.model_dump(exclude_unset=True)
-    described["columns"] = {name: column for name, column in (described["columns"] | columns).items() if column}
-    return Contract.model_validate(described)
-
-
-TARGET, TEXT = {"role": "target", "type": "category"}, {"role": "key", "type": "text"}
-
-
-@pytest.mark.parametrize(
-    ("columns", "reason"),
-    [
-        ({"returned": None, "sold": TARGET}, "The champion predicts returned as boolean."),
-        ({"returned": TARGET}, "The champion predicts returned as boolean."),
-        ({"order": TEXT}, "The champion's test rows were chosen by other columns; it may have been trained on today's"),
-        ({"order": None}, "The champion's test rows were chosen by other columns; it may have been trained on today's"),
-        ({"price": None, "gift": None}, "The champion needs price, gift, which today's contract no longer has."),
-    ],
-)
-def test_a_champion_of_another_contract_is_not_compared_which_fails_and_says_why(
-    champion, contract, rows, columns, reason
-):
-    today = redescribe(contract, **columns)
-    test = rows.assign(sold="yes")[today.used]
-    verdict, duel = compare_with_champion(champion, 0.3, test, pd.DataFrame(), today, read_params())
-    assert (verdict.rule, verdict.passed, duel) == ("duel with the champion", False, None)
-    assert verdict.found.startswith(f"not held: {reason}")
-    assert 'type `make release NO_DUEL="the reason, for the ledger"`.' in verdict.meaning
-
-
-def test_a_champion_is_compared_on_its_own_test_rows(champion, contract, rows):
-    test, _ = find_violations(rows, contract)
-    chosen = test[is_test(test[["order"]], 0.5)]
-    answers = champion.predict(test)
-    verdict, duel = compare_with_champion(champion, 0.5, test, answers, contract, read_params())
-    assert verdict.passed
-    assert verdict.found == "roc_auc 0.5, version 1 0.5; at worst +0.0000"
-    assert (duel.version, duel.metric, duel.margin) == ("1", "roc_auc", 0.015)
-    assert len(chosen) not in (0, len(test))
-    backwards = answers.loc[chosen.index].assign(
-        **{f"probability_{late}": np.where(chosen["returned"] == late, 0.1, 0.9) for late in (True, False)}
-    )
-    verdict, duel = compare_with_champion(champion, 0.5, test, backwards, contract, read_params())
-    assert not verdict.passed
-    assert verdict.found == "roc_auc 0, version 1 0.5; at worst -0.5000"
-
-
-def test_a_champion_that_can_t_answer_or_knows_other_classes_is_not_compared(champion, contract, rows):
-    test, _ = find_violations(rows, contract)
-    others = champion.predict(test).rename(columns={"probability_True": "probability_maybe"})
-    verdict, _ = compare_with_champion(champion, 0.5, test, others, contract, read_params())
-    assert (verdict.passed, verdict.found) == (False, "not held: The champion knows other classes.")
-    broken = replace(champion, predictor=replace(champion.predictor, make_features=lambda made, _: made["seats"]))
-    verdict, _ = compare_with_champion(broken, 0.5, test, champion.predict(test), contract, read_params())
-    assert (verdict.passed, verdict.found) == (False, "not held: The champion can't answer today's rows: 'seats'")
 
 
 def test_a_person_may_do_without_the_duel_and_the_ledger_says_why(repository, client):

@@ -54,7 +54,7 @@ def test_reading_the_champion_writes_nothing(client):
     assert find_champion(client).number == find_version(client, "champion").number == "1"
     assert load_champion(client).version == "1"
     assert md5(database) == before
-    move_alias(client)
+    move_alias(client, find_champion(client))
     assert md5(database) != before
     assert find_version(client, "1").aliases == ["champion"]
 

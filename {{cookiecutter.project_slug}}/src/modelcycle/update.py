@@ -21,7 +21,7 @@ from typing import Any
 from modelcycle.core.errors import Conflict, InputError
 from modelcycle.core.output import report_line
 from modelcycle.tracking.command import run
-from modelcycle.tracking.git import git, read_file_at
+from modelcycle.tracking.git import find_commit, git, read_file_at
 
 log = logging.getLogger(__name__)
 RECORD = Path(".cruft.json")
@@ -69,8 +69,7 @@ def clone_template(record: Record, folder: Path) -> Path:
 
 def resolve_commit(template: Path, name: str) -> str:
     """Resolve a tag, a branch or a commit in a clone to its commit; empty where there is none."""
-    command = ("-C", template, "rev-parse", "--quiet", "--verify")
-    return git(*command, f"{name}^{{commit}}") or git(*command, f"origin/{name}^{{commit}}")
+    return find_commit(name, template) or find_commit(f"origin/{name}", template)
 
 
 def list_releases(template: Path) -> list[str]:
@@ -262,9 +261,8 @@ def find_target(template: Path, record: Record, target: str, answers: dict[str, 
     if "package_name" in answers:
         raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
     if commit != resolve_commit(template, record.commit) and has_commit(template, record.commit, commit):
-        report_line(
-            "update", f"{target} is older than what you have, {record.commit}: what has come since is taken away"
-        )
+        warning = f"{target} is older than what you have, {record.commit}: what has come since is taken away"
+        report_line("update", warning)
     return commit
 
 

@@ -26,7 +26,6 @@ MONITORING_REPORT = Path("reports/monitoring.html")
 REVIEW = Path("reports/review.html")
 MODEL_CARD = Path("docs/model_card.md")
 DATA_CARD = Path("docs/data_card.md")
-FEATURES = "features.py"
 PHASE_PAGES = Path("docs/crisp-dm")
 DEFINITION_OF_DONE = Path("docs/scrum/done.md")
 PROCESS_STATE = Path("reports/process.json")

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from traceback import extract_tb
 from typing import IO, Any
 
 import pandas as pd
@@ -26,7 +25,7 @@ from sklearn.pipeline import Pipeline
 
 from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract, convert_columns
-from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.errors import InputError, describe_place, first_line
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.paths import CONTRACT, MODEL
 from modelcycle.core.project import Project
@@ -65,16 +64,6 @@ def load_running_version(folder: Path, project: Project) -> RunningVersion:
         raise InputError(f"{name} can't be imported: {first_line(error)}.") from None
     contract = read_config(Contract, folder / CONTRACT.name)
     return RunningVersion(contract, load_model(folder / MODEL.name, project.trusted_types), make_features)
-
-
-def describe_place(error: BaseException) -> str:
-    """Name the lines of the team's code, or else of ours, that led to an error, and the line that raised it."""
-    frames = extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    team = [frame for frame in own if "modelcycle" not in Path(frame.filename).parts]
-    shown = (team or own)[-3:]
-    shown += [frame for frame in frames[-1:] if frame not in shown]
-    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in shown)
 
 
 def write_table(table: pd.DataFrame) -> bytes:

@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from modelcycle.core import params
 from modelcycle.core.contract import Contract, convert_values
 from modelcycle.core.errors import InputError
-from modelcycle.core.metrics import LEADING_METRIC, direction, draw_resamples, score_predictions, score_resamples
+from modelcycle.core.metrics import LEADING_METRIC, direction
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import Behaviour, Gate
 from modelcycle.core.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
 from modelcycle.core.team import make_features
-from modelcycle.core.verdict import Duel, Verdict
+from modelcycle.core.verdict import Verdict
 from modelcycle.tracking.command import run
 from modelcycle.tracking.git import git
 
@@ -213,42 +212,6 @@ def perturb(rows: pd.DataFrame, rule: Behaviour, contract: Contract) -> pd.DataF
     return rows
 
 
-def judge_duel(
-    duel: params.Duel,
-    version: str,
-    truth: np.ndarray,
-    new: pd.DataFrame,
-    champion: pd.DataFrame,
-    n_resamples: int,
-    classification: bool,
-) -> tuple[Verdict, Duel]:
-    """Compare a model with the champion on the same test rows, by a paired bootstrap of the difference.
-
-    version: the champion's number. truth: (n,). new, champion: (n, 1 + c) predictions. The one-sided test of
-    non-inferiority: at the wanted confidence, the difference must not lie below the margin.
-    """
-    metric = LEADING_METRIC[classification]
-    sign = direction(metric)
-    new_score, champion_score = (score_predictions(truth, rows)[metric] for rows in (new, champion))
-    differences = sign * np.concatenate(
-        [
-            score_resamples(truth, new, weights)[metric] - score_resamples(truth, champion, weights)[metric]
-            for weights in draw_resamples(len(truth), n_resamples)
-        ]
-    )
-    differences = differences[np.isfinite(differences)]
-    margin = duel.margin * (1 if classification else champion_score)
-    worst = float(np.quantile(differences, 1 - duel.confidence)) if len(differences) else np.nan
-    verdict = Verdict(
-        "duel with the champion",
-        bool(worst >= -margin),
-        f"{metric} {new_score:.4g}, version {version} {champion_score:.4g}; at worst {worst:+.4f}",
-        f"at worst {-margin:+.4f} with {duel.confidence:.0%} confidence",
-        "Users would get worse answers than today.",
-    )
-    return verdict, Duel(version, metric, margin, differences)
-
-
 def judge_training_rows(rows: int, champion_rows: int, min_share: float) -> Verdict:
     """Judge whether the model was trained on enough rows, as a share of the champion's."""
     return Verdict(
@@ -257,29 +220,6 @@ def judge_training_rows(rows: int, champion_rows: int, min_share: float) -> Verd
         f"{rows:,}",
         f"at least {min_share:g} of the champion's {champion_rows:,}",
         "Most of the data has been lost on the way.",
-    )
-
-
-def judge_missing_duel(obstacle: str, reason: str) -> Verdict:
-    """Fail a model that can't be compared with the champion, unless a person has given a reason to do without."""
-    return Verdict(
-        "duel with the champion",
-        bool(reason),
-        f"not held: {obstacle}",
-        f"none, since {reason}" if reason else "the champion's answers to the same rows",
-        "Nobody knows whether users would get worse answers. If people have decided that they may, type "
-        '`make release NO_DUEL="the reason, for the ledger"`.',
-    )
-
-
-def judge_retirement(version: str) -> Verdict:
-    """Pass the first model of the team's own data: the example's has no task any more."""
-    return Verdict(
-        "duel with the champion",
-        True,
-        f"not held: version {version} is the example's",
-        "none, since the data is your own now",
-        "The example's model retires with the first release of your own.",
     )
 
 

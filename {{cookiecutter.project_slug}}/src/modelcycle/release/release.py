@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
 
 from modelcycle.core import paths
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
@@ -22,23 +21,20 @@ from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features
 from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
-from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.report import write_report
 from modelcycle.release.cards import require_markers, write_cards
+from modelcycle.release.duel import compare_with_champion, is_the_examples, judge_retirement
 from modelcycle.release.gate import (
     judge_behaviour,
-    judge_duel,
     judge_metrics,
-    judge_missing_duel,
     judge_overlap,
     judge_process,
-    judge_retirement,
     judge_training_rows,
 )
 from modelcycle.release.row_wise import judge_row_wise
 from modelcycle.tracking import registry, runs, store
-from modelcycle.tracking.bundle import Bundle, load_version
-from modelcycle.tracking.git import git, has_commit, is_on_a_branch, read_file_at
+from modelcycle.tracking.bundle import load_version
+from modelcycle.tracking.git import git, has_commit, is_on_a_branch
 from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import read_previous_output, read_provenance
 from modelcycle.tracking.registry import Version
@@ -88,69 +84,6 @@ def require_reproduced() -> None:
         raise InputError("dvc.lock is not in git. Commit it, then release again.")
 
 
-def select_duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract: Contract) -> pd.DataFrame | str:
-    """Select today's test rows that the champion was not trained on, or say why there can be no duel.
-
-    test_share: the champion's. It was trained on the other rows, so where the share has grown, those are left out.
-    """
-    old = champion.contract
-    if (old.target, old.columns[old.target].type) != (contract.target, contract.columns[contract.target].type):
-        return f"The champion predicts {old.target} as {old.columns[old.target].type}."
-    if [(name, old.columns[name].type) for name in old.identity] != [
-        (name, contract.columns[name].type) for name in contract.identity
-    ]:
-        return "The champion's test rows were chosen by other columns; it may have been trained on today's."
-    if missing := [name for name in old.inputs if name not in test]:
-        return f"The champion needs {', '.join(missing)}, which today's contract no longer has."
-    return test[is_test(test[contract.identity], test_share)]
-
-
-def is_the_examples(champion: Version) -> bool:
-    """Say whether a version's source lay in example/."""
-    params = YAML(typ="safe", pure=True).load(read_file_at(champion.commit, str(paths.PARAMS)) or b"{}")
-    return is_in_example(params.get("ingest", {}).get("source", ""))
-
-
-def is_in_example(source: str) -> bool:
-    """Say whether a source of data belongs to the example."""
-    return Path(source).parts[:1] == paths.EXAMPLE.parts
-
-
-def compare_with_champion(
-    champion: Bundle,
-    test_share: float,
-    test: pd.DataFrame,
-    predictions: pd.DataFrame,
-    contract: Contract,
-    params: Params,
-    no_duel: str = "",
-) -> tuple[Verdict, Duel | None]:
-    """Compare a model's (n, 1 + c) predictions with those that the champion makes for today's (n, m) test rows.
-
-    no_duel: the reason to do without, where there is one.
-    """
-    if no_duel:
-        return judge_missing_duel("a person has decided so.", no_duel), None
-    rows = select_duel_rows(champion, test_share, test, contract)
-    if isinstance(rows, str):
-        return judge_missing_duel(rows, ""), None
-    try:
-        champion_predictions = champion.predict(rows)
-    except Exception as error:  # the team's code and every library raise their own
-        return judge_missing_duel(f"The champion can't answer today's rows: {first_line(error)}", ""), None
-    if list(predictions) != list(champion_predictions):
-        return judge_missing_duel("The champion knows other classes.", ""), None
-    return judge_duel(
-        params.gate.duel,
-        champion.version,
-        extract_target(rows, contract),
-        predictions.loc[rows.index],
-        champion_predictions,
-        params.evaluate.bootstrap,
-        contract.is_classification,
-    )
-
-
 def judge_model(
     client: Any,
     champion: Version | None,
@@ -178,7 +111,7 @@ def judge_model(
         verdicts.append(judge_process())
     if champion is None:
         return verdicts, None, tables
-    if is_the_examples(champion) and not is_in_example(params.ingest.source):
+    if is_the_examples(champion) and not Path(params.ingest.source).is_relative_to(paths.EXAMPLE):
         return [*verdicts, judge_retirement(champion.number)], None, tables
     verdicts.append(judge_training_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))
     test_share = float(champion.tags["test_share"])
@@ -249,8 +182,8 @@ def release(no_duel: str = "") -> None:
     require_reproduced()
     client = store.connect()
     with store.lock_decisions():
-        registry.move_alias(client)
         facts, champion = read_provenance("HEAD"), registry.find_champion(client)
+        registry.move_alias(client, champion)
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
             report_line("release", f"version {champion.number} of this commit is the champion already")
             return

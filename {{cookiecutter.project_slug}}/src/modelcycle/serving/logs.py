@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from modelcycle.core.run_version import describe_place
+from modelcycle.core.errors import describe_place
 
 
 class JsonLinesFormatter(logging.Formatter):
@@ -63,6 +63,9 @@ def log_from_a_thread() -> Iterator[None]:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     writer = threading.Thread(target=write_lines, args=[lines], daemon=True)
     writer.start()
-    yield
-    threading.Thread(target=lines.put, args=[None], daemon=True).start()  # which waits while the queue is full
-    writer.join(2)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        threading.Thread(target=lines.put, args=[None], daemon=True).start()  # which waits while the queue is full
+        writer.join(2)

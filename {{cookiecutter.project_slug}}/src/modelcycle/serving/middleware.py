@@ -56,6 +56,7 @@ class AccessMiddleware:
         finally:
             duration_s = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "other")  # the pattern: an id is no label
+            status = status or 500  # no response was sent
             self.telemetry.count_request(path, status, duration_s)
             milliseconds, caller = round(duration_s * 1000, 2), scope.get("caller", "")
             facts = {"path": path, "status": status, "milliseconds": milliseconds, "caller": caller}

@@ -28,8 +28,8 @@ from modelcycle.core.output import progress_console, report_line, track_progress
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.bundle import Bundle, load_champion, load_version
+from modelcycle.tracking import store
+from modelcycle.tracking.bundle import Bundle, load_named
 from modelcycle.tracking.manifest import MANIFEST_TAGS, manifest_path, read_manifest
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
@@ -286,12 +286,7 @@ def predict(inputs: list[Path], output: Path, version: str, chunk_rows: int) -> 
     files, client = pair_files(inputs, output), store.connect()
     options: dict[str, Any] = {"csv": read_params().ingest.csv, "chunk_rows": chunk_rows}
     with connect_to_cluster() as cluster:
-        apart = cluster is not None
-        bundle = (
-            load_version(client, registry.find_version(client, version), apart)
-            if version
-            else load_champion(client, apart)
-        )
+        bundle = load_named(client, version, apart=cluster is not None)
         if cluster:
             results = predict_on_cluster(cluster, files, bundle, **options)
         else:

@@ -19,9 +19,8 @@ from modelcycle.core.output import report_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, MODEL_CARD, PROFILE
 from modelcycle.core.project import Project, read_project
 from modelcycle.core.run_version import load_running_version
-from modelcycle.tracking import code as version_code
 from modelcycle.tracking import registry, store
-from modelcycle.tracking.code import Code, read_code, read_code_at, write_code
+from modelcycle.tracking.code import Code, is_running, read_code, read_code_at, write_code
 from modelcycle.tracking.git import fetch_command, find_commit
 from modelcycle.tracking.registry import Version
 from modelcycle.tracking.version_process import VersionProcess
@@ -106,14 +105,16 @@ def load_folder(folder: Path) -> Bundle:
         manifest = json.loads((folder / EXPORT_MANIFEST).read_text(encoding="utf-8"))
         facts, project = manifest["facts"], Project.model_validate(manifest["project"])
         expected: dict[str, str] = manifest["files"]
-        found = {name: content_md5(content) for name, content in read_code(folder).items() if name != EXPORT_MANIFEST}
+        contents = read_code(folder)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} holds no exported version, as `export` writes it: {first_line(error)}") from None
+    found = {name: content_md5(content) for name, content in contents.items() if name != EXPORT_MANIFEST}
     for name in sorted({*expected, *found}):
         if expected.get(name) != found.get(name):
             what = "changed" if name in expected and name in found else "added" if name in found else "deleted"
             raise InputError(f"{folder / name} has been {what} since the export.")
-    return _read_bundle(folder, read_code(folder / "src"), project, manifest["version"], facts)
+    code = {name.removeprefix("src/"): content for name, content in contents.items() if name.startswith("src/")}
+    return _read_bundle(folder, code, project, manifest["version"], facts)
 
 
 def export(name: str, folder: Path) -> None:
@@ -157,7 +158,7 @@ def _read_bundle(
     """Read a version's files; its code answers in this process where that runs the same, else in a child."""
     contract = read_config(Contract, folder / CONTRACT.name)
     predictor: Predictor
-    if code == version_code.RUNNING_CODE and not apart:
+    if is_running(code) and not apart:
         predictor = load_running_version(folder, project)
     else:
         files = {path.name: (folder / path.name).read_bytes() for path in (MODEL, CONTRACT)}
@@ -174,3 +175,8 @@ def load_champion(client: Any, apart: bool = False) -> Bundle:
     if version is None:
         raise InputError("There is no champion yet; `make release` makes one.")
     return load_version(client, version, apart)
+
+
+def load_named(client: Any, name: str, apart: bool) -> Bundle:
+    """Load a version by its number or alias, or without a name the champion, as `load_version` does."""
+    return load_version(client, registry.find_version(client, name), apart) if name else load_champion(client, apart)

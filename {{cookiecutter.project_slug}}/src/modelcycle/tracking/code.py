@@ -61,3 +61,8 @@ def digest_code(code: Code) -> str:
 
 # What this process runs: read when it starts, since the files may change before a service takes up its next version.
 RUNNING_CODE = read_code(Path(modelcycle.__file__).parents[1])
+
+
+def is_running(code: Code) -> bool:
+    """Say whether this process runs exactly this code."""
+    return code == RUNNING_CODE

@@ -60,9 +60,9 @@ def is_repository() -> bool:
         raise
 
 
-def find_commit(name: str) -> str:
+def find_commit(name: str, folder: Path = Path()) -> str:
     """Return the whole name of a commit, by a branch, a tag or the start of its name; empty where it is not here."""
-    return git("rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}")
+    return git("-C", folder, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}")
 
 
 def has_commit() -> bool:

@@ -10,12 +10,13 @@ from ruamel.yaml import YAML
 from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.output import read_text
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
-from modelcycle.tracking.git import find_commit, git, has_commit, read_file_at
+from modelcycle.tracking.git import find_commit, git, has_commit, read_files_at
 
 
 def read_lock(revision: str) -> dict[str, str]:
     """Read from a commit's dvc.lock the md5 of every file that the pipeline read or wrote, by path."""
-    return parse_lock(read_file_at(revision, "dvc.lock") or b"", read_file_at(revision, "dvc.yaml") or b"")
+    files = read_files_at(revision, ["dvc.lock", "dvc.yaml"])
+    return parse_lock(files.get("dvc.lock", b""), files.get("dvc.yaml", b""))
 
 
 @cache
@@ -40,9 +41,9 @@ def read_provenance(revision: str) -> dict[str, str]:
     files = read_lock(revision)
     outputs = (RAW, TRAIN, TEST, PROFILE, MODEL, PREDICTIONS, EXPECTED)
     digests = {path.stem: files.get(path.as_posix(), "") for path in outputs}
-    for name, path in [("contract", CONTRACT), ("params", PARAMS), ("lock", "dvc.lock"), ("environment", "uv.lock")]:
-        content = read_file_at(revision, str(path))
-        digests[name] = "" if content is None else content_md5(content)
+    configuration = {"contract": str(CONTRACT), "params": str(PARAMS), "lock": "dvc.lock", "environment": "uv.lock"}
+    contents = read_files_at(revision, list(configuration.values()))
+    digests |= {name: content_md5(contents[path]) if path in contents else "" for name, path in configuration.items()}
     return {"git_commit": find_commit(revision)} | {f"md5.{name}": digest for name, digest in digests.items()}
 
 

@@ -92,9 +92,9 @@ def find_champion(client: Any) -> Version | None:
         raise InputError(f"{error} It is the champion by the ledger: `rollback VERSION` to another one.") from None
 
 
-def move_alias(client: Any) -> None:
+def move_alias(client: Any, champion: Version | None) -> None:
     """Let MLflow's alias `champion` name the ledger's, also where a command was interrupted in between."""
-    if (champion := find_champion(client)) and "champion" not in champion.aliases:
+    if champion and "champion" not in champion.aliases:
         client.set_registered_model_alias(read_project().registered_name, "champion", champion.number)
 
 
@@ -108,7 +108,7 @@ def require_champion(client: Any, number: str) -> None:
 def record_decision(client: Any, event: str, version: str, **facts: str) -> None:
     """Add a decision to the ledger; then the alias follows."""
     append_to_ledger(client, artifact_location(), event, version, **facts)
-    move_alias(client)
+    move_alias(client, find_champion(client))
 
 
 def download_version(client: Any, version: Version) -> Path:
