@@ -1,5 +1,6 @@
 """What every room may ask for: a bake, and the default repository, set up once and released once for all workers."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,17 @@ for name in """
 """.split():
     os.environ.pop(name, None)
 os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")  # a name, and no setting of the machine's
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports have made out of each garbage collection to come: a tenth of a test's time."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_dvc_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let DVC note what it has looked at in this run's folder: elsewhere it would stay, a folder for each copy."""
+    os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc"))
 
 
 @pytest.fixture(scope="session")

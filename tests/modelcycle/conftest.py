@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy
 
 from support.repository import TREE, Repository
 
@@ -27,6 +29,13 @@ from modelcycle.release import row_wise  # noqa: E402
 from modelcycle.tracking import code, store  # noqa: E402
 
 row_wise.N_ROWS = 25  # of 500, in each of many releases; test_row_wise.py asks for all
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def hurry(connection: Any, _: Any) -> None:
+    """Let SQLite not wait for the disk: no test ends with a loss of power."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 class Project(Repository):

@@ -272,6 +272,7 @@ def test_an_older_release_is_brought_in_with_a_word(make):
     assert not (new.path / "docs/new.md").exists()
 
 
+@pytest.mark.slow
 def test_another_answer_alone_brings_no_newer_release_and_can_be_taken_back(old):
     before = content(old)
     assert "Render the template with colour=blue: 2 files changed" in old.verb("update", "--set", "colour=blue")
@@ -285,6 +286,7 @@ def test_another_answer_alone_brings_no_newer_release_and_can_be_taken_back(old)
     assert "Line 2 of blue" in old.read("docs/page.md")
 
 
+@pytest.mark.slow
 def test_a_branch_or_a_commit_of_the_template_is_brought_in(template, make):
     commit = template.run("git", "rev-parse", "main").strip()
     for target, checkout in (("main", "main"), (commit, None), ("v2.0.0-rc1", "v2.0.0-rc1")):

@@ -69,7 +69,8 @@ class Repository:
 
     def commit(self, message: str = "change") -> None:
         """Put everything into git."""
-        self.run("git", "init", "--quiet")
+        if not (self.path / ".git").exists():
+            self.run("git", "init", "--quiet")
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message)
 

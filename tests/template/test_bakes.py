@@ -19,7 +19,7 @@ from support.repository import CHOICES, TEMPLATE, Repository
 DEFAULT = {name: choices[0] for name, choices in CHOICES.items()}
 PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHOICES.values()))]
 PAIRS += [least for least in [DEFAULT | {"airflow": False}] if least not in PAIRS]  # the fewest files
-BAKES = [pytest.param(answers, marks=pytest.mark.slow if i > 6 else ()) for i, answers in enumerate(PAIRS)]
+BAKES = [pytest.param(answers, marks=pytest.mark.slow if i > 3 else ()) for i, answers in enumerate(PAIRS)]
 
 
 # A package's name shows in imports, which must not become too long for the formatter.
@@ -66,14 +66,8 @@ def require_parsable(suffix: str, text: str) -> None:
             assert all(YAML(typ="safe", pure=True).load_all(text))
         case ".toml":
             assert tomllib.loads(text)
-        case ".json":
+        case ".json" | ".ipynb":
             json.loads(text)
-        case ".ipynb":
-            import nbformat  # takes two seconds
-
-            notebook = nbformat.reads(text, as_version=4)
-            nbformat.validate(notebook)
-            assert not any(cell.get("outputs") for cell in notebook.cells)
         case ".py":
             compile(text, "file", "exec")
 
@@ -103,6 +97,7 @@ def test_no_link_in_a_document_is_dead(baked):
             assert not anchor, f"{page}: {link} (not looked up: link to the page)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [DEFAULT, PAIRS[-1]], ids=["default", "other"])
 def test_another_bake_gives_the_same_bytes(bake, tmp_path, answers):
     """By another process, which orders sets otherwise, in another folder."""

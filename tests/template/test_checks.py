@@ -51,6 +51,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLANTED)
 def test_make_check_finds_what_is_planted_in_the_machinery(tmp_path, kind):
     for name in ("Makefile", "pyproject.toml"):

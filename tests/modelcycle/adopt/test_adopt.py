@@ -35,6 +35,12 @@ def fresh(baked, tmp_path):
     return baked.copy_to(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def untouched(baked, tmp_path_factory):
+    """A bake for what is to leave it as it is."""
+    return baked.copy_to(tmp_path_factory.mktemp("untouched"))
+
+
 @pytest.fixture
 def people(tmp_path) -> Path:
     tiny(tmp_path / "people.csv")
@@ -86,6 +92,7 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
     assert not (fresh.path / "dvc.lock").exists()
 
 
+@pytest.mark.slow
 def test_adopting_twice_gives_the_same_and_a_newer_file_replaces_the_older(fresh, dvc, people):
     adopt = ("adopt", str(people), "--target", "weight")
     fresh.verb(*adopt)
@@ -159,15 +166,15 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize("case", BAD_TABLES)
-def test_a_table_that_can_not_be_adopted_changes_nothing(fresh, dvc, tmp_path, case):
+def test_a_table_that_can_not_be_adopted_changes_nothing(untouched, dvc, tmp_path, case):
     (content, options, sentence), path = BAD_TABLES[case], tmp_path / "bad.csv"
     if content is not None:
         path.write_text(content)
-    printed = fresh.verb("adopt", str(path), "--target", "b", *options, fails=True)
+    printed = untouched.verb("adopt", str(path), "--target", "b", *options, fails=True)
     (line,) = printed.splitlines()
     assert line.startswith("error: ")
     assert sentence in line
-    assert fresh.run("git", "status", "--porcelain") == ""
+    assert untouched.run("git", "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize(
@@ -178,11 +185,11 @@ def test_a_table_that_can_not_be_adopted_changes_nothing(fresh, dvc, tmp_path, c
         ("rejects.csv", "data/rejects.csv is a file that the pipeline writes"),
     ],
 )
-def test_a_name_that_means_something_else_is_refused(fresh, people, name, sentence):
+def test_a_name_that_means_something_else_is_refused(untouched, people, name, sentence):
     people.rename(people.with_name(name))
-    printed = fresh.verb("adopt", str(people.with_name(name)), "--target", "weight", fails=True)
+    printed = untouched.verb("adopt", str(people.with_name(name)), "--target", "weight", fails=True)
     assert sentence in printed
-    assert fresh.run("git", "status", "--porcelain") == ""
+    assert untouched.run("git", "status", "--porcelain") == ""
 
 
 def test_parameters_that_can_not_be_read_are_refused_before_anything_is_changed(fresh, people):
@@ -192,6 +199,7 @@ def test_parameters_that_can_not_be_read_are_refused_before_anything_is_changed(
     assert fresh.run("git", "status", "--porcelain") == before
 
 
+@pytest.mark.slow
 def test_rows_that_repeat_are_counted_where_there_is_a_key(fresh, dvc, tmp_path):
     rows = "".join(f"{i},{i % 7},{i * i % 5}\n" for i in range(100))
     (tmp_path / "t.csv").write_text(f"no,a,b\n{rows}3,3,4\n")

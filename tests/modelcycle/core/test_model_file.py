@@ -32,6 +32,7 @@ def test_an_amount_has_no_probabilities():
     assert predictions.index.equals(FEATURES.index)
 
 
+@pytest.mark.slow
 def test_equal_models_are_equal_files_that_predict_the_same(tmp_path):
     first, second = tmp_path / "first.skops", tmp_path / "second.skops"
     save_model(fit_forest(), first)

@@ -91,6 +91,7 @@ def calls(repository):
     return repository.read("calls").splitlines() if (repository.path / "calls").exists() else []
 
 
+@pytest.mark.slow
 def test_a_deployment_calls_the_platform_and_is_in_the_ledger(repository):
     push("1", f"host/x@{FIRST}")
     printed = repository.verb("deploy", "staging").splitlines()

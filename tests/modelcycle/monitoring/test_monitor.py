@@ -118,6 +118,7 @@ def test_what_is_asked_as_in_training_is_no_alert(served):
     assert counted.histograms["returned"].rows.sum() == counted.n_sampled == 1200
 
 
+@pytest.mark.slow
 def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(served):
     log = fill(served, 6000, price=33.5)
     whole, part = observe(log, served), observe(log, served, 1000)
@@ -354,6 +355,7 @@ def test_the_months_of_the_training_data_are_no_alert(watched):
     assert not quality["alert"]
 
 
+@pytest.mark.slow
 def test_the_months_after_are_an_alert_with_the_reasons_in_plain_words(watched):
     printed, found = monitor(watched, SECOND_HALF, 2)
     assert re.search(r"alert: temperature is higher than in training: mean 1\d\.\d\d °C instead of 10\.64\.", printed)
@@ -412,10 +414,12 @@ def test_outcomes_the_other_way_round_are_an_alert(watched, tmp_path):
     assert "<strong>Something has changed that a person should look at</strong>" in page
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_settings_of_the_service_does_not_stop_monitoring(watched):
     monitor(watched, ("2013-03-01", "2013-04-01"), 2, SERVE_PORT="high", SERVE_KEYS="?")
 
 
+@pytest.mark.slow
 def test_few_labels_are_said_to_be_few_and_two_days_are_divided_into_hours(watched):
     printed, found = monitor(watched, ("2013-02-01", "2013-02-02T23:00"), 2)
     assert re.search(r"looked at, \d\d outcomes known: not enough labels yet, 100 are needed\n", printed)

@@ -1,6 +1,7 @@
 """Bad input gets one sentence with file, key, found and expected; nothing half-written, never a traceback."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,19 +130,29 @@ CASES = {
 }
 
 
+@pytest.fixture
+def stages(reproduced, project, tmp_path):
+    """A copy of what the stages read and write, which the test may change."""
+    for name in ("contract.yaml", "params.yaml", "pyproject.toml"):
+        shutil.copy(reproduced.path / name, tmp_path)
+    for name in (".mlflow", "data", "example", "models", "reports"):
+        shutil.copytree(reproduced.path / name, tmp_path / name)
+    (tmp_path / "src").symlink_to(project / "src")
+    return type(reproduced)(tmp_path)
+
+
 OUTPUTS = {"ingest": "data/raw.parquet", "prepare": "data/train.parquet", "train": "models/model.skops"}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_one_sentence(reproduced, tmp_path, case):
+def test_a_mistake_is_one_sentence(stages, case):
     verbs, change, sentence = CASES[case]
-    project = reproduced.copy_to(tmp_path)
-    change(project.path)
+    change(stages.path)
     for verb in verbs[:-1]:
-        project.verb(verb)
-    output = project.path / OUTPUTS.get(verbs[-1], "reports/report.html")
+        stages.verb(verb)
+    output = stages.path / OUTPUTS.get(verbs[-1], "reports/report.html")
     before = output.read_bytes()
-    status, printed = project.attempt(verbs[-1])  # an exception that is no sentence comes out of it
+    status, printed = stages.attempt(verbs[-1])  # an exception that is no sentence comes out of it
     assert status == 1
     (line,) = printed.splitlines()
     assert re.match(f"error: .*{sentence}", line), line
@@ -149,48 +160,44 @@ def test_a_mistake_is_one_sentence(reproduced, tmp_path, case):
     assert not [path for path in output.parent.iterdir() if path.name.startswith(".") and path.name != ".gitignore"]
 
 
-def test_a_fault_that_is_no_mistake_of_the_user_keeps_its_traceback(reproduced, tmp_path, monkeypatch):
+def test_a_fault_that_is_no_mistake_of_the_user_keeps_its_traceback(stages, monkeypatch):
     """Or the test above could not fail."""
-    project = reproduced.copy_to(tmp_path)
 
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr("modelcycle.pipeline.ingest.read_source", fail)
     with pytest.raises(ZeroDivisionError, match="a fault of ours"):
-        project.attempt("ingest")
+        stages.attempt("ingest")
 
 
-def test_a_store_out_of_reach_is_named_before_the_training(reproduced, tmp_path):
-    project = reproduced.copy_to(tmp_path)
-    (project.path / "models/model.skops").unlink()
-    printed = project.verb(
+def test_a_store_out_of_reach_is_named_before_the_training(stages):
+    (stages.path / "models/model.skops").unlink()
+    printed = stages.verb(
         "train", fails=True, MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
     )
     (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: The tracking store http://127.0.0.1:9 does not answer: ")
-    assert not (project.path / "models/model.skops").exists()
+    assert not (stages.path / "models/model.skops").exists()
 
 
-def test_rejects_are_kept_with_their_reason_and_the_rest_goes_on(reproduced, tmp_path):
-    project = reproduced.copy_to(tmp_path)
-    replace(SOURCE, r"(?m)^(AA707LGA0101,.*),55,", r"\1,155,")(project.path)
-    project.verb("ingest")
-    unlabelled = pd.read_parquet(project.path / "data/raw.parquet")["late"].isna().sum()
-    printed = project.verb("prepare")
+def test_rejects_are_kept_with_their_reason_and_the_rest_goes_on(stages):
+    replace(SOURCE, r"(?m)^(AA707LGA0101,.*),55,", r"\1,155,")(stages.path)
+    stages.verb("ingest")
+    unlabelled = pd.read_parquet(stages.path / "data/raw.parquet")["late"].isna().sum()
+    printed = stages.verb("prepare")
     assert re.match(rf"prepare +18,330 rows, 1 rejected, {unlabelled} without a target +data/rejects.csv\n", printed)
-    (header, reject) = project.read("data/rejects.csv").splitlines()
+    (header, reject) = stages.read("data/rejects.csv").splitlines()
     assert header.startswith("row,reason,flight_id")
     assert "humidity is above 100 %,AA707LGA0101" in reject
 
 
-def test_too_many_rejects_stop_the_pipeline_and_name_column_rule_count_and_examples(reproduced, tmp_path):
-    project = reproduced.copy_to(tmp_path)
-    replace(SOURCE, r",LGA,", ",lga,")(project.path)
-    project.verb("ingest")
-    before = (project.path / "data/train.parquet").read_bytes()
-    (error,) = project.verb("prepare", fails=True).splitlines()
+def test_too_many_rejects_stop_the_pipeline_and_name_column_rule_count_and_examples(stages):
+    replace(SOURCE, r",LGA,", ",lga,")(stages.path)
+    stages.verb("ingest")
+    before = (stages.path / "data/train.parquet").read_bytes()
+    (error,) = stages.verb("prepare", fails=True).splitlines()
     assert re.search(r"origin is none of the allowed values in [\d,]+ of 18,330 rows, e.g. lga", error)
     assert "prepare.max_rejected in params.yaml allows 1.0%" in error
-    assert len(project.read("data/rejects.csv").splitlines()) > 1000
-    assert (project.path / "data/train.parquet").read_bytes() == before
+    assert len(stages.read("data/rejects.csv").splitlines()) > 1000
+    assert (stages.path / "data/train.parquet").read_bytes() == before

@@ -72,6 +72,7 @@ def test_without_an_address_there_is_no_cluster(monkeypatch):
         assert client is None
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_results_in_order_and_sees_the_same_folder(cluster, monkeypatch, tmp_path):
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster)
     with connect_to_cluster() as client:
@@ -96,6 +97,7 @@ def test_a_cluster_gives_the_results_in_order_and_sees_the_same_folder(cluster, 
     assert logging.root.manager.disable == logging.NOTSET
 
 
+@pytest.mark.slow
 def test_a_search_on_a_cluster_finds_what_it_finds_without_one(cluster, monkeypatch, rows, contract):
     typed, _ = find_violations(rows, contract)
     search = Search(trials=3, folds=2, parameters={"max_depth": [1, 2, 5, 9]})
@@ -106,6 +108,7 @@ def test_a_search_on_a_cluster_finds_what_it_finds_without_one(cluster, monkeypa
     assert fit_model(params, typed, contract)[1] == alone
 
 
+@pytest.mark.slow
 def test_a_cluster_that_can_not_be_used_or_is_lost_is_named(cluster, monkeypatch):
     import distributed
 

@@ -183,6 +183,7 @@ def test_the_files_of_an_evaluation_agree(reproduced, monkeypatch):
     assert importance["worse"].is_monotonic_decreasing
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_the_leading_metric_and_is_recorded_with_its_training(reproduced, tmp_path):
     import mlflow
 

@@ -34,6 +34,7 @@ def make_rows(kind: str) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "scoring"), [("boolean", "roc_auc"), ("category", "neg_log_loss"), ("number", "neg_mean_absolute_error")]
 )

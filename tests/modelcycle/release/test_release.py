@@ -90,6 +90,7 @@ def test_a_release_registers_judges_documents_and_decides(repository, client):
     assert "| humidity | feature | integer |" in repository.read("docs/data_card.md")
 
 
+@pytest.mark.slow
 def test_a_rejected_model_is_a_version_but_no_champion(repository, client):
     change_gate(repository, "bound: 0.62", "bound: 0.99")
     printed = repository.verb("release", fails=True)
@@ -107,6 +108,7 @@ def test_a_rejected_model_is_a_version_but_no_champion(repository, client):
     assert "version 2 is the champion, 1 was before" in repository.verb("rollback", "2", "--force")
 
 
+@pytest.mark.slow
 def test_the_gate_alone_judges_what_is_not_committed_and_writes_nothing(repository, client):
     repository.replace("params.yaml", "bound: 0.62", "bound: 0.99")
     before = contents(repository)
@@ -206,6 +208,7 @@ def test_in_ci_a_release_needs_the_team_s_store(repository, client):
     assert decisions(client) == ["1 promoted"]
 
 
+@pytest.mark.slow
 def test_a_shallow_clone_does_not_skip_the_duel(repository, client):
     change_gate(repository)
     (repository.path / ".git/shallow").write_text(repository.run("git", "rev-parse", "HEAD"))
@@ -244,6 +247,7 @@ def test_a_card_that_the_team_has_deleted_is_written_among_the_reports(repositor
     assert (files / "data_card.md").read_text(encoding="utf-8") == repository.read("reports/data_card.md")
 
 
+@pytest.mark.slow
 def test_a_release_that_another_machine_overtook_is_no_champion_and_can_be_tried_again(
     repository, client, passing, monkeypatch
 ):
@@ -306,6 +310,7 @@ def test_an_alias_that_was_lost_is_mended(repository, client):
     assert registry.find_version(client, "1").aliases == ["champion"]
 
 
+@pytest.mark.slow
 def test_a_person_may_do_without_the_duel_and_the_ledger_says_why(repository, client):
     repository.replace("contract.yaml", "  dest:\n", "  destination:\n")
     repository.replace("example/flights.csv", "dest", "destination")
@@ -322,6 +327,7 @@ def test_a_person_may_do_without_the_duel_and_the_ledger_says_why(repository, cl
     assert "no duel: the source has a new name" in repository.verb("release", "--history").splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_example_s_champion_retires_when_the_team_s_own_data_comes(repository, client):
     (repository.path / "data").mkdir(exist_ok=True)
     header, *lines = repository.read("example/flights.csv").splitlines(keepends=True)

@@ -82,6 +82,7 @@ def test_features_that_fail_for_a_row_alone_are_told(monkeypatch, table, contrac
     assert verdict.found == "make_features fails for rows alone: KeyError: 'order'"
 
 
+@pytest.mark.slow
 def test_the_last_digit_of_a_number_may_differ(monkeypatch, table, contract):
     def change(rows, made):
         return made.assign(price=made["price"] * (1 + 1e-15 * len(made)))

@@ -94,6 +94,7 @@ def test_changed_bytes_in_the_workspace_are_named(kept):
     assert "broken" not in kept.verb("trace")
 
 
+@pytest.mark.slow
 def test_changed_bytes_in_the_workspace_are_named_after_later_commits(repository):
     (repository.path / "docs/notes.md").write_text("ours")
     repository.commit("cards")
@@ -105,6 +106,7 @@ def test_changed_bytes_in_the_workspace_are_named_after_later_commits(repository
     assert "broken" not in repository.verb("trace")  # the workspace need not be the version's
 
 
+@pytest.mark.slow
 def test_a_helper_module_is_part_of_the_chain(repository):
     """What lies beside features.py is the version's as well: changed, deleted or added, it is named."""
     helper = repository.path / "src/flight_delays/shift.py"
@@ -189,6 +191,7 @@ def test_an_edited_registry_is_noticed(repository, client):
     assert f"the ledger says commit {commit}, the version {'1' * 40}" in broken(repository, "1")
 
 
+@pytest.mark.slow
 def test_an_image_whose_tag_is_deleted_is_noticed(repository, client):
     image = f"host/x@sha256:{'1' * 64}"
     registry.record_decision(client, "pushed", "1", commit="c", image=image, target="service")
@@ -285,6 +288,7 @@ def test_a_version_is_named_by_a_prediction_in_the_log(repository):
     assert printed == f"error: The prediction log holds no prediction {'0' * 32}; DATABASE_URL says where the log is.\n"
 
 
+@pytest.mark.slow
 def test_a_file_of_predictions_is_checked_against_its_manifest(repository):
     new, out = repository.path / "new.csv", repository.path / "out.csv"
     new.write_text("a\n1\n")
@@ -308,6 +312,7 @@ def test_a_file_of_predictions_is_checked_against_its_manifest(repository):
     ]
 
 
+@pytest.mark.slow
 def test_what_a_new_run_gives_is_part_of_the_chain(repository, monkeypatch):
     monkeypatch.setattr(trace, "reproduce", lambda version: Link("reproduced", f"commit {version.commit}"))
     assert "reproduced commit " in repository.verb("trace", "--reproduce")

@@ -56,6 +56,7 @@ with log_from_a_thread():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reads_at_last", [True, False])
 def test_a_reader_that_stalls_delays_nobody(reads_at_last):
     pipe = subprocess.PIPE

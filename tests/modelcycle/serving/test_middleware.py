@@ -282,8 +282,8 @@ def service(serve_here, train_version, tmp_path_factory):
 @pytest.mark.parametrize(
     ("start", "part"),
     [
-        (b"", b""),
-        (b"POST /predict HTTP/1.1\r\nHost: here\r\n", b"X: y\r\n"),
+        pytest.param(b"", b"", marks=pytest.mark.slow),
+        pytest.param(b"POST /predict HTTP/1.1\r\nHost: here\r\n", b"X: y\r\n", marks=pytest.mark.slow),
         (b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n", b" "),
     ],
     ids=["nothing", "a head", "a body"],

@@ -77,6 +77,7 @@ def test_no_row_and_no_good_row_give_an_output_without_rows(run, rows, name):
     assert len(rejects) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_a_run_that_stopped_goes_on_with_the_same_bytes(run, rows, tmp_path, monkeypatch, name):
     rows.loc[[3, 50], "price"] = ["101", "102"]
@@ -280,6 +281,7 @@ def test_a_folder_becomes_a_folder_and_a_changed_input_alone_is_predicted_again(
     assert "1,200 rows, 0 rejected, version 1" in printed[1]
 
 
+@pytest.mark.slow
 def test_a_cluster_predicts_the_same(flights):
     from distributed import LocalCluster
 
@@ -292,6 +294,7 @@ def test_a_cluster_predicts_the_same(flights):
     pd.testing.assert_frame_equal(pd.concat(tables, ignore_index=True), expected)
 
 
+@pytest.mark.slow
 def test_an_output_is_traced_by_its_manifest_until_a_byte_of_it_changes(flights):
     project, _ = flights
     project.verb("predict", "data/days/2.csv", "data/traced.csv")

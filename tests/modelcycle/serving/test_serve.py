@@ -32,7 +32,7 @@ def read(service, path):
         return response.read().decode()
 
 
-@pytest.mark.parametrize("size", [7, 900])
+@pytest.mark.parametrize("size", [pytest.param(7, marks=pytest.mark.slow), 900])
 def test_every_test_row_is_answered_as_by_the_pipeline(service, first_release, size):
     table = pd.read_parquet(first_release.path / "data/test.parquet").drop(columns="late")
     expected = pd.read_parquet(first_release.path / "reports/predictions.parquet")["probability_True"]

@@ -85,6 +85,7 @@ def test_another_project_of_the_same_name_is_refused_before_it_writes_and_goes_o
         assert decisions(repository, company) == ["version 1 promoted"]
 
 
+@pytest.mark.slow
 def test_a_history_that_was_rewritten_is_accepted_when_one_says_so(sharing, company, tmp_path, monkeypatch):
     repository = sharing.copy_to(tmp_path)
     ours = begin_again(repository)
@@ -98,6 +99,7 @@ def test_a_history_that_was_rewritten_is_accepted_when_one_says_so(sharing, comp
     assert decisions(repository, company) == ["version 1 promoted"]
 
 
+@pytest.mark.slow
 def test_clones_of_one_repository_share_its_experiment_and_are_told_how_to_fetch(sharing, company, tmp_path):
     hub, complete, shallow = (tmp_path / name for name in ("hub.git", "complete", "shallow"))
     sharing.run("git", "clone", "--quiet", "--bare", ".", str(hub))
@@ -115,6 +117,7 @@ def test_clones_of_one_repository_share_its_experiment_and_are_told_how_to_fetch
         clone.verb("export", "out", **company)
 
 
+@pytest.mark.slow
 def test_who_can_t_tell_is_let_in_and_leaves_the_mark_to_others(sharing, company, tmp_path):
     with sqlite3.connect(tmp_path / "company.db") as database:
         database.execute("delete from experiment_tags where key = 'first_commit'")
@@ -134,6 +137,7 @@ def test_who_can_t_tell_is_let_in_and_leaves_the_mark_to_others(sharing, company
     assert any(f"'first_commit','{known}'" in line for line in content(company))
 
 
+@pytest.mark.slow
 def test_who_may_only_read_leaves_the_mark_to_others(sharing, monkeypatch):
     def refuse(*_):
         raise mlflow.MlflowException("403")
@@ -205,6 +209,7 @@ def digests(folder):
     return {path: md5(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["renamed", "Größe 100% & mehr #2"])
 def test_a_renamed_folder_keeps_its_versions(first_release, tmp_path, name):
     repository = first_release.copy_to(tmp_path)
@@ -221,6 +226,7 @@ def test_a_renamed_folder_keeps_its_versions(first_release, tmp_path, name):
     assert not repository.path.exists()
 
 
+@pytest.mark.slow
 def test_a_copied_folder_neither_reads_from_nor_writes_to_the_original(first_release, tmp_path):
     original = first_release.copy_to(tmp_path / "original")
     original.verb("trace")
@@ -235,6 +241,7 @@ def test_a_copied_folder_neither_reads_from_nor_writes_to_the_original(first_rel
         assert f"version {version}" in copy.verb("trace", version)
 
 
+@pytest.mark.slow
 def test_a_store_that_stays_where_it_is_is_not_written_to(first_release, tmp_path):
     repository = first_release.copy_to(tmp_path)
     repository.verb("trace")

@@ -3,6 +3,7 @@
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from modelcycle.core.run_version import load_running_version
 from modelcycle.tracking import code
 from modelcycle.tracking.version_process import VersionError, VersionProcess
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
 FEATURES = "flight_delays/features.py"
 FIRST_IMPORT = "import pandas as pd\n"
 SHIFTED = """
@@ -113,12 +115,14 @@ def start(files, here):
             child._child.stop()
 
 
+@pytest.mark.slow
 def test_whatever_the_team_s_code_is_made_of_answers(start, here, rows):
     answers = start(WAYS, BESIDE).predict(rows)
     assert_frame_equal(answers, here.predict(rows.assign(distance=rows["distance"] + 900)))
     assert not answers.equals(here.predict(rows))
 
 
+@pytest.mark.slow
 def test_rows_of_every_form_are_answered_as_in_this_process(start, here, rows):
     child, inputs = start(), here.contract.inputs
     texts = rows[inputs].astype("str").where(rows[inputs].notna())
@@ -132,6 +136,7 @@ def test_rows_of_every_form_are_answered_as_in_this_process(start, here, rows):
     assert type(child.classes[0]) is bool
 
 
+@pytest.mark.slow
 def test_an_error_names_the_team_s_line_and_the_next_question_is_answered(start, rows):
     broken = start("import numpy as np\nSHIFT = np.array([1.0, 2.0])")
     with pytest.raises(VersionError) as error:
@@ -150,9 +155,9 @@ def test_an_error_names_the_team_s_line_and_the_next_question_is_answered(start,
             "import nothing_of_this_name",
             "flight_delays.features can't be imported: No module named 'nothing_of_this_name'.",
         ),
-        ("SHIFT = (", "flight_delays.features can't be imported: '(' was never closed"),
-        ("import sys; sys.exit('out of paper')", "Version 7 does not run, its process has ended: out of paper"),
-        ("import os; os.abort()", "Version 7 does not run, its process has ended: it said nothing"),
+        slow("SHIFT = (", "flight_delays.features can't be imported: '(' was never closed"),
+        slow("import sys; sys.exit('out of paper')", "Version 7 does not run, its process has ended: out of paper"),
+        slow("import os; os.abort()", "Version 7 does not run, its process has ended: it said nothing"),
     ],
 )
 def test_code_that_does_not_run_is_told_in_a_sentence(start, rows, text, sentence):
@@ -161,6 +166,7 @@ def test_code_that_does_not_run_is_told_in_a_sentence(start, rows, text, sentenc
     assert sentence in str(error.value)
 
 
+@pytest.mark.slow
 def test_questions_of_many_threads_are_answered_each_with_its_own(start, here, rows):
     child = start()
     parts = [rows.iloc[i : i + 10] for i in range(0, 100, 10)]
@@ -169,6 +175,7 @@ def test_questions_of_many_threads_are_answered_each_with_its_own(start, here, r
             assert_frame_equal(answers, here.predict(part))
 
 
+@pytest.mark.slow
 def test_a_version_that_travels_brings_its_code_along(start, rows):
     child = start(WAYS, BESIDE)
     expected = child.predict(rows)
@@ -178,6 +185,7 @@ def test_a_version_that_travels_brings_its_code_along(start, rows):
     arrived._child.stop()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_version_that_is_no_longer_needed(start, rows):
     child = start()
     child.predict(rows)
