@@ -1,6 +1,5 @@
-"""The stages one after another, on the example: any estimator, a search, more data, another store, the last run."""
+"""The stages one after another, on the example: any estimator, a search, more data, another store."""
 
-import json
 import re
 from functools import partial
 
@@ -62,19 +61,6 @@ def test_tracking_goes_where_the_environment_says(reproduced, tmp_path):
     project.verb("train", MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/elsewhere.db")
     assert (tmp_path / "elsewhere.db").exists()
     assert (project.path / ".mlflow/mlflow.db").read_bytes() == before
-
-
-@pytest.mark.slow
-def test_the_report_says_what_changed_since_the_last_committed_run(reproduced, tmp_path):
-    project = reproduced.copy_to(tmp_path)
-    before = json.loads(project.read("reports/metrics.json"))["roc_auc"]
-    assert "no earlier committed run" in project.read("reports/report.html")
-    project.replace("params.yaml", "2013-07-01", "2013-04-01")
-    project.reproduce()
-    now = json.loads(project.read("reports/metrics.json"))["roc_auc"]
-    changed = project.read("reports/report.html").partition("What changed")[2]
-    row = re.search(r"<tr><th>roc_auc</th>((?:<td[^>]*>[^<]*</td>\s*){4})</tr>", changed)[1]
-    assert re.findall(r">([^<]+)</td>", row)[:3] == [f"{before:.3f}", f"{now:.3f}", f"{now - before:+.3f}"]
 
 
 def test_moving_time_on_keeps_every_row_on_its_side(reproduced, tmp_path):

@@ -1,4 +1,3 @@
-import json
 import re
 
 import numpy as np
@@ -37,9 +36,9 @@ AMOUNTS = metrics(mae=(5, 4, 6, 9), r2=(0.4, 0.3, 0.5, 0))
 def report(tmp_path):
     """Write the page and give its text, the parts of HTML left out, and the page itself."""
 
-    def write(contract: Contract, *tables: pd.DataFrame, previous=None, **gate) -> tuple[str, str]:
+    def write(contract: Contract, *tables: pd.DataFrame, **gate) -> tuple[str, str]:
         path = tmp_path / "report.html"
-        write_report(path, contract, 5847, [*tables, CALIBRATION, IMPORTANCE], previous, **gate)
+        write_report(path, contract, 5847, [*tables, CALIBRATION, IMPORTANCE], **gate)
         page = path.read_text(encoding="utf-8")
         body = page[page.index("<body>") :]
         return " ".join(re.sub("<svg.*?</svg>|<[^>]*>", " ", body, flags=re.DOTALL).split()), page
@@ -59,7 +58,6 @@ def test_classes_are_told_by_pairs_of_cases_and_the_weak_slices(report):
     assert "no better than guessing" not in text
     assert "Clearly worse than on all cases together: shop = Bonn (0.500), shop = Köln (0.600)." in text
     assert "Of no use to this model: shop, gift." in text
-    assert "There is no earlier committed run" in text
     assert "What the gate says" not in text
     assert page.count("<svg") == 3
     order = [page.index(f"shop = {name}  (40)") for name in ("NO", "Ulm", "Köln")]
@@ -93,18 +91,6 @@ def test_a_model_that_is_no_better_than_guessing_is_called_that(report):
     assert "That is no better than guessing" in text
     unknown = metrics(roc_auc=(np.nan,) * 4, accuracy=(1, 1, 1, 1))
     assert "too few cases to say" in report(make_contract(type="boolean"), unknown, slices())[0]
-
-
-def test_the_last_run_is_compared_metric_by_metric(report):
-    before = json.dumps({"rows": 9, "roc_auc": 0.73, "accuracy": 0.95, "brier": 0.2})
-    text, _ = report(make_contract(type="boolean"), CLASSES, slices(), previous=("abc1234", before))
-    assert "the last committed run that differs, commit abc1234" in text
-    assert "roc_auc 0.730 0.740 +0.010 better, within the interval" in text
-    assert "accuracy 0.950 0.800 -0.150 worse " in text + " "
-    assert "brier" not in text
-    text, _ = report(make_contract(type="number"), AMOUNTS, slices(), previous=("a", '{"mae": 7, "r2": 0.4}'))
-    assert "mae 7.000 5.000 -2.000 better" in text
-    assert "r2 0.400 0.400 0.000 the same, within the interval" in text
 
 
 def test_the_gate_says_what_it_found_and_how_the_champion_compares(report):

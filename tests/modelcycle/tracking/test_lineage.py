@@ -1,15 +1,11 @@
 from pathlib import Path
 
-import pytest
-
-from modelcycle.core.digest import content_md5, md5
-from modelcycle.tracking import lineage
+from modelcycle.core.digest import md5
 from modelcycle.tracking.lineage import (
     list_outputs,
     parse_lock,
     read_at_commit,
     read_lock,
-    read_previous_output,
     read_provenance,
 )
 
@@ -77,50 +73,3 @@ def test_an_output_is_read_as_it_was_at_a_commit(repository, monkeypatch):
     for revision, wanted in (("", path), ("nothing", path), ("HEAD^", path), ("HEAD", Path("nothing.json"))):
         assert read_at_commit(revision, wanted, read) is None
     assert read_at_commit("HEAD", path, lambda content: content.read().decode("ascii", "strict")[10**9]) is None
-
-
-@pytest.fixture
-def locked(tmp_path, monkeypatch):
-    """Make a history of dvc.lock; gives the commits. The files' contents are said to be available."""
-    from modelcycle.tracking.git import git
-
-    monkeypatch.chdir(tmp_path)
-    git("init", "--quiet")
-    Path("dvc.yaml").write_text("stages: {evaluate: {}}\n")
-    Path("out").write_bytes(b"now")
-
-    def commit(*contents):
-        commits = []
-        for i, content in enumerate(contents):
-            outs = "" if content is None else f"{{path: out, md5: {content_md5(content)}}}"
-            stages = "{}" if content is None else f"{{evaluate: {{outs: [{outs}]}}}}"
-            Path("dvc.lock").write_text(f"# {i}\nschema: '2.0'\nstages: {stages}\n")
-            git("add", "--all")
-            git("commit", "--quiet", "--message", "change")
-            commits.append(git("rev-parse", "--short", "HEAD"))
-        return commits
-
-    monkeypatch.setattr(lineage, "read_at_commit", lambda revision, path, read: f"{path} at {revision}")
-    return commit
-
-
-@pytest.mark.parametrize(
-    ("contents", "found"),
-    [
-        ([b"now"], None),
-        ([b"old", b"now", b"now"], 0),
-        ([b"older", b"old", b"now"], 1),
-        ([b"older", b"old"], 1),  # what is in the work tree is not committed yet
-        ([b"old", None, b"now"], None),  # another problem's
-    ],
-)
-def test_the_last_committed_state_that_differs_is_found(locked, contents, found):
-    commits = locked(*contents)
-    expected = None if found is None else (commits[found], f"out at {commits[found]}")
-    assert read_previous_output(Path("out")) == expected
-
-
-def test_a_state_that_can_t_be_had_is_none(locked, monkeypatch):
-    locked(b"old", b"now")
-    monkeypatch.setattr(lineage, "read_at_commit", lambda *_: None)
-    assert read_previous_output(Path("out")) is None

@@ -27,7 +27,6 @@ from modelcycle.core.project import read_project
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.prepare import describe_column
 from modelcycle.pipeline.report import write_report
-from modelcycle.tracking.lineage import read_previous_output
 from modelcycle.tracking.runs import log_evaluation
 
 
@@ -181,7 +180,7 @@ def evaluate() -> None:
     write_text(paths.EXPECTED, json.dumps(make_monitoring_reference(predictions, metrics), indent=1) + "\n")
     write_text(paths.METRICS, json.dumps(values, indent=1) + "\n")
     with write_atomically(paths.REPORT) as draft:
-        write_report(draft, contract, len(test), list(tables.values()), read_previous_output(paths.METRICS))
+        write_report(draft, contract, len(test), list(tables.values()))
     log_evaluation(values, paths.REPORT)
     leading = LEADING_METRIC[contract.is_classification]
     value, low, high, baseline = (f"{score:.3f}" for score in metrics.loc[leading])

@@ -1,6 +1,5 @@
 """The report for domain experts: one HTML page that needs nothing else, with its plots inside."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from modelcycle.core.contract import Contract
-from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS, direction
+from modelcycle.core.metrics import LEADING_METRIC, METRIC_MEANINGS, direction
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.project import read_project
@@ -68,14 +67,12 @@ def write_report(
     contract: Contract,
     n_rows: int,
     tables: list[pd.DataFrame],
-    previous: tuple[str, str] | None,
     verdicts: Sequence[Verdict] = (),
     duel: Duel | None = None,
 ) -> None:
     """Write the page.
 
     n_rows: of the test data. tables: intervals, slices, calibration and importance, as in reports/.
-    previous: the commit and the metrics.json of the last committed run that differs, if any.
     verdicts, duel: what the gate says, and its comparison with the champion, once the model is to be released.
     """
     leading = LEADING_METRIC[contract.is_classification]
@@ -87,7 +84,6 @@ def write_report(
     classes = ["false", "true"] if target.type == "boolean" else sorted(target.values or [])
     is_weak = slices["high"] < lead["value"] if sign == 1 else slices["low"] > lead["value"]
     slices = slices.assign(weak=is_weak).sort_values("value", ascending=sign == 1)
-    before = json.loads(previous[1]) if previous else {}
     content = render_page(
         Path(__file__).with_name("report.html"),
         read_project().title,
@@ -105,9 +101,6 @@ def write_report(
         calibration=plot_calibration(calibration, contract.is_classification),
         importance=plot_importance(importance, leading),
         useless=importance.loc[importance["worse"] <= 0, "column"].tolist(),
-        before={name: value for name, value in before.items() if name in metrics["value"].dropna()},
-        before_commit=previous[0] if previous else None,
-        higher=HIGHER_IS_BETTER,
         verdicts=verdicts,
         duel=duel,
         duel_plot=plot_duel(duel) if duel else None,

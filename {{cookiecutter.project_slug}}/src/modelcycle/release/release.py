@@ -36,7 +36,7 @@ from modelcycle.tracking import registry, runs, store
 from modelcycle.tracking.bundle import load_version
 from modelcycle.tracking.git import git, has_commit, is_on_a_branch
 from modelcycle.tracking.ledger import read_ledger
-from modelcycle.tracking.lineage import read_previous_output, read_provenance
+from modelcycle.tracking.lineage import read_provenance
 from modelcycle.tracking.registry import Version
 
 
@@ -225,7 +225,7 @@ def write_documents(
     # A column may be called NA.
     tables = [*judged_tables, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
     with write_atomically(paths.RELEASE_REPORT) as draft:
-        write_report(draft, contract, n_rows, tables, read_previous_output(paths.METRICS), verdicts, duel)
+        write_report(draft, contract, n_rows, tables, verdicts, duel)
     folder = version.source.rpartition("/")[2]  # beside the model: several versions may come from one run
     client.log_artifact(version.run_id, str(paths.RELEASE_REPORT), folder)
     if all(verdict.passed for verdict in verdicts):

@@ -7,10 +7,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from modelcycle.core.digest import content_md5, md5
+from modelcycle.core.digest import content_md5
 from modelcycle.core.output import read_text
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
-from modelcycle.tracking.git import find_commit, git, has_commit, read_files_at
+from modelcycle.tracking.git import find_commit, read_files_at
 
 
 def read_lock(revision: str) -> dict[str, str]:
@@ -58,19 +58,3 @@ def read_at_commit(revision: str, path: Path, read: Callable[[Any], Any]) -> Any
             return read(content)
     except Exception:  # neither in the cache nor in the remote, each of which has errors of its own
         return None
-
-
-def read_previous_output(path: Path) -> tuple[str, str] | None:
-    """Read the last committed state of a pipeline's output that differs from the present one.
-
-    Returns the commit and the text, or None where there is no such state or where it can't be had.
-    """
-    present = md5(path)
-    for revision in git("log", "--format=%h", "--", "dvc.lock").splitlines() if has_commit() else []:
-        files = read_lock(revision)
-        if not files:  # removed there: what came before is another problem's, see adopt
-            return None
-        if files.get(path.as_posix(), present) != present:
-            text = read_at_commit(revision, path, lambda content: content.read().decode("utf-8"))
-            return None if text is None else (revision, text)
-    return None
