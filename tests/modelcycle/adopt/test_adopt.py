@@ -158,6 +158,7 @@ BAD_TABLES = {
         ["--key", "prediction"],
         "'prediction' is what the model's answer is called",
     ),
+    "a field too many": ("a,b\n" + "1,x,5\n2,y,6\n" * 30, [], "has rows with more fields than its header has names"),
     "empty file": ("", [], "can't be read"),
     "no row": ("a,b\n", [], "holds no row"),
     "no text": ("a,b\n1,\0\n", [], "is no text file"),
@@ -201,12 +202,12 @@ def test_parameters_that_can_not_be_read_are_refused_before_anything_is_changed(
 
 @pytest.mark.slow
 def test_rows_that_repeat_are_counted_where_there_is_a_key(fresh, dvc, tmp_path):
-    rows = "".join(f"{i},{i % 7},{i * i % 5}\n" for i in range(100))
-    (tmp_path / "t.csv").write_text(f"no,a,b\n{rows}3,3,4\n")
+    rows = "".join(f"{i},{i % 7},{i * i % 5}\n" for i in range(300))
+    (tmp_path / "t.csv").write_text(f"no,a,b\n{rows}3,3,4\n4,4.0,1\n")
     printed = fresh.verb("adopt", str(tmp_path / "t.csv"), "--target", "b", "--key", "no")
-    assert "1 rows repeat an earlier one; prepare will reject them" in printed
+    assert "2 rows repeat an earlier one; prepare will reject them" in printed
     fresh.verb("ingest")
-    assert re.match(r"prepare +101 rows, 1 rejected", fresh.verb("prepare"))
+    assert re.match(r"prepare +302 rows, 2 rejected", fresh.verb("prepare"))
 
 
 def test_uncommitted_changes_of_the_contract_are_not_lost(fresh, dvc, people):

@@ -91,6 +91,23 @@ def test_a_row_that_repeats_another_is_a_violation_and_a_shared_key_an_error(row
         require_unique_keys(typed.head(60), contract)
 
 
+def test_rows_that_are_equal_once_they_are_read_repeat_each_other(rows, contract):
+    again = rows.tail(2).assign(price=["58.50", "5.95e1"], gift="Ja", note="another")
+    typed, broken = find_violations(pd.concat([rows, again], ignore_index=True), contract)
+    assert broken[["index", "rule"]].to_numpy().tolist() == [
+        [60, "repeats an earlier row"],
+        [61, "repeats an earlier row"],
+    ]
+    require_unique_keys(typed.drop(index=broken["index"]), contract)
+
+
+def test_a_row_that_can_not_be_read_is_repeated_by_none(rows, contract):
+    again = rows.tail(1).assign(price=None)
+    rows.loc[59, "price"] = "much"
+    _, broken = find_violations(pd.concat([rows, again], ignore_index=True), contract)
+    assert broken[["index", "rule"]].to_numpy().tolist() == [[59, "is no number"]]
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "expected"),
     [

@@ -113,6 +113,9 @@ def test_a_file_that_dvc_tracks_can_be_pulled(tmp_path, monkeypatch):
         ("empty.csv", b"", "can't be read"),
         ("header.csv", b"a,b\n", "holds no row"),
         ("broken.csv", b"a,b\n1,2\n1,2,3\n", "can't be read"),
+        ("surplus.csv", b"a,b\n007,2,3\n1,2,3\n", "has rows with more fields than its header has names"),
+        ("surplus.csv", b"a,b\n1,2,3,4\n1,2,3,4\n", "has rows with more fields"),
+        ("surplus.csv", b"a,b\n1,2,3\n1,2\n", "has rows with more fields"),
         ("broken.parquet", b"PAR1", "can't be read"),
         ("latin.csv", "ä,b\n1,2".encode("latin-1"), "can't be read"),
         ("query.sql", b"select 1", "ingest.database is empty"),
@@ -124,3 +127,11 @@ def test_a_source_that_can_not_be_read_is_named_with_the_reason(tmp_path, name, 
     with pytest.raises(InputError, match=complaint) as error:
         read_source(Ingest(source=str(tmp_path / name)))
     assert name in str(error.value) or "ingest.database" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["a;b\n007;2;\n1;;\n", "a;b;\n007;2;\n1;;\n"])
+def test_an_empty_field_at_the_end_of_each_row_does_no_harm(tmp_path, content):
+    (tmp_path / "rows.csv").write_text(content)
+    rows = read_source(Ingest(source=str(tmp_path / "rows.csv"), csv={"sep": ";"}))
+    assert rows["a"].tolist() == ["007", "1"]
+    assert rows["b"].fillna("missing").tolist() == ["2", "missing"]

@@ -155,9 +155,14 @@ def test_names_that_do_not_fit_together_are_refused(tmp_path, monkeypatch, input
         ("bad.csv", b"\xff\xfe\x00\x81", "can't be read: 'utf-8' codec can't decode"),
         ("bad.csv", b"a,b\n1,2\n", "has no column 'at', which contract.yaml names as time. Columns: a, b."),
         ("bad.csv", b"a,b\n1,2\n1,2,3\n", "can't be read: Error tokenizing data"),
+        (
+            "bad.csv",
+            b"a,b\n1,2,3\n1,2,3\n",
+            "has rows with more fields than its header has names; expected a name for each",
+        ),
         ("bad.parquet", b"PAR1 but no more", "can't be read: Parquet"),
     ],
-    ids=["empty", "no text", "other columns", "ragged", "broken parquet"],
+    ids=["empty", "no text", "other columns", "ragged", "surplus fields", "broken parquet"],
 )
 def test_a_bad_input_is_one_sentence_and_leaves_no_output(bundle, tmp_path, name, content, sentence):
     (tmp_path / name).write_bytes(content)

@@ -176,6 +176,18 @@ def test_questions_of_many_threads_are_answered_each_with_its_own(start, here, r
 
 
 @pytest.mark.slow
+def test_a_process_that_has_ended_is_started_again_for_the_next_question(start, here, rows):
+    child = start()
+    child.predict(rows)
+    first = child._child
+    first.process.kill()
+    with pytest.raises(InputError, match="Version 7 does not run, its process has ended: it said nothing"):
+        child.predict(rows)
+    assert not Path(first.scratch.name).exists()
+    assert_frame_equal(child.predict(rows), here.predict(rows))
+
+
+@pytest.mark.slow
 def test_a_version_that_travels_brings_its_code_along(start, rows):
     child = start(WAYS, BESIDE)
     expected = child.predict(rows)

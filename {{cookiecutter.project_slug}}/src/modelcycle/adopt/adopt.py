@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from modelcycle.adopt.infer import infer_contract
 from modelcycle.adopt.sniff import detect_csv_format, detect_number_format, find_missing_words
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
-from modelcycle.core.contract import Contract, require_unique_keys
+from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import read_text, report_line, write_atomically
@@ -115,7 +115,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         contract = infer_contract(rows, str(file), target, key, time)
     except ValidationError as error:
         raise InputError(f"{file}: {explain_validation_error(error)}") from None
-    distinct = rows.drop_duplicates(contract.used)
+    distinct = rows[~convert_columns(rows, contract.used, contract).duplicated()]
     require_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
 
     if file.resolve() != data.resolve():

@@ -175,9 +175,10 @@ def find_violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFram
 
     columns = {name: contract.columns[name] for name in contract.used}
     typed = convert_columns(rows, contract.used, contract)
-    violations = []
+    violations, is_readable = [], pd.Series(True, rows.index)
     for name, column in columns.items():
         unreadable = rows.index[rows[name].notna() & typed[name].isna()]
+        is_readable[unreadable] = False
         violations.append(_list_violations(unreadable, name, f"is no {column.type}", rows.loc[unreadable, name]))
     schema = pa.DataFrameSchema(
         {name: pa.Column(checks=_make_checks(column), nullable=True) for name, column in columns.items()}
@@ -191,7 +192,8 @@ def find_violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFram
         missing = rows.index[rows[name].isna()]
         violations.append(_list_violations(missing, name, "is missing", rows.loc[missing, name]))
     if key := contract.names("key"):
-        repeated = rows.index[rows.duplicated(list(columns))]
+        read = typed[is_readable]
+        repeated = read.index[read.duplicated()]
         violations.append(
             _list_violations(repeated, ", ".join(key), "repeats an earlier row", rows.loc[repeated, key[0]])
         )

@@ -6,6 +6,9 @@ step reads.
 
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,8 @@ def read_source(ingest: Ingest, contract: Contract | None = None) -> pd.DataFram
                 rows = pd.read_parquet(path)
                 rows = rows if rows.index.names == [None] else rows.reset_index()
             case _:
-                rows = plain_numbers(pd.read_csv(path, **csv_options(ingest.csv)), ingest.csv, contract)
+                with refuse_surplus_fields(path):
+                    rows = plain_numbers(pd.read_csv(path, **csv_options(ingest.csv)), ingest.csv, contract)
     except InputError:
         raise
     except Exception as error:  # each reader, codec and database driver has exceptions of its own
@@ -62,6 +66,19 @@ def plain(values: pd.Series) -> pd.Series:
     if pd.api.types.infer_dtype(values, skipna=True) in ("mixed", "mixed-integer", "bytes"):
         return values.map(str, na_action="ignore").astype("str")
     return values
+
+
+@contextmanager
+def refuse_surplus_fields(path: Path) -> Iterator[None]:
+    """Raise InputError where pandas reads rows with more fields than the header has: it warns, and leaves some out."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Length of header", pd.errors.ParserWarning)
+        try:
+            yield
+        except pd.errors.ParserWarning:
+            raise InputError(
+                f"{path} has rows with more fields than its header has names; expected a name for each field."
+            ) from None
 
 
 def csv_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import progress_console, report_line, track_progress, write_atomically, write_text
 from modelcycle.core.params import read_params
-from modelcycle.core.table import csv_options, plain_numbers, tidy
+from modelcycle.core.table import csv_options, plain_numbers, refuse_surplus_fields, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
 from modelcycle.tracking import store
 from modelcycle.tracking.bundle import Bundle, load_named
@@ -89,11 +89,12 @@ def read_chunks(
             empty = [file.schema_arrow.empty_table()]
             batches = file.iter_batches(chunk_rows, columns=used) if file.metadata.num_rows else empty
             chunks = (batch.to_pandas(types_mapper=NULLABLE_INTEGERS.get, ignore_metadata=True) for batch in batches)
-        for chunk in chunks:
-            rows = tidy(chunk, path)
-            rows.index += n_read
-            n_read += len(rows)
-            yield rows
+        with refuse_surplus_fields(path):
+            for chunk in chunks:
+                rows = tidy(chunk, path)
+                rows.index += n_read
+                n_read += len(rows)
+                yield rows
     except InputError:
         raise
     except Exception as error:  # each reader and codec has exceptions of its own

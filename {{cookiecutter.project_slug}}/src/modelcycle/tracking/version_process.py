@@ -66,6 +66,18 @@ class Child:
         for line in self.process.stderr or []:
             self.said.append(line.decode("utf-8", "replace").rstrip())
 
+    def ask(self, question: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+        """Give the child's reply to a question. Raises BrokenPipeError or EOFError where the child has ended."""
+        assert self.process.stdin and self.process.stdout  # noqa: S101  both are pipes
+        send(self.process.stdin, question, content)
+        if not (line := self.process.stdout.readline()):
+            raise EOFError
+        reply = json.loads(line)
+        answer = self.process.stdout.read(size := reply.get("bytes", 0))
+        if len(answer) < size:
+            raise EOFError
+        return reply, answer
+
     def stop(self) -> None:
         """End the child, whose standard input ends, and delete its folder."""
         self.process.kill()
@@ -124,19 +136,14 @@ class VersionProcess:
             if self._child is None:
                 self._child = Child(self.code, self.files, self.project, self.python)
                 weakref.finalize(self, self._child.stop)
-            process = self._child.process
-            assert process.stdin and process.stdout  # noqa: S101  both are pipes
             try:
-                send(process.stdin, question, content)
-                line = process.stdout.readline()
-            except BrokenPipeError:
-                line = b""
-            if not line:
-                self._child.reader.join(5)
-                last = next(iter(reversed(self._child.said)), "it said nothing")
-                raise InputError(f"{self.name} does not run, its process has ended: {last}")
-            reply = json.loads(line)
-            answer = process.stdout.read(reply.get("bytes", 0))
+                reply, answer = self._child.ask(question, content)
+            except (BrokenPipeError, EOFError):
+                child, self._child = self._child, None  # the next question starts another one
+                child.reader.join(5)
+                child.stop()
+                last = next(iter(reversed(child.said)), "it said nothing")
+                raise InputError(f"{self.name} does not run, its process has ended: {last}") from None
         if "error" in reply:
             raise VersionError(self.name, reply["error"], reply["sentence"], reply["place"])
         return reply, answer
