@@ -19,5 +19,5 @@ def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
                 features[f"{name}:weekday"] = rows[name].dt.weekday.astype("float64")
                 features[f"{name}:hour"] = rows[name].dt.hour + rows[name].dt.minute / 60
             case _:
-                features[name] = rows[name].astype("str").where(rows[name].notna())
+                features[name] = rows[name].astype("str")
     return pd.DataFrame(features, index=rows.index)

@@ -130,21 +130,23 @@ def convert_values(values: pd.Series, column: Column) -> pd.Series:
                 finite = numbers.to_numpy("float64", na_value=np.nan, copy=True)
                 finite[~np.isfinite(finite)] = np.nan
                 return pd.Series(finite + 0.0, values.index)  # -0.0 is 0.0, also where keys are hashed
-            return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
+            if numbers.dtype != "Int64":
+                numbers = numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
+            return numbers
         case "boolean":
             words = values.astype("str").str.strip().str.lower()
             meaning = {word: word == yes for yes, no in BOOLEAN_WORDS for word in (yes, no)}
             return words.map(meaning).astype("boolean")
         case "datetime":
-            if pd.api.types.is_datetime64_any_dtype(values):
-                times = pd.to_datetime(values, utc=True, cache=False)  # the cache costs more than it saves here
-            else:
+            if not pd.api.types.is_datetime64_any_dtype(values):
                 words = values.astype("str")
-                times = pd.to_datetime(words, format=column.format or "ISO8601", errors="coerce", utc=True)
-            return times.dt.tz_localize(None).astype("datetime64[us]")
+                values = pd.to_datetime(words, format=column.format or "ISO8601", errors="coerce", utc=True)
+            if isinstance(values.dtype, pd.DatetimeTZDtype):
+                values = values.dt.tz_convert(None)
+            return values.astype("datetime64[us]")
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")  # codes read as 1.0 because others are missing are the same as 1
-    return values.astype("str").where(values.notna())
+    return values.astype("str")
 
 
 def convert_columns(rows: pd.DataFrame, names: list[str], contract: Contract) -> pd.DataFrame:
