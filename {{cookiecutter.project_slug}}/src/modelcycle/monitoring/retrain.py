@@ -22,7 +22,8 @@ from modelcycle.core.paths import DATA_CARD, FEEDBACK, MODEL_CARD, PARAMS
 from modelcycle.core.settings import Connections
 from modelcycle.monitoring.monitor import monitor, read_time
 from modelcycle.pipeline.feedback import POINTER, has_feedback, merge_feedback, read_feedback
-from modelcycle.release.release import release, require_clean_tree
+from modelcycle.release.commit import require_clean_tree
+from modelcycle.release.release import release
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.command import run
 from modelcycle.tracking.dvc_file import add_dependency

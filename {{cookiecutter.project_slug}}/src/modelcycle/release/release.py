@@ -13,7 +13,7 @@ import pandas as pd
 
 from modelcycle.core import paths
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
-from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, write_atomically
 from modelcycle.core.params import Params, read_params
@@ -23,6 +23,7 @@ from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.report import write_report
 from modelcycle.release.cards import require_markers, write_cards
+from modelcycle.release.commit import require_clean_tree, require_reproduced, require_whole_commit
 from modelcycle.release.duel import compare_with_champion, is_the_examples, judge_retirement
 from modelcycle.release.gate import (
     judge_behaviour,
@@ -34,54 +35,9 @@ from modelcycle.release.gate import (
 from modelcycle.release.row_wise import judge_row_wise
 from modelcycle.tracking import registry, runs, store
 from modelcycle.tracking.bundle import load_version
-from modelcycle.tracking.git import git, has_commit, is_on_a_branch
 from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import read_provenance
 from modelcycle.tracking.registry import Version
-
-
-def require_clean_tree() -> None:
-    """Raise InputError when the work tree holds anything that a branch does not; documents don't count."""
-    if not paths.PARAMS.exists():
-        raise InputError(f"{paths.PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
-    if not has_commit():
-        raise InputError("Nothing is committed yet; commit the project, then release again.")
-    # --no-renames keeps one path to a line; the cards that a release writes lie in docs/.
-    changes = git("status", "--porcelain", "--no-renames", "--", ".", ":!docs").splitlines()
-    if changes:
-        names = ", ".join(change.split(maxsplit=1)[1] for change in changes[:5])
-        raise InputError(
-            f"The work tree differs from the commit: {names}{' and more' if len(changes) > 5 else ''}. "
-            "A version names exactly one commit: commit or stash, then release again."
-        )
-    if not is_on_a_branch("HEAD"):
-        raise InputError(
-            "The commit is on no branch, so that git may delete it; check out a branch, then release again."
-        )
-
-
-def require_reproduced() -> None:
-    """Raise InputError when a step of the pipeline is not up to date, or its results are not in dvc.lock."""
-    from dvc.exceptions import DvcException  # imported late: few commands need it
-    from dvc.repo import Repo
-
-    try:
-        repository = Repo()
-        steps = [stage for stage in repository.index.stages if stage.cmd]
-        frozen = [step.addressing for step in steps if getattr(step, "frozen", False)]
-        stale = list(repository.status())
-    except DvcException as error:
-        remedy = " Remove it: a command that was stopped has left it half-written." if "RWLock" in str(error) else ""
-        raise InputError(f"DVC can't read the pipeline: {first_line(error).rstrip('.')}.{remedy}") from None
-    if frozen:
-        raise InputError(f"dvc.yaml: {', '.join(frozen)} is frozen, so its result may be stale; remove `frozen`.")
-    if stale:
-        raise InputError(
-            f"The pipeline is not up to date: {', '.join(stale)} has changed. "
-            "Run `make reproduce`, commit dvc.lock, then release again."
-        )
-    if not git("ls-files", "dvc.lock"):
-        raise InputError("dvc.lock is not in git. Commit it, then release again.")
 
 
 def judge_model(
@@ -180,6 +136,7 @@ def release(no_duel: str = "") -> None:
     require_markers()
     contract, params = read_contract(), read_params()
     require_reproduced()
+    require_whole_commit()
     client = store.connect()
     with store.lock_decisions():
         facts, champion = read_provenance("HEAD"), registry.find_champion(client)

@@ -21,11 +21,13 @@ from modelcycle.core.run_version import read_table, send, write_table
 from modelcycle.tracking.code import Code, write_code
 
 # Of all that has a package `modelcycle`, such as the working tree by the editable install, only the version's remains.
-START = """
+FIND_CODE = """
 import sys
 from pathlib import Path
 source, *arguments = sys.argv[1:]
 sys.path[:] = [source, *(path for path in sys.path if path and not Path(path, "modelcycle").is_dir())]
+"""
+START = f"""{FIND_CODE}
 from modelcycle.core.run_version import main
 main(*arguments)
 """

@@ -1,0 +1,142 @@
+"""What a release proves of its commit: code and data are in it or in DVC's stores, and it runs by itself."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from modelcycle.core.errors import InputError
+from modelcycle.release.commit import (
+    require_all_code,
+    require_clean_tree,
+    require_imports,
+    require_stored_data,
+    require_whole_commit,
+)
+from modelcycle.tracking.code import read_code_at
+from support.repository import swap
+
+FEATURES = "src/flight_delays/features.py"
+
+
+@pytest.fixture
+def bare(reproduced, tmp_path, monkeypatch):
+    """A copy of the reproduced repository, which the test runs in."""
+    copy = reproduced.copy_to(tmp_path)
+    monkeypatch.chdir(copy.path)
+    return copy
+
+
+def refusal() -> str:
+    with pytest.raises(InputError) as error:
+        require_whole_commit()
+    return str(error.value)
+
+
+def test_a_commit_with_all_of_it_passes_and_what_the_remote_lacks_is_said(bare, capsys):
+    require_whole_commit()
+    assert re.search(
+        r"in this machine's cache alone: data/raw.parquet, .* and \d+ more; `uv run dvc push` shares them",
+        capsys.readouterr().out,
+    )
+    bare.run("dvc", "push")
+    require_whole_commit()
+    assert capsys.readouterr().out == ""
+
+
+def test_code_that_a_personal_gitignore_hides_is_named_and_can_be_added(bare, tmp_path):
+    (tmp_path / "ignore").write_text("helper.*\n")
+    bare.run("git", "config", "core.excludesFile", str(tmp_path / "ignore"))
+    (bare.path / "src/flight_delays/helper.py").write_text("HUNDRED = 100\n")
+    require_clean_tree()  # git says so
+    told = refusal()
+    assert f"src/flight_delays/helper.py is not in the commit: git ignores it by {tmp_path}/ignore:1:helper.*." in told
+    bare.run(*re.search("`(git add .*?)`", told)[1].split())
+    bare.commit("helper")
+    require_all_code(read_code_at("HEAD"))
+
+
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_an_edit_that_git_is_told_not_to_look_at_is_named_and_can_be_committed(bare, flag):
+    bare.run("git", "update-index", flag, FEATURES)
+    (bare.path / FEATURES).write_text("edited = True\n")
+    require_clean_tree()
+    told = refusal()
+    assert f"{FEATURES} differs from the commit and git is told not to look at it" in told
+    bare.run(*re.search("`(git update-index .*?)`", told)[1].split())
+    bare.commit("edited")
+    require_all_code(read_code_at("HEAD"))
+
+
+def test_a_new_file_is_seen_whatever_git_status_shows(bare):
+    bare.run("git", "config", "status.showUntrackedFiles", "no")
+    (bare.path / "new.py").write_text("x = 1\n")
+    with pytest.raises(InputError, match=r"The work tree differs from the commit: new\.py\. "):
+        require_clean_tree()
+
+
+def test_a_filter_that_writes_something_else_into_git_is_named(bare):
+    bare.run("git", "config", "filter.shout.clean", "tr a-z A-Z")
+    (bare.path / ".gitattributes").write_text("features.py filter=shout\n")
+    bare.commit("a filter")
+    (bare.path / FEATURES).write_text("hundred = 100\n")
+    bare.commit("shouted")
+    assert bare.run("git", "status", "--porcelain") == ""
+    assert f"{FEATURES} differs from the commit, though git sees no change: .gitattributes names a filter" in refusal()
+
+
+def test_a_deleted_file_of_the_code_is_named(bare):
+    bare.run("git", "update-index", "--skip-worktree", FEATURES)
+    (bare.path / FEATURES).unlink()
+    assert f"{FEATURES} differs from the commit" in refusal()
+
+
+@pytest.mark.parametrize("place", ["data/own.csv", "../own.csv"])
+def test_a_source_that_neither_git_nor_dvc_holds_is_named(bare, place):
+    """In data/, which git ignores, and outside the repository."""
+    text = bare.read("dvc.lock")
+    (bare.path / "dvc.lock").write_text(text.replace("path: example/flights.csv", f"path: {place}"))
+    bare.commit("another source")
+    with pytest.raises(InputError, match=rf"^{re.escape(place)}, md5 \w+, is neither in the commit nor in DVC's"):
+        require_stored_data()
+
+
+def test_the_source_that_is_named_can_be_added(bare):
+    swap(bare.path / "params.yaml", "example/flights.csv", "data/own.csv")
+    Path("example/flights.csv").rename("data/own.csv")
+    bare.reproduce()
+    bare.commit("our own data")
+    told = refusal()
+    bare.run(*re.search("`uv run (dvc add .*?)`", told)[1].split())
+    bare.commit("tracked")
+    require_whole_commit()
+
+
+def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
+    from modelcycle.release import commit
+
+    class OutOfReach:
+        def oids_exist(self, oids):
+            raise OSError("no route to host")
+
+    stores = commit.open_stores() | {"remote": OutOfReach()}
+    monkeypatch.setattr(commit, "open_stores", lambda: stores)
+    require_stored_data()
+    said = capsys.readouterr().out
+    assert "the remote can't be asked: no route to host" in said
+    assert "in this machine's cache alone" in said
+
+
+@pytest.mark.slow
+def test_code_that_needs_the_work_tree_does_not_import_by_itself(bare):
+    """Such as a module beside src/, which a PYTHONPATH, a notebook or pytest finds."""
+    code = read_code_at("HEAD")
+    require_imports(code)
+    code["flight_delays/model.py"] = b"import helpers_beside_src\n" + code["flight_delays/model.py"]
+    with pytest.raises(InputError) as error:
+        require_imports(code)
+    assert re.match(
+        r"Commit \w{7} does not import by itself: flight_delays.model: ModuleNotFoundError: "
+        r"No module named 'helpers_beside_src' \(.*model.py:1 <module>\). What it needs belongs into src/",
+        str(error.value),
+    )

@@ -1,0 +1,151 @@
+"""Prove that a commit holds what a version is made of: its results, its code, and all that they were made from."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from modelcycle.core import paths
+from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.output import report_line
+from modelcycle.core.project import read_project
+from modelcycle.release.chain import open_stores
+from modelcycle.tracking.code import Code, read_code, read_code_at, write_code
+from modelcycle.tracking.git import find_commit, git, has_commit, is_on_a_branch, read_files_at
+from modelcycle.tracking.lineage import read_lock
+from modelcycle.tracking.version_process import FIND_CODE
+
+IMPORT = f"""{FIND_CODE}
+import importlib
+from modelcycle.core.errors import describe_place
+for name in arguments:
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        sys.exit(f"{{name}}: {{type(error).__name__}}: {{error}} ({{describe_place(error)}})")
+"""
+
+
+def require_clean_tree() -> None:
+    """Raise InputError when the work tree holds anything that a branch does not; documents don't count."""
+    if not paths.PARAMS.exists():
+        raise InputError(f"{paths.PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
+    if not has_commit():
+        raise InputError("Nothing is committed yet; commit the project, then release again.")
+    # --no-renames keeps one path to a line; the cards that a release writes lie in docs/.
+    changes = git("status", "--porcelain", "--no-renames", "--", ".", ":!docs").splitlines()
+    if changes:
+        names = ", ".join(change.split(maxsplit=1)[1] for change in changes[:5])
+        raise InputError(
+            f"The work tree differs from the commit: {names}{' and more' if len(changes) > 5 else ''}. "
+            "A version names exactly one commit: commit or stash, then release again."
+        )
+    if not is_on_a_branch("HEAD"):
+        raise InputError(
+            "The commit is on no branch, so that git may delete it; check out a branch, then release again."
+        )
+
+
+def require_reproduced() -> None:
+    """Raise InputError when a step of the pipeline is not up to date, or its results are not in dvc.lock."""
+    from dvc.exceptions import DvcException  # imported late: few commands need it
+    from dvc.repo import Repo
+
+    try:
+        repository = Repo()
+        steps = [stage for stage in repository.index.stages if stage.cmd]
+        frozen = [step.addressing for step in steps if getattr(step, "frozen", False)]
+        stale = list(repository.status())
+    except DvcException as error:
+        remedy = " Remove it: a command that was stopped has left it half-written." if "RWLock" in str(error) else ""
+        raise InputError(f"DVC can't read the pipeline: {first_line(error).rstrip('.')}.{remedy}") from None
+    if frozen:
+        raise InputError(f"dvc.yaml: {', '.join(frozen)} is frozen, so its result may be stale; remove `frozen`.")
+    if stale:
+        raise InputError(
+            f"The pipeline is not up to date: {', '.join(stale)} has changed. "
+            "Run `make reproduce`, commit dvc.lock, then release again."
+        )
+    if not git("ls-files", "dvc.lock"):
+        raise InputError("dvc.lock is not in git. Commit it, then release again.")
+
+
+def require_whole_commit() -> None:
+    """Raise InputError where HEAD lacks code or data that its results were made with; says what only this machine has.
+
+    The work tree is clean and its pipeline up to date. So what git and DVC do not hold has been hidden from them: by a
+    personal gitignore, by a setting, or by lying elsewhere.
+    """
+    code = read_code_at("HEAD")
+    require_all_code(code)
+    require_imports(code)
+    require_stored_data()
+
+
+def require_all_code(code: Code) -> None:
+    """Raise InputError where src/ in the work tree differs from that of the commit."""
+    present = read_code(Path("src"))
+    for name in sorted({*code, *present}):
+        path = f"src/{name}"
+        if name not in code:
+            rule = git("check-ignore", "--verbose", "--no-index", "--", path).partition("\t")[0]
+            why = f"git ignores it by {rule}" if rule else "git does not know it"
+            raise InputError(
+                f"{path} is not in the commit: {why}. Type `git add --force {path}` and commit, or delete it; then "
+                "`make reproduce` and release again."
+            )
+        if code[name] != present.get(name):
+            state = git("ls-files", "-v", "--", path)[:1]
+            if state == "H":
+                raise InputError(
+                    f"{path} differs from the commit, though git sees no change: .gitattributes names a filter or line "
+                    "ends that turn one into the other. Remove that and commit, then release again."
+                )
+            flag = "--no-assume-unchanged" if state.islower() else "--no-skip-worktree"
+            raise InputError(
+                f"{path} differs from the commit and git is told not to look at it; type `git update-index {flag} "
+                f"{path}` and commit, then release again."
+            )
+
+
+def require_imports(code: Code) -> None:
+    """Raise InputError where the commit's code does not import in a process that has nothing else of this folder."""
+    package = read_project().package
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "src")
+        write_code(code, source)
+        command = [sys.executable, "-I", "-c", IMPORT, str(source), f"{package}.features", f"{package}.model"]
+        done = subprocess.run(command, cwd=scratch, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise InputError(
+            f"Commit {find_commit('HEAD')[:7]} does not import by itself: {done.stderr.strip()}. What it needs "
+            "belongs into src/ and git, or into the dependencies in pyproject.toml; commit it, then release again."
+        )
+
+
+def require_stored_data() -> None:
+    """Raise InputError where a file of dvc.lock is neither in the commit nor in a store of DVC.
+
+    Says so where the remote lacks some, or can't be asked: the cache of this machine alone has them then.
+    """
+    files = {path: digest for path, digest in read_lock("HEAD").items() if not path.startswith("src/")}
+    committed = read_files_at("HEAD", [path for path in files if not path.startswith(("/", "../"))])
+    wanted = {path: digest for path, digest in files.items() if path not in committed}
+    here, elsewhere = set(), set()
+    for name, store in open_stores().items():
+        try:
+            found = set(store.oids_exist(list(wanted.values())))
+        except Exception as error:  # every kind of remote has its own
+            report_line("", f"the remote can't be asked: {first_line(error)}")
+            found = set()
+        here |= found
+        elsewhere |= found if name == "remote" else set()
+    for path, digest in wanted.items():
+        if digest not in here:
+            raise InputError(
+                f"{path}, md5 {digest}, is neither in the commit nor in DVC's cache or remote, so that nobody can make "
+                f"the results again: type `uv run dvc add {path}` or `git add {path}`, commit, then release again."
+            )
+    if missing := [path for path, digest in wanted.items() if digest not in elsewhere]:
+        more = f" and {len(missing) - 3} more" if missing[3:] else ""
+        report_line("", f"in this machine's cache alone: {', '.join(missing[:3])}{more}; `uv run dvc push` shares them")
