@@ -6,6 +6,7 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.tracking.git import (
+    check_out,
     describe_head,
     fetch_command,
     find_commit,
@@ -172,3 +173,31 @@ def test_a_commit_is_kept_by_a_branch_a_tag_or_what_was_fetched(ours):
         assert is_on_a_branch("HEAD")
         git("update-ref", "-d", reference)
     assert not is_on_a_branch("nothing")
+
+
+def test_a_commit_is_checked_out_whole_whatever_attributes_and_settings_say(ours, tmp_path, monkeypatch):
+    """Of a project in a folder of its repository, its own files; and neither its work tree nor its index changes."""
+    files = {
+        "part/src/code.py": "x = 1\n",
+        "part/run.sh": "#!/bin/sh\n",
+        "part/.gitattributes": "* -text\n*.py export-ignore\n",
+    }
+    for name, text in files.items():
+        (ours / name).parent.mkdir(parents=True, exist_ok=True)
+        (ours / name).write_text(text)
+    (ours / "part/run.sh").chmod(0o755)
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "part")
+    commit = git("rev-parse", "HEAD")
+    git("rm", "--quiet", "part/run.sh")
+    (ours / "part/src/code.py").write_text("changed")
+    git("config", "core.autocrlf", "true")
+    before = git("status", "--porcelain")
+    monkeypatch.chdir(ours / "part")
+    target = tmp_path / "a folder"
+    target.mkdir()
+    check_out(commit, target)
+    written = {path.relative_to(target).as_posix(): path for path in target.rglob("*") if path.is_file()}
+    assert {f"part/{name}": path.read_bytes().decode() for name, path in written.items()} == files
+    assert written["run.sh"].stat().st_mode & 0o100
+    assert git("-C", "..", "status", "--porcelain") == before

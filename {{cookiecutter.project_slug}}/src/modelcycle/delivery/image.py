@@ -21,7 +21,7 @@ from modelcycle.core.paths import REPORT
 from modelcycle.core.project import read_project
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.bundle import write_version
-from modelcycle.tracking.git import git
+from modelcycle.tracking.git import check_out, git
 from modelcycle.tracking.ledger import pushed_images, read_ledger
 from modelcycle.tracking.registry import Version
 
@@ -66,8 +66,7 @@ def run_builder(*command: str) -> str:
 def write_build_context(client: Any, version: Version, context: Path) -> None:
     """Write to a folder what an image is built from: the files of the version's commit, and the version in model/."""
     write_version(client, version, context / "model")  # raises where the commit is not in this clone
-    archive = subprocess.run(["git", "archive", version.commit], capture_output=True, check=True).stdout
-    subprocess.run(["tar", "-xf", "-", "-C", str(context)], input=archive, check=True)
+    check_out(version.commit, context)
     for name in ("Dockerfile", "uv.lock"):
         if not (context / name).exists():
             raise InputError(f"Version {version.number} has no {name} in its commit: commit it, then release again.")

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 from modelcycle.core.errors import InputError
@@ -96,6 +97,15 @@ def read_files_at(revision: str, paths: list[str]) -> dict[str, bytes]:
             if header[-2] == b"blob":  # and no folder
                 contents[path] = content
     return contents
+
+
+def check_out(revision: str, folder: Path) -> None:
+    """Write all files of this folder, as they are in a commit, into another one; `git archive` may leave some out."""
+    with tempfile.TemporaryDirectory() as scratch:
+        index = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
+        tree, top = git("rev-parse", f"{revision}:./"), git("rev-parse", "--show-toplevel")
+        git("read-tree", tree, environment=index)
+        git("-C", top, "checkout-index", "--all", f"--prefix={folder.resolve()}/", environment=index)
 
 
 def is_shallow() -> bool:
