@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.delivery.deploy import choose_image, find_running, find_script
+from modelcycle.delivery.deploy import choose_image, find_begun, find_running, find_script
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.ledger import LedgerEntry, pushed_images, read_ledger, was_champion
 
@@ -14,7 +14,7 @@ def ledger(text: str) -> list[LedgerEntry]:
     names = ("version", "event", "target", "image")
     entries = [dict(zip(names, entry.split(), strict=False)) for entry in text.split(", ")]
     for entry in entries:
-        if entry["event"] in ("deployed", "undeployed"):
+        if entry["event"] in ("deploying", "deployed", "undeployed"):
             entry["environment"] = entry.pop("target")
         if "image" in entry:
             entry["image"] = f"host/x@sha256:{entry['image']}"
@@ -46,7 +46,11 @@ def test_a_champion_without_an_image_is_refused():
 def test_what_runs_is_what_was_deployed_last():
     moves = ledger("1 deployed staging a, 2 deployed production b, 2 deployed staging b, 2 undeployed production b")
     assert find_running(moves, "staging").image.endswith("b")
+    assert find_running(moves, "production") is find_begun(moves, "production") is None
+    moves += ledger("3 deploying staging c, 4 deploying production d")
+    assert find_running(moves, "staging").image.endswith("b")
     assert find_running(moves, "production") is None
+    assert [find_begun(moves, place).version for place in ("staging", "production")] == ["3", "4"]
 
 
 def test_the_ledger_says_who_was_champion_and_what_was_pushed():
@@ -112,8 +116,9 @@ def test_a_deployment_calls_the_platform_and_is_in_the_ledger(repository):
         f"deploy/server/apply.sh production host/x@{OTHER} host/x-pipeline@{FIRST}",
         "deploy/server/remove.sh production",
     ]
-    events = "promoted, pushed, deployed in staging, deployed in production, pushed, pushed, deployed in production"
-    expected = f"{events}, deployed in production, undeployed in production".split(", ")
+    staging, production = (f"deploying in {place}, deployed in {place}" for place in ("staging", "production"))
+    events = f"promoted, pushed, {staging}, {production}, pushed, pushed, {production}, {production}"
+    expected = f"{events}, undeployed in production".split(", ")
     assert history(repository) == [f"1 {event}" for event in expected]
     entries = read_ledger(store.connect())
     deployed = [(entry.image, entry.replaced) for entry in entries if entry.event == "deployed"]
@@ -140,16 +145,19 @@ def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(repo
     assert "version 2 runs in staging" in repository.verb("deploy", "staging", "--digest", OTHER)
 
 
-def test_a_deployment_that_fails_is_not_in_the_ledger(repository):
+def test_a_deployment_that_fails_was_meant_by_the_ledger_but_did_not_happen(repository):
     push("1", f"host/x@{FIRST}")
     (repository.path / "fail").touch()
     printed = repository.verb("deploy", "staging", fails=True)
     assert printed == "error: deploy/server/apply.sh ended with exit status 3; it says above why.\n"
     assert "deploy/server/remove.sh ended with exit status 3" in repository.verb("undeploy", "staging", fails=True)
-    assert history(repository) == ["1 promoted", "1 pushed"]
+    meant = ["1 promoted", "1 pushed", "1 deploying in staging"]
+    assert history(repository) == meant
     (repository.path / "fail").unlink()
+    assert "version 1 ran in staging" in repository.verb("undeploy", "staging")
+    assert history(repository) == [*meant, "1 undeployed in staging"]
     assert "version unknown ran in staging" in repository.verb("undeploy", "staging")
-    assert history(repository) == ["1 promoted", "1 pushed"]
+    assert history(repository) == [*meant, "1 undeployed in staging"]
 
 
 def test_the_platform_is_openshift_s_where_there_is_one(repository):

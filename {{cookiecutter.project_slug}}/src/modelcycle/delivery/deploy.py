@@ -35,8 +35,17 @@ def run_script(script: Path, *arguments: str, **variables: str) -> None:
 
 def find_running(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
     """Find the ledger entry of the deployment that runs in an environment; None where nothing does."""
-    events = [entry for entry in entries if entry.environment == environment]
+    events = [entry for entry in entries if entry.environment == environment and entry.event != "deploying"]
     return events[-1] if events and events[-1].event == "deployed" else None
+
+
+def find_begun(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
+    """Find the ledger entry of the last deployment to an environment, also of one that did not come to its end.
+
+    None where it was removed again, or never was.
+    """
+    events = [entry for entry in entries if entry.environment == environment]
+    return events[-1] if events and events[-1].event != "undeployed" else None
 
 
 def choose_image(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
@@ -67,8 +76,9 @@ def deploy(environment: str, digest: str) -> None:
         if environment == "production" and not was_champion(entries, version):
             raise InputError(f"Version {version} was never the champion: it can't go into production.")
         replaced = previous.image if previous else "none"
-        run_script(script, environment, image, PIPELINE_IMAGE=pushed_images(entries, version).get("pipeline", ""))
         facts = {"commit": entry.commit, "environment": environment, "image": image, "replaced": replaced}
+        registry.record_decision(client, "deploying", version, **facts)  # the script may fail halfway
+        run_script(script, environment, image, PIPELINE_IMAGE=pushed_images(entries, version).get("pipeline", ""))
         registry.record_decision(client, "deployed", version, **facts)
     report_line("deploy", f"version {version} runs in {environment}", image)
     if previous and replaced != image:
@@ -77,10 +87,10 @@ def deploy(environment: str, digest: str) -> None:
 
 
 def undeploy(environment: str) -> None:
-    """Remove what runs in an environment, also what the ledger does not list: a deployment may have failed."""
+    """Remove what runs in an environment, also what a deployment that failed has left there."""
     script, client = find_script("remove.sh", environment), store.connect()
     with store.lock_decisions():
-        previous = find_running(read_ledger(client), environment)
+        previous = find_begun(read_ledger(client), environment)
         run_script(script, environment)
         if previous:
             facts = {"commit": previous.commit, "environment": environment, "image": previous.image}
