@@ -23,9 +23,9 @@ OLDEST_FIRST = "attributes.start_time ASC"
 class LedgerEntry:
     """A decision.
 
-    event: promoted, rejected, rolled back, overtaken, pushed, deploying, deployed or undeployed. at: UTC, in milliseconds.
-    replaced: for a new champion the version, for a deployment the image that was there before. facts: the md5 of the
-    version's tags. is_edited: the entry is not as it was written.
+    event: promoted, rejected, rolled back, overtaken, pushed, deploying, deployed or undeployed. at: UTC, in
+    milliseconds. replaced: for a new champion the version, for a deployment the image that was there before. facts: the
+    md5 of the version's tags. is_edited: the entry is not as it was written.
     """
 
     event: str
