@@ -137,6 +137,6 @@ def test_code_that_needs_the_work_tree_does_not_import_by_itself(bare):
         require_imports(code)
     assert re.match(
         r"Commit \w{7} does not import by itself: flight_delays.model: ModuleNotFoundError: "
-        r"No module named 'helpers_beside_src' \(.*model.py:1 <module>\). What it needs belongs into src/",
+        r"No module named 'helpers_beside_src' \(.*model.py:1 <module>\). What it needs belongs in src/",
         str(error.value),
     )

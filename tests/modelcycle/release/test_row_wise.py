@@ -70,7 +70,7 @@ def test_a_feature_that_looks_at_other_rows_is_named(monkeypatch, table, contrac
     verdict = judge(monkeypatch, table, contract, change)
     assert not verdict.passed
     assert pd.Series([verdict.found]).str.fullmatch(f"({found}).*").all(), verdict.found
-    assert "belongs into model.py as a transformer" in verdict.meaning
+    assert "belongs in model.py as a transformer" in verdict.meaning
 
 
 def test_features_that_fail_for_a_row_alone_are_told(monkeypatch, table, contract):

@@ -119,7 +119,7 @@ def require_imports(code: Code) -> None:
     if done.returncode:
         raise InputError(
             f"Commit {find_commit('HEAD')[:7]} does not import by itself: {done.stderr.strip()}. What it needs "
-            "belongs into src/ and git, or into the dependencies in pyproject.toml; commit it, then release again."
+            "belongs in src/ and git, or among the dependencies in pyproject.toml; commit it, then release again."
         )
 
 

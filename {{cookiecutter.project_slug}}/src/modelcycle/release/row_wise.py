@@ -28,7 +28,7 @@ def judge_row_wise(rows: pd.DataFrame, contract: Contract) -> Verdict:
         difference or f"{len(chosen)} rows have the same in any company",
         "the same alone as in the whole table",
         "make_features looks at rows beside the one that is asked for, which the service does not have. What has to be "
-        "learned from training data, such as means by group or ranks, belongs into model.py as a transformer.",
+        "learned from training data, such as means by group or ranks, belongs in model.py as a transformer.",
     )
 
 
