@@ -1,6 +1,7 @@
 """The service with its log on PostgreSQL: killed under load, asked oddly, and with the database restarted."""
 
 import signal
+import subprocess
 
 import pytest
 
@@ -23,6 +24,23 @@ def test_no_answer_is_lost_when_the_service_is_killed_under_load(repository, pos
     assert len(answered) > 100
     query = ["psql", "--quiet", "--tuples-only", "--command", "select id from predictions"]
     assert set(answered) <= set(repository.run(*query, postgres[0].replace("+psycopg", "")).split())
+
+
+def test_first_uses_of_a_fresh_store_at_the_same_moment_all_succeed(repository, postgres):
+    """Each makes MLflow's tables, the experiment and its ledger, unless another one has done so."""
+    repository.run("psql", "--quiet", "--command", "create database fresh", postgres[0].replace("+psycopg", ""))
+    address = postgres[0].replace("/postgres", "/fresh")
+    environment = repository.environment() | {"MLFLOW_TRACKING_URI": address}
+    command = ["modelcycle", "release", "--history"]
+    started = [
+        subprocess.Popen(
+            command, cwd=repository.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(4)
+    ]
+    ended = [(process.communicate()[0].decode(), process.returncode) for process in started]
+    assert [status for _, status in ended] == [0] * 4, ended
+    repository.run("modelcycle", "train", MLFLOW_TRACKING_URI=address)
 
 
 def test_a_restart_of_the_database_is_survived_and_odd_requests_cause_no_fault(repository, postgres):

@@ -194,6 +194,18 @@ def test_files_lie_where_a_server_wants_them_or_beside_the_local_store(tmp_path,
     assert artifact_location() == (None if is_server else f"file://{tmp_path}/.mlflow/artifacts")
 
 
+def test_an_experiment_that_another_machine_makes_at_the_same_moment_is_taken(first_release, monkeypatch):
+    monkeypatch.chdir(first_release.path)
+    client = store.connect()
+    found = client.get_experiment_by_name("flight_delays")
+    answers = iter([None, found])  # it is there by the time that this machine makes it
+    monkeypatch.setattr(client, "get_experiment_by_name", lambda _: next(answers))
+    assert store.ensure_experiment(client, "flight_delays", None) == found.experiment_id
+    monkeypatch.setattr(client, "get_experiment_by_name", lambda _: None)
+    with pytest.raises(mlflow.MlflowException, match="already exists"):
+        store.ensure_experiment(client, "flight_delays", None)
+
+
 def test_commands_that_decide_wait_for_each_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with lock_decisions(), pytest.raises(Timeout):

@@ -6,6 +6,7 @@ files, then the ledger gets the decision, and last the alias follows. Releasing 
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def judge_model(
 
 def register_version(client: Any, facts: dict[str, str], params: Params) -> Version:
     """Register the committed model as a version, or reuse that of an interrupted release, not yet in the ledger."""
+    from mlflow import MlflowException  # imported late: it takes longer than all the rest
+
     model, decided_versions = read_project().registered_name, {entry.version for entry in read_ledger(client)}
     for version in registry.list_versions(client, f"tags.git_commit = '{facts['git_commit']}'"):
         if version.number not in decided_versions:
@@ -89,7 +92,8 @@ def register_version(client: Any, facts: dict[str, str], params: Params) -> Vers
         parameters = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
         run = runs.log_training(parameters, {})
     if not client.search_registered_models(f"name = '{model}'"):
-        client.create_registered_model(model)
+        with suppress(MlflowException):  # another machine has made it meanwhile
+            client.create_registered_model(model)
     folder = f"release-{facts['git_commit']}"  # params.yaml may have changed since the training
     for path in registry.VERSION_FILES:
         client.log_artifact(run, str(path), folder)

@@ -14,6 +14,7 @@ from modelcycle.core.digest import content_md5
 from modelcycle.core.metrics import format_metrics
 from modelcycle.core.project import read_project
 from modelcycle.tracking.git import git
+from modelcycle.tracking.store import ensure_experiment
 
 CHAMPION_EVENTS = ("promoted", "rolled back")  # after which another version is the champion
 OLDEST_FIRST = "attributes.start_time ASC"
@@ -79,8 +80,7 @@ def read_ledger(client: Any) -> list[LedgerEntry]:
 def append_to_ledger(client: Any, artifacts: str | None, event: str, version: str, **facts: str) -> None:
     """Add a decision. artifacts: where the store keeps files, for a ledger that is made now."""
     by = git("config", "user.name") or os.environ.get("GIT_AUTHOR_NAME") or os.environ.get("USER") or "unknown"
-    experiment = client.get_experiment_by_name(_experiment_name())
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(_experiment_name(), artifacts)
+    experiment_id = ensure_experiment(client, _experiment_name(), artifacts)
     tags = {"event": event, "version": version, "by": by, **facts}
     # Later than all other entries also where another machine's clock is ahead: the order is what counts.
     latest = max((entry.at for entry in read_ledger(client)), default=0)

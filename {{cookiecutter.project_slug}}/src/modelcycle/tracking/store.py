@@ -1,9 +1,10 @@
 """The MLflow store of runs, versions and decisions: on SQLite in .mlflow, or wherever MLFLOW_TRACKING_URI says."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,12 @@ def connect() -> Any:
     if IS_LOCAL:
         LOCAL_STORE.mkdir(exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.resolve().as_posix()}/mlflow.db")
-    # Two commands that make the tables of a new store at once leave it broken.
-    setup_lock: Any = FileLock(LOCAL_STORE / "connect.lock") if IS_LOCAL else nullcontext()
     try:
-        if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("postgresql", "mysql")):
-            os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
-            # MLflow would try for an hour. Without a pool, nothing stays open.
-            create_engine(mlflow.get_tracking_uri(), poolclass=NullPool).connect().close()
-        with setup_lock:
+        with lock_setup(mlflow.get_tracking_uri()):
             if IS_LOCAL:
                 follow_folder()
             client, name = mlflow.MlflowClient(), read_project().registered_name
-            if client.get_experiment_by_name(name) is None:
-                client.create_experiment(name, artifact_location())
+            ensure_experiment(client, name, artifact_location())
             experiment = mlflow.set_experiment(name)
     except Exception as error:  # a server, a database and a file store each raise their own
         raise InputError(
@@ -62,6 +56,39 @@ def connect() -> Any:
     if not IS_LOCAL:
         require_own_experiment(client, experiment)
     return client
+
+
+@contextmanager
+def lock_setup(address: str) -> Iterator[None]:
+    """Let commands that make the tables of a new store wait for each other: two at once would leave it broken.
+
+    A server has made its tables before it answers. A database is asked first: MLflow would try for an hour.
+    """
+    if IS_LOCAL:
+        with FileLock(LOCAL_STORE / "connect.lock"):
+            yield
+    elif database := re.match("postgresql|mysql", address):
+        os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+        lock = {"postgresql": "select pg_advisory_lock(4067)", "mysql": "select get_lock('mlflow', 60)"}[database[0]]
+        with create_engine(address, poolclass=NullPool).connect() as connection:  # which holds the lock
+            connection.exec_driver_sql(lock)
+            yield
+    else:
+        yield
+
+
+def ensure_experiment(client: Any, name: str, location: str | None) -> str:
+    """Return the id of an experiment, which is made where there is none: by whichever machine comes first."""
+    from mlflow import MlflowException
+
+    if experiment := client.get_experiment_by_name(name):
+        return str(experiment.experiment_id)
+    try:
+        return str(client.create_experiment(name, location))
+    except MlflowException:
+        if experiment := client.get_experiment_by_name(name):
+            return str(experiment.experiment_id)
+        raise
 
 
 def follow_folder() -> None:
