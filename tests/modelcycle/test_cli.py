@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,23 @@ def test_what_nobody_can_correct_is_not_hidden(call, monkeypatch):
     monkeypatch.setattr(cli, "app", lambda: {}["key"])
     with pytest.raises(KeyError):
         call("ingest")
+
+
+def test_a_user_whom_the_system_does_not_know_gets_a_name_and_needs_a_home(call, monkeypatch):
+    """As in a container that OpenShift starts."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "getuid", lambda: 1000680000)
+    status, _, error = call("release", "--history")
+    assert status == 1
+    assert (
+        error
+        == "error: uid-1000680000 has no home folder: set HOME to one that it may write to, as in `export HOME=/tmp`.\n"
+    )
+    monkeypatch.setenv("HOME", "/nonexistent")
+    assert "params.yaml is not in" in call("release", "--history")[2]
+    assert os.environ["USER"] == "uid-1000680000"
 
 
 def test_other_code_than_the_repository_s_is_refused(call, monkeypatch, tmp_path):

@@ -5,7 +5,9 @@ sentence and exit status 1; an alert is 2, a conflict 3.
 """
 
 import gc
+import getpass
 import logging
+import os
 import shlex
 import sys
 from importlib import import_module
@@ -64,6 +66,7 @@ def main() -> None:
     gc.set_threshold(100_000)  # what imports make stays: to look through it again and again takes a fifth of `trace`
     configure_logging(logging.INFO)
     try:
+        require_identity()
         require_own_code()
         app()
     except Alert as alert:
@@ -75,6 +78,20 @@ def main() -> None:
         if not (is_mlflow_error or isinstance(error, InputError | OSError)):
             raise
         exit_with_message(f"error: {describe_error(error)}", 1)
+
+
+def require_identity() -> None:
+    """Name a user whom the system does not know, as in a container. Raises InputError where there is no home folder."""
+    try:
+        getpass.getuser()  # which libraries ask as well
+    except (KeyError, OSError):
+        os.environ["USER"] = f"uid-{os.getuid()}"
+    try:
+        Path.home()
+    except RuntimeError:
+        raise InputError(
+            f"{os.environ['USER']} has no home folder: set HOME to one that it may write to, as in `export HOME=/tmp`."
+        ) from None
 
 
 def require_own_code() -> None:
