@@ -13,7 +13,7 @@ from modelcycle.release.commit import (
     require_stored_data,
     require_whole_commit,
 )
-from modelcycle.tracking.code import read_code_at
+from modelcycle.tracking.code import digest_code, read_code, read_code_at
 from support.repository import swap
 
 FEATURES = "src/flight_delays/features.py"
@@ -99,6 +99,29 @@ def test_a_source_that_neither_git_nor_dvc_holds_is_named(bare, place):
     bare.commit("another source")
     with pytest.raises(InputError, match=rf"^{re.escape(place)}, md5 \w+, is neither in the commit nor in DVC's"):
         require_stored_data()
+
+
+def test_data_that_is_not_as_the_commit_has_it_is_named(bare):
+    bare.run("git", "update-index", "--assume-unchanged", "example/flights.csv")
+    swap(bare.path / "example/flights.csv", "1389", "1390")
+    bare.reproduce()
+    bare.commit("edited data")
+    assert re.match(r"example/flights.csv, md5 \w+, is neither in the commit nor in DVC's", refusal())
+
+
+def test_a_folder_that_a_stage_reads_may_be_in_git_or_in_dvc(bare):
+    (bare.path / "queries").mkdir()
+    (bare.path / "queries/orders.sql").write_text("select 1")
+    digest = digest_code(read_code(Path("queries")))
+    text = bare.read("dvc.lock")
+    entry = f"    deps:\n    - path: queries\n      hash: md5\n      md5: {digest}\n"
+    (bare.path / "dvc.lock").write_text(text.replace("    deps:\n", entry, 1))
+    bare.run("git", "add", "dvc.lock")
+    bare.run("git", "commit", "--quiet", "--no-verify", "-m", "a folder")
+    with pytest.raises(InputError, match=r"^queries, md5 \w+\.dir, is neither in the commit nor in DVC's"):
+        require_stored_data()
+    bare.commit("in git")
+    require_stored_data()
 
 
 def test_the_source_that_is_named_can_be_added(bare):

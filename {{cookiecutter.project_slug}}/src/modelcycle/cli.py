@@ -90,7 +90,7 @@ def require_identity() -> None:
         Path.home()
     except RuntimeError:
         raise InputError(
-            f"{os.environ['USER']} has no home folder: set HOME to one that it may write to, as in `export HOME=/tmp`."
+            f"{getpass.getuser()} has no home folder: set HOME to one that it may write to, as in `export HOME=/tmp`."
         ) from None
 
 

@@ -6,11 +6,12 @@ import tempfile
 from pathlib import Path
 
 from modelcycle.core import paths
+from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import report_line
 from modelcycle.core.project import read_project
 from modelcycle.release.chain import open_stores
-from modelcycle.tracking.code import Code, read_code, read_code_at, write_code
+from modelcycle.tracking.code import Code, digest_code, read_code, read_code_at, write_code
 from modelcycle.tracking.git import find_commit, git, has_commit, is_on_a_branch, read_files_at
 from modelcycle.tracking.lineage import read_lock
 from modelcycle.tracking.version_process import FIND_CODE
@@ -117,8 +118,9 @@ def require_imports(code: Code) -> None:
         command = [sys.executable, "-I", "-c", IMPORT, str(source), f"{package}.features", f"{package}.model"]
         done = subprocess.run(command, cwd=scratch, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
+        *_, reason = f"exit status {done.returncode}\n{done.stderr}".strip().splitlines()
         raise InputError(
-            f"Commit {find_commit('HEAD')[:7]} does not import by itself: {done.stderr.strip()}. What it needs "
+            f"Commit {find_commit('HEAD')[:7]} does not import by itself: {reason}. What it needs "
             "belongs in src/ and git, or among the dependencies in pyproject.toml; commit it, then release again."
         )
 
@@ -128,9 +130,11 @@ def require_stored_data() -> None:
 
     Says so where the remote lacks some, or can't be asked: the cache of this machine alone has them then.
     """
-    files = {path: digest for path, digest in read_lock("HEAD").items() if not path.startswith("src/")}
-    committed = read_files_at("HEAD", [path for path in files if not path.startswith(("/", "../"))])
-    wanted = {path: digest for path, digest in files.items() if path not in committed}
+    files = {path: digest for path, digest in read_lock("HEAD").items() if digest and not path.startswith("src/")}
+    inside = [path for path in files if not path.startswith(("/", "../"))]
+    committed = {path: content_md5(content) for path, content in read_files_at("HEAD", inside).items()}
+    committed |= {path: digest_code(read_code_at("HEAD", path)) for path in inside if files[path].endswith(".dir")}
+    wanted = {path: digest for path, digest in files.items() if committed.get(path) != digest}
     here, elsewhere = set(), set()
     for name, store in open_stores().items():
         try:
