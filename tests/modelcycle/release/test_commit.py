@@ -101,6 +101,7 @@ def test_a_source_that_neither_git_nor_dvc_holds_is_named(bare, place):
         require_stored_data()
 
 
+@pytest.mark.slow
 def test_data_that_is_not_as_the_commit_has_it_is_named(bare):
     bare.run("git", "update-index", "--assume-unchanged", "example/flights.csv")
     swap(bare.path / "example/flights.csv", "1389", "1390")
@@ -124,6 +125,7 @@ def test_a_folder_that_a_stage_reads_may_be_in_git_or_in_dvc(bare):
     require_stored_data()
 
 
+@pytest.mark.slow
 def test_the_source_that_is_named_can_be_added(bare):
     swap(bare.path / "params.yaml", "example/flights.csv", "data/own.csv")
     Path("example/flights.csv").rename("data/own.csv")

@@ -57,8 +57,6 @@ OWN = {
         {"far.csv": "dest,origin,far\nSFO,JFK,3\nLAX,EWR,2\nMIA,LGA,0.1\n"},
     ),
 }
-CASES = [pytest.param(name, "trees", marks=pytest.mark.slow if i else ()) for i, name in enumerate(OWN)]
-CASES += [pytest.param("a table to look up", "a sum", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,8 @@ def tables(first_release):
     return [pd.read_parquet(first_release.path / f"data/{name}.parquet") for name in ("train", "test")]
 
 
-@pytest.mark.parametrize(("own", "kind"), CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize(("own", "kind"), [*((name, "trees") for name in OWN), ("a table to look up", "a sum")])
 def test_every_test_row_has_one_answer(tables, serve_here, tmp_path, monkeypatch, own, kind):
     (more_imports, rule, files), (train, test), contract = OWN[own], tables, read_contract()
     package = f"{own}_{kind}".replace(" ", "_")
