@@ -35,8 +35,7 @@ def run_script(script: Path, *arguments: str, **variables: str) -> None:
 
 def find_running(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
     """Find the ledger entry of the deployment that runs in an environment; None where nothing does."""
-    events = [entry for entry in entries if entry.environment == environment and entry.event != "deploying"]
-    return events[-1] if events and events[-1].event == "deployed" else None
+    return find_begun([entry for entry in entries if entry.event != "deploying"], environment)
 
 
 def find_begun(entries: list[LedgerEntry], environment: str) -> LedgerEntry | None:
