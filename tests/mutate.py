@@ -1,4 +1,4 @@
-"""Plant small faults in the machinery, one at a time, and see whether the first two rooms notice: `make mutate`.
+"""Plant small faults in the machinery, one at a time, and see whether `make test-fast` notices: `make mutate`.
 
 A fault is a changed comparison, operator, number or truth value, a condition turned round, a statement left out, or
 nothing returned. Places and faults are chosen at random, by a new seed each time; `tests/mutate.py 60 SEED` repeats a
@@ -87,7 +87,7 @@ def find_failure(folder: Path, room: str) -> str:
     """Give what pytest says of a test that fails, or nothing; those of a room are asked first."""
     own = f"tests/modelcycle/{room}"
     for tests in [[own], ROOMS] if (folder / own).is_dir() else [ROOMS]:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "--no-header", *tests]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "--no-header", "-m", "not slow", *tests]
         options = {"capture_output": True, "text": True, "check": False, "timeout": MOST_SECONDS}
         try:
             done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, **options)

@@ -57,6 +57,7 @@ def test_another_folder_is_named(tmp_path, monkeypatch):
 
 # A project whose names are its own
 
+EXAMPLE = "parcels_late.model.MeanByGroup"  # which each bake trusts
 TYPE = "numpy.nan_to_num"  # one that model files may not hold unless the team trusts it
 STEP = '("filled", FunctionTransformer(np.nan_to_num)), ("estimator", estimator)'
 
@@ -65,10 +66,10 @@ STEP = '("filled", FunctionTransformer(np.nan_to_num)), ("estimator", estimator)
 def parcels(bake, baked):
     """A released project whose package has another name, with a model that holds a type of the team's."""
     parcels = type(baked)(bake(project_name="Late Parcels", package_name="parcels_late").path)
-    model, entry = "src/parcels_late/model.py", 'package = "parcels_late"'
+    model = "src/parcels_late/model.py"
     parcels.replace(model, '("estimator", estimator)', STEP)
     parcels.replace(model, "import OneHotEncoder", "import FunctionTransformer, OneHotEncoder")
-    parcels.replace("pyproject.toml", entry, f'{entry}\ntrusted_types = ["{TYPE}"]')
+    parcels.replace("pyproject.toml", f'"{EXAMPLE}"', f'"{EXAMPLE}", "{TYPE}"')
     parcels.replace("params.yaml", "bootstrap: 500", "bootstrap: 50")
     parcels.commit()
     with pytest.MonkeyPatch.context() as patch:
@@ -96,7 +97,7 @@ def test_the_names_travel_with_an_exported_version_to_where_there_is_no_pyprojec
     folder = tmp_path / "version"
     parcels.verb("export", str(folder))
     manifest = json.loads((folder / "version.json").read_text(encoding="utf-8"))
-    assert manifest["project"] == {"package": "parcels_late", "experiment": "", "trusted_types": [TYPE]}
+    assert manifest["project"] == {"package": "parcels_late", "experiment": "", "trusted_types": [EXAMPLE, TYPE]}
     monkeypatch.chdir(tmp_path)
     assert load_folder(folder).project.title == "parcels late"
     swap(folder / "version.json", TYPE, "other.type")

@@ -341,6 +341,7 @@ def monitor(project, span: tuple[str, str], status: int, **environment: str) -> 
     return printed, json.loads(project.read("reports/monitoring.json"))
 
 
+@pytest.mark.slow
 def test_the_months_of_the_training_data_are_no_alert(watched):
     printed, found = monitor(watched, FIRST_HALF, 0)
     assert "no alert in 37 comparisons" in printed

@@ -273,5 +273,6 @@ def test_with_if_alert_only_an_alert_leads_to_more(first_release, monkeypatch, a
     assert ("retrain   nothing new" if alerts else "retrain   monitor is quiet, so nothing is done") in printed
 
 
+@pytest.mark.slow
 def test_where_the_log_is_empty_if_alert_says_so(repository):
     assert "The log holds no answer of the champion" in repository.verb("retrain", "--if-alert", fails=True)

@@ -62,6 +62,8 @@ def faults(params):
 
 def test_a_page_that_is_owned_reviewed_and_true_is_in_order(params):
     assert faults(params) == []
+    write(MODELLING, PAGE.replace("2027-01-10", "2027-02-01"))
+    assert faults(params) == []  # on the day of its review
 
 
 @pytest.mark.parametrize(

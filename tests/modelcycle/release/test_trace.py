@@ -49,10 +49,12 @@ def broken(repository, *words):
 def test_a_trace_leads_to_every_byte(first_release):
     lines = [re.sub("^[ │├└─]+", "", line) for line in first_release.verb("trace").splitlines()]
     commit = first_release.run("git", "log", "-1", "--format=%H %cs %an: %s").strip()
+    days = first_release.run("git", "log", "--format=%cd", "--date=short-local", TZ="UTC0")
     described = dict(line.split(" ", 1) for line in lines)
     assert lines[0] == "version 1 (champion) gate: passed"
     assert re.fullmatch(r"promoted \d{4}-\d\d-\d\d \d\d:\d\d:\d\d by .+", described["ledger"])
     assert re.fullmatch(r"2\d rules, failed: none", described["gate"])
+    assert described["run"].split()[1] in days  # on which it was trained
     assert re.search(r"\d\d:\d\d, estimator HistGradient\w+, l2_regularization 1\.0, .*, seed 0$", described["run"])
     assert described["files"] == "model.skops, contract.yaml, params.yaml, profile.json, expected.json: as released"
     assert described["commit"] == commit

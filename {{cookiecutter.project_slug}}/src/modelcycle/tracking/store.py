@@ -39,6 +39,7 @@ def connect() -> Any:
         raise InputError(f"{PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
     if not IS_LOCAL and ":" not in (address := os.environ["MLFLOW_TRACKING_URI"]) and address != "databricks":
         raise InputError(f"MLFLOW_TRACKING_URI is {address}; expected an address such as https://mlflow.example.com.")
+    name = read_project().registered_name
     if IS_LOCAL:
         LOCAL_STORE.mkdir(exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{LOCAL_STORE.resolve().as_posix()}/mlflow.db")
@@ -46,7 +47,7 @@ def connect() -> Any:
         with lock_setup(mlflow.get_tracking_uri()):
             if IS_LOCAL:
                 follow_folder()
-            client, name = mlflow.MlflowClient(), read_project().registered_name
+            client = mlflow.MlflowClient()
             ensure_experiment(client, name, artifact_location())
             experiment = mlflow.set_experiment(name)
     except Exception as error:  # a server, a database and a file store each raise their own
