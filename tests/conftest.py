@@ -23,6 +23,12 @@ os.environ["GIT_CONFIG_GLOBAL"] = str(TEMPLATE / "tests/support/gitconfig")  # a
 def pytest_collection_finish() -> None:
     """Leave what imports have made out of each garbage collection to come: a tenth of a test's time."""
     gc.freeze()
+    gc.set_threshold(50_000)
+
+
+def pytest_sessionfinish() -> None:
+    """Leave everything out of the collections with which pytest and Python end: seconds."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,7 @@
-"""Run the machinery in place: functions on small contracts and rows, verbs in this process, on a real repository."""
+"""Run the machinery in place: functions on small contracts and rows, verbs in this process, on a real repository.
+
+Fixtures import what takes long themselves: pytest-xdist's main process, which every run waits for, needs none of it.
+"""
 
 import contextlib
 import io
@@ -8,30 +11,22 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import pytest
-import sqlalchemy
 
 from support.repository import TREE, Repository
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modelcycle.core.contract import Contract
 
 sys.path.insert(0, str(TREE / "src"))
 sys.dont_write_bytecode = True  # bakes would hold it
 os.environ["OMP_NUM_THREADS"] = "1"  # as in bakes: with others at work, a fit took 27 s instead of 1
 
-from modelcycle import cli  # noqa: E402
-from modelcycle.core.contract import Contract  # noqa: E402
-from modelcycle.core.params import read_params  # noqa: E402
-from modelcycle.core.table import read_source  # noqa: E402
-from modelcycle.release import commit, row_wise  # noqa: E402
-from modelcycle.tracking import code, store  # noqa: E402
 
-row_wise.N_ROWS = 25  # of 500, in each of many releases; test_row_wise.py asks for all
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
 def hurry(connection: Any, _: Any) -> None:
     """Let SQLite not wait for the disk: no test ends with a loss of power."""
     if isinstance(connection, sqlite3.Connection):
@@ -50,6 +45,9 @@ class Project(Repository):
     def attempt(self, *words: str, **environment: str) -> tuple[int, str]:
         """Run `modelcycle` with these words; gives the exit status and all it printed."""
         from mlflow.tracking._tracking_service import utils as mlflow_state
+
+        from modelcycle import cli
+        from modelcycle.tracking import store
 
         mlflow_state._artifact_repos_cache.clear()  # by run, which has the same name in each copy of a project
         os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it itself
@@ -83,6 +81,13 @@ class Project(Repository):
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of the template's files, with the team's package under a name that can be imported."""
+    import sqlalchemy
+
+    from modelcycle.release import row_wise
+    from modelcycle.tracking import code
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
+    row_wise.N_ROWS = 10  # of 500, in each of many releases; test_row_wise.py asks for all
     folder = tmp_path_factory.mktemp("project")
     for name in ("contract.yaml", "params.yaml"):
         shutil.copy(TREE / name, folder)
@@ -104,6 +109,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run each test in the project's folder, and the programs that it starts with the project's code."""
+    from modelcycle.release import commit
+
     monkeypatch.chdir(project)
     monkeypatch.setattr(commit, "require_imports", lambda _: None)  # a process for each of many releases
     monkeypatch.setenv("PATH", f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -116,6 +123,8 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 @pytest.fixture(autouse=True)
 def same_chance(request: pytest.FixtureRequest) -> None:
     """Seed a module's random generator again for each test, whichever tests ran before it."""
+    import numpy as np
+
     if hasattr(request.module, "random"):
         request.module.random = np.random.default_rng(0)
 
@@ -167,12 +176,16 @@ def repository(first_release: Project, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def client(repository: Project) -> Any:
     """A client of the repository's registry."""
+    from modelcycle.tracking import store
+
     return store.connect()
 
 
 @pytest.fixture
-def contract() -> Contract:
+def contract() -> "Contract":
     """A small contract with a column of each kind."""
+    from modelcycle.core.contract import Contract
+
     return Contract.model_validate(
         {
             "description": "Orders",
@@ -190,8 +203,10 @@ def contract() -> Contract:
 
 
 @pytest.fixture
-def rows() -> pd.DataFrame:
+def rows() -> "pd.DataFrame":
     """60 orders as text, as a CSV file gives them, that keep the contract."""
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "order": [str(i) for i in range(60)],
@@ -208,7 +223,9 @@ def rows() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def real(project: Path) -> Any:
     """The example's contract and parameters, with training and test rows from 2,000 of its flights."""
-    from modelcycle.testing import split_sample  # takes a second, also in the process that only hands out the tests
+    from modelcycle.core.params import read_params
+    from modelcycle.core.table import read_source
+    from modelcycle.testing import split_sample
 
     with contextlib.chdir(project):
         return split_sample(read_source(read_params().ingest).sample(2000, random_state=0).sort_index())

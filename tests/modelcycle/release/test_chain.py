@@ -82,7 +82,7 @@ def test_a_store_out_of_reach_is_asked_once_and_named():
     stores = {"cache": here, "remote": there}
     facts = []
     for digest in here.files:
-        link = check_file("data/a", digest, "HEAD", stores, False)
+        link = check_file("data/a", digest, None, stores, False)
         assert link.broken == []
         facts.append(link.facts.partition(", ")[2])
     assert facts == ["remote out of reach: no route to host, cache ok", "cache ok"]
@@ -109,7 +109,7 @@ def test_a_file_is_compared_with_what_each_store_keeps(kept, facts, broken):
     for place, content in kept.items():
         if content:
             stores[place].files[one] = content
-    link = check_file("data/a", one, "HEAD", stores, True)
+    link = check_file("data/a", one, None, stores, True)
     assert link.facts == ", ".join(filter(None, [f"md5 {one}", facts]))
     for fault, start in zip(link.broken, broken, strict=True):
         assert fault.startswith(start.format("data/a", one=one, two=two))
@@ -120,7 +120,7 @@ def test_a_file_is_compared_with_the_workspace_only_where_it_should_be_the_same(
     (tmp_path / "a").write_bytes(b"two")
     one, two = (hashlib.md5(content).hexdigest() for content in (b"one", b"two"))
     for in_workspace, broken in ((False, []), (True, [f"a has md5 {two} in the workspace, dvc.lock says {one}"])):
-        assert check_file("a", one, "HEAD", {"cache": Store(b"one")}, in_workspace).broken == broken
+        assert check_file("a", one, None, {"cache": Store(b"one")}, in_workspace).broken == broken
 
 
 TIMES = pd.to_datetime(["2024-03-02 10:00", "2024-03-01 09:30"])

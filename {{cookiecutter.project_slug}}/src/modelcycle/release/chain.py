@@ -16,7 +16,7 @@ from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, PARAMS
 from modelcycle.tracking.code import digest_code, read_code, read_code_at
-from modelcycle.tracking.git import fetch_command, find_commit, git, is_on_a_branch, read_file_at
+from modelcycle.tracking.git import fetch_command, find_commit, git, is_on_a_branch, read_file_at, read_files_at
 from modelcycle.tracking.lineage import read_lock, read_provenance
 
 CONFIGURATION = (str(CONTRACT), str(PARAMS), "dvc.lock", "uv.lock")
@@ -68,14 +68,13 @@ def compute_stored_md5(store: Any, digest: str) -> str | None:
         raise InputError(f"out of reach: {first_line(error)}") from None
 
 
-def check_file(path: str, digest: str, revision: str, stores: dict[str, Any], in_workspace: bool) -> Link:
+def check_file(path: str, digest: str, content: bytes | None, stores: dict[str, Any], in_workspace: bool) -> Link:
     """Check one file of dvc.lock in git or in the stores, and in the workspace where it should be the same there.
 
-    stores: those within reach; one that does not answer is removed.
+    content: in git, or None. stores: those within reach; one that does not answer is removed.
     """
     link = Link(path, f"md5 {digest}")
     digests: dict[str, str | None] = {}  # by place
-    content = read_file_at(revision, path)
     if content is not None:
         digests["git"] = content_md5(content)
     else:
@@ -161,7 +160,8 @@ def check_code_folder(path: str, digest: str, revision: str, in_workspace: bool)
 def check_pipeline_files(revision: str) -> list[Link]:
     """Check every file of a commit's dvc.lock: a link for each, the code's all in one."""
     stores, files, current_files, code = open_stores(), read_lock(revision), read_lock("HEAD"), Link("code")
-    columns = YAML(typ="safe", pure=True).load(read_file_at(revision, str(CONTRACT)) or b"columns: {}")["columns"]
+    committed = read_files_at(revision, [str(CONTRACT), *files])
+    columns = YAML(typ="safe", pure=True).load(committed.get(str(CONTRACT), b"columns: {}"))["columns"]
     time_formats = {name: column.get("format", "") for name, column in columns.items() if column.get("role") == "time"}
     links, n_code_files = [], 0
     for path, digest in files.items():
@@ -169,7 +169,7 @@ def check_pipeline_files(revision: str) -> list[Link]:
         if path.startswith("src/") and digest.endswith(".dir"):
             link = check_code_folder(path, digest, revision, is_current)
         else:
-            link = check_file(path, digest, revision, stores, is_current)
+            link = check_file(path, digest, committed.get(path), stores, is_current)
         if path.startswith("src/"):
             code.broken += link.broken
             n_code_files += len(link.parts) or 1
