@@ -1,9 +1,9 @@
-"""Plant small faults in the machinery, one at a time, and see whether `make test-fast` notices: `make mutate`.
+"""Plant small faults in the machinery, one at a time, and see whether the first two rooms notice: `make mutate`.
 
 A fault is a changed comparison, operator, number or truth value, a condition turned round, a statement left out, or
 nothing returned. Places and faults are chosen at random, by a new seed each time; `tests/mutate.py 60 SEED` repeats a
-run. The tests of the fault's own room are asked first, then all others. What no test notices is listed at the end: a
-test is missing there, or the fault changes nothing that matters.
+run. The fault's own room is asked first, then all of `make test-fast`, and last what that leaves out as slow. What no
+test notices is listed at the end: a test is missing there, or the fault changes nothing that matters.
 """
 
 import ast
@@ -24,6 +24,7 @@ from rich.progress import track
 TEMPLATE = Path(__file__).parents[1]
 SOURCE = Path("{{cookiecutter.project_slug}}/src/modelcycle")
 ROOMS = ("tests/modelcycle", "tests/template")
+NO_TESTS = 5  # pytest's exit status for a room without a slow one
 MOST_SECONDS = 900  # a fault with which the tests never end is noticed
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
@@ -83,19 +84,21 @@ def faults_of(path: Path) -> Iterator[tuple[int, str, str, str]]:
         yield at.lineno, source.encode()[begin:end].decode(), written, text
 
 
-def find_failure(folder: Path, room: str) -> str:
-    """Give what pytest says of a test that fails, or nothing; those of a room are asked first."""
+def find_failure(folder: Path, room: str) -> tuple[str, str]:
+    """Give what pytest says of a test that fails, and whether the fast or the slow ones have it; nothing where none."""
     own = f"tests/modelcycle/{room}"
-    for tests in [[own], ROOMS] if (folder / own).is_dir() else [ROOMS]:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "--no-header", "-m", "not slow", *tests]
+    asked = [("fast", [own]), ("fast", ROOMS), ("slow", [own]), ("slow", ROOMS)]
+    for speed, tests in asked if (folder / own).is_dir() else asked[1::2]:
+        marked = "slow" if speed == "slow" else "not slow"
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "--no-header", "-m", marked, *tests]
         options = {"capture_output": True, "text": True, "check": False, "timeout": MOST_SECONDS}
         try:
             done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, **options)
         except subprocess.TimeoutExpired:
-            return "The tests wait for ever."
-        if done.returncode:
-            return done.stdout + done.stderr
-    return ""
+            return "The tests wait for ever.", speed
+        if done.returncode not in (0, NO_TESTS):
+            return done.stdout + done.stderr, speed
+    return "", ""
 
 
 def copy_template(folder: Path) -> None:
@@ -122,23 +125,26 @@ def main(count: int, seed: int) -> int:
             copy_template(folder := Path(scratch) / f"template-{number}")
             folders.put(folder)
 
-        def survives(fault: tuple[Path, int, str, str, str]) -> str:
-            """Plant a fault; gives its description where nobody has noticed it."""
+        def plant(fault: tuple[Path, int, str, str, str]) -> tuple[str, str]:
+            """Plant a fault; gives which tests have noticed it, or nothing, and its description."""
             (path, line, before, after, text), folder = fault, folders.get()
             whole = (folder / path).read_text(encoding="utf-8")
             (folder / path).write_text(text, encoding="utf-8")
-            noticed = find_failure(folder, path.relative_to(SOURCE).parts[0])
+            _, noticed = find_failure(folder, path.relative_to(SOURCE).parts[0])
             (folder / path).write_text(whole, encoding="utf-8")
             folders.put(folder)
             told = f"{path.relative_to(SOURCE)}:{line}: {' '.join(before.split())} -> {' '.join(after.split())}"
-            print(f"{'noticed ' if noticed else 'SURVIVES'} {told}", flush=True)
-            return "" if noticed else told
+            print(f"{noticed or 'SURVIVES':8} {told}", flush=True)
+            return noticed, told
 
-        if failure := find_failure(folder, "none"):
+        failure, _ = find_failure(folder, "none")
+        if failure:
             sys.exit(f"{failure}\nA test fails without any fault.")
-        results = workers.map(survives, choice.sample(faults, count))
-        survivors = list(filter(None, track(results, "planting", count, transient=True)))
-    print(f"{count - len(survivors)} of {count} were noticed. Not noticed:", *survivors, sep="\n  ")
+        results = list(track(workers.map(plant, choice.sample(faults, count)), "planting", count, transient=True))
+    survivors = [told for noticed, told in results if not noticed]
+    n_slow = sum(noticed == "slow" for noticed, _ in results)
+    told = f"{count - len(survivors)} of {count} were noticed, {n_slow} of them by slow tests alone. Not noticed:"
+    print(told, *survivors, sep="\n  ")
     return len(survivors)
 
 

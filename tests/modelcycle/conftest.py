@@ -5,6 +5,7 @@ Fixtures import what takes long themselves: pytest-xdist's main process, which e
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import sqlite3
@@ -179,6 +180,24 @@ def client(repository: Project) -> Any:
     from modelcycle.tracking import store
 
     return store.connect()
+
+
+@pytest.fixture
+def other_answers(repository: Project, client: Any) -> Callable[[], None]:
+    """Let the first version have answered otherwise when it was released, once this is called."""
+
+    def change() -> None:
+        from modelcycle.core.digest import md5
+        from modelcycle.tracking import registry
+
+        version = registry.find_version(client, "1")
+        path = registry.download_version(client, version) / "questions.json"
+        asked = json.loads(path.read_text(encoding="utf-8"))
+        asked["answers"]["probability_True"][3] += 0.25
+        path.write_text(json.dumps(asked), encoding="utf-8")
+        client.set_model_version_tag("flight_delays", "1", "md5.questions", md5(path))
+
+    return change
 
 
 @pytest.fixture

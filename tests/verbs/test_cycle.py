@@ -2,8 +2,6 @@
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from support.repository import Repository, link_environment
 
@@ -53,30 +51,6 @@ def test_a_fixture_of_the_team_s_takes_the_place_of_one_of_the_plugin_s(copy):
         "def test_it(real):\n    assert real == 'ours'\n", encoding="utf-8"
     )
     assert "1 passed" in copy.run("pytest", "tests/unit/test_ours.py")
-
-
-def test_an_index_without_upload_dates_is_recognised(bake):
-    class Index(BaseHTTPRequestHandler):
-        def do_GET(self):
-            name = self.path.strip("/").split("/")[-1]
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(
-                f"<a href='{name}-99-py3-none-any.whl'>{name.replace('-', '_')}-99-py3-none-any.whl</a>".encode()
-            )
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        index = f"http://127.0.0.1:{server.server_port}/simple"
-        printed = bake().run("make", "setup", fails=True, UV_DEFAULT_INDEX=index)
-    finally:
-        server.shutdown()
-    assert "remove exclude-newer from pyproject.toml" in printed
 
 
 def test_experiments_metrics_and_plots_of_dvc_work(copy):

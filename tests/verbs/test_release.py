@@ -4,10 +4,8 @@ import hashlib
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 
-import pandas as pd
 import pytest
 
 from support.registry import ask, history
@@ -119,24 +117,3 @@ def test_a_version_is_reproduced_bit_for_bit_but_for_what_was_mended_by_hand(rel
     stored.write_text("3\n")
     printed = repository.run("modelcycle", "trace", fails=True)
     assert re.search(r"error: .*\n  data/photos has md5 \w+ \(b\) in the cache, dvc\.lock says \w+\.dir\n", printed)
-
-
-def test_what_a_query_gave_is_reproduced_though_the_database_gives_other_rows_today(released, tmp_path):
-    repository, database = released.copy_to(tmp_path), {"COMPANY": str(tmp_path / "company.db")}
-    with sqlite3.connect(database["COMPANY"]) as company:
-        pd.read_csv(repository.path / "example/flights.csv").to_sql("flights", company, index=False)
-    (repository.path / "flights.sql").write_text("select * from flights")
-    repository.replace("params.yaml", "source: example/flights.csv", "source: flights.sql")
-    repository.replace("params.yaml", "database:", "database: sqlite:///$COMPANY #")
-    repository.reproduce(**database)
-    repository.commit("a query")
-    repository.run("modelcycle", "release")
-    with sqlite3.connect(database["COMPANY"]) as company:
-        company.execute("drop table flights")
-    printed = repository.run("modelcycle", "trace", "--reproduce")
-    assert "version 2" in printed
-    assert "but from those that it gave then" in printed
-    assert "broken" not in printed
-    printed = repository.run("dvc", "repro", "--force", "ingest", fails=True, **database)
-    assert "error: flights.sql can't be read" in printed
-    assert "no such table: flights" in printed

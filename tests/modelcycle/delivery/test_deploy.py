@@ -128,10 +128,12 @@ def test_a_deployment_calls_the_platform_and_is_in_the_ledger(repository):
     assert not any(entry.is_edited for entry in entries)
 
 
-def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(repository):
+def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(repository, client, other_answers):
     printed = repository.verb("deploy", "staging", fails=True)
     assert printed == "error: No image of the champion, version 1, was pushed; `make image push`, then deploy again.\n"
     push("1", f"host/x@{FIRST}")
+    first = registry.find_version(client, "1")
+    client.create_model_version("flight_delays", first.source, first.run_id, tags=first.tags)
     push("2", f"host/x@{OTHER}")
     for words, sentence in [
         (["production", "--digest", UNKNOWN], f"The ledger knows no image with digest {UNKNOWN}; `release --history`"),
@@ -143,6 +145,10 @@ def test_what_may_not_be_deployed_is_refused_and_the_platform_is_not_called(repo
     assert "The environment is 'moon'" in repository.verb("undeploy", "moon", fails=True)
     assert calls(repository) == []
     assert "version 2 runs in staging" in repository.verb("deploy", "staging", "--digest", OTHER)
+    other_answers()
+    refused = repository.verb("deploy", "production", fails=True)
+    assert refused.startswith("error: Version 1 does not answer here as it did when it was released: 1 of ")
+    assert len(calls(repository)) == 1
 
 
 def test_a_deployment_that_fails_was_meant_by_the_ledger_but_did_not_happen(repository):

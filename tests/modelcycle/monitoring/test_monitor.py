@@ -280,7 +280,8 @@ def test_a_few_slow_answers_are_no_alert_and_many_are():
 
 
 @pytest.mark.parametrize(
-    ("hours", "many"), [(0, 1), (30, 31), (24 * 20, 21), (24 * 59, 60), (24 * 60, 31), (24 * 1000, 59)]
+    ("hours", "many"),
+    [(0, 1), (30, 31), (47, 48), (48, 3), (24 * 20, 21), (24 * 59, 60), (24 * 60, 31), (24 * 1000, 59)],
 )
 def test_a_span_is_divided_into_few_periods(hours, many):
     assert len(split_into_periods(START, START + timedelta(hours=hours))) == many

@@ -1,6 +1,7 @@
 """What a release proves of its commit: code and data are in it or in DVC's stores, and it runs by itself."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -29,30 +30,54 @@ def bare(reproduced, tmp_path, monkeypatch):
 
 def refusal() -> str:
     with pytest.raises(InputError) as error:
-        require_whole_commit()
+        require_whole_commit(is_shared=False)
     return str(error.value)
 
 
 def test_a_commit_with_all_of_it_passes_and_what_the_remote_lacks_is_said(bare, capsys):
-    require_whole_commit()
+    require_whole_commit(is_shared=False)
     assert re.search(
         r"in this machine's cache alone: data/raw.parquet, .* and \d+ more; `uv run dvc push` shares them",
         capsys.readouterr().out,
     )
     bare.run("dvc", "push")
-    require_whole_commit()
+    require_whole_commit(is_shared=False)
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("has_remote", [False, True])
+def test_where_others_use_the_store_they_have_to_reach_commit_and_data(bare, tmp_path, has_remote, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    bare.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin"))
+    if has_remote:
+        bare.run("git", "remote", "add", "company", str(tmp_path / "origin"))
+        bare.run("git", "push", "--quiet", "company", "HEAD~1:refs/heads/main")  # an earlier commit is there
+
+    def told() -> list[str]:
+        with pytest.raises(InputError, match=r"thers use the store at MLFLOW_TRACKING_URI") as error:
+            require_whole_commit(is_shared=True)
+        return [typed.split() for typed in re.findall("`(.*?)`", str(error.value))]
+
+    commands = told()
+    assert len(commands) == 1 + (not has_remote)
+    for command in commands:
+        bare.run(*(str(tmp_path / "origin") if word == "ADDRESS" else word for word in command))
+    (command,) = told()
+    assert command == ["uv", "run", "dvc", "push"]
+    bare.run(*command[2:])
+    require_whole_commit(is_shared=True)
+
+
 def test_code_that_a_personal_gitignore_hides_is_named_and_can_be_added(bare, tmp_path):
-    (tmp_path / "ignore").write_text("helper.*\n")
+    (tmp_path / "ignore").write_text("look up.*\n")
     bare.run("git", "config", "core.excludesFile", str(tmp_path / "ignore"))
-    (bare.path / "src/flight_delays/helper.py").write_text("HUNDRED = 100\n")
+    (bare.path / "src/flight_delays/look up.json").write_text("{}\n")
     require_clean_tree()  # git says so
     told = refusal()
-    assert f"src/flight_delays/helper.py is not in the commit: git ignores it by {tmp_path}/ignore:1:helper.*." in told
-    bare.run(*re.search("`(git add .*?)`", told)[1].split())
-    bare.commit("helper")
+    place = f"{tmp_path}/ignore:1:look up.*"
+    assert f"src/flight_delays/look up.json is not in the commit: git ignores it by {place}." in told
+    bare.run(*shlex.split(re.search("`(git add .*?)`", told)[1]))
+    bare.commit("lookup table")
     require_all_code(read_code_at("HEAD"))
 
 
@@ -98,7 +123,7 @@ def test_a_source_that_neither_git_nor_dvc_holds_is_named(bare, place):
     (bare.path / "dvc.lock").write_text(text.replace("path: example/flights.csv", f"path: {place}"))
     bare.commit("another source")
     with pytest.raises(InputError, match=rf"^{re.escape(place)}, md5 \w+, is neither in the commit nor in DVC's"):
-        require_stored_data()
+        require_stored_data(is_shared=False)
 
 
 @pytest.mark.slow
@@ -120,9 +145,9 @@ def test_a_folder_that_a_stage_reads_may_be_in_git_or_in_dvc(bare):
     bare.run("git", "add", "dvc.lock")
     bare.run("git", "commit", "--quiet", "--no-verify", "-m", "a folder")
     with pytest.raises(InputError, match=r"^queries, md5 \w+\.dir, is neither in the commit nor in DVC's"):
-        require_stored_data()
+        require_stored_data(is_shared=False)
     bare.commit("in git")
-    require_stored_data()
+    require_stored_data(is_shared=False)
 
 
 @pytest.mark.slow
@@ -134,7 +159,7 @@ def test_the_source_that_is_named_can_be_added(bare):
     told = refusal()
     bare.run(*re.search("`uv run (dvc add .*?)`", told)[1].split())
     bare.commit("tracked")
-    require_whole_commit()
+    require_whole_commit(is_shared=False)
 
 
 def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
@@ -146,7 +171,7 @@ def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
 
     stores = commit.open_stores() | {"remote": OutOfReach()}
     monkeypatch.setattr(commit, "open_stores", lambda: stores)
-    require_stored_data()
+    require_stored_data(is_shared=False)
     said = capsys.readouterr().out
     assert "the remote can't be asked: no route to host" in said
     assert "in this machine's cache alone" in said

@@ -122,4 +122,4 @@ def test_a_champion_that_can_t_answer_or_knows_other_classes_is_not_compared(cha
     assert (verdict.passed, verdict.found) == (False, "not held: The champion knows other classes.")
     broken = replace(champion, predictor=replace(champion.predictor, make_features=lambda made, _: made["seats"]))
     verdict, _ = compare_with_champion(broken, 0.5, test, champion.predict(test), contract, read_params())
-    assert (verdict.passed, verdict.found) == (False, "not held: The champion can't answer today's rows: 'seats'")
+    assert (verdict.passed, verdict.found) == (False, "not held: The champion can't be asked: 'seats'")

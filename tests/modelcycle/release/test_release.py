@@ -311,6 +311,15 @@ def test_an_alias_that_was_lost_is_mended(repository, client):
 
 
 @pytest.mark.slow
+def test_a_champion_that_answers_otherwise_here_is_not_compared(repository, client, other_answers):
+    other_answers()
+    printed = repository.verb("gate", fails=True)
+    assert (
+        "duel with the champion: found not held: The champion can't be asked: Version 1 does not answer here" in printed
+    )
+
+
+@pytest.mark.slow
 def test_a_person_may_do_without_the_duel_and_the_ledger_says_why(repository, client):
     repository.replace("contract.yaml", "  dest:\n", "  destination:\n")
     repository.replace("example/flights.csv", "dest", "destination")

@@ -90,11 +90,11 @@ def test_the_environment_of_the_commit_s_lock_is_installed_where_it_is_not_today
     assert not (root / "called").exists()
     environment, said = prepare_environment(root, "other", "sqlite:///runs.db")
     assert said == ", environment from uv.lock"
-    assert (root / "called").read_text() == "sync --frozen --quiet\n"
+    assert (root / "called").read_text() == "sync --frozen --no-progress\n"
     assert environment["PATH"].split(":")[0] == f"{root}/.venv/bin"
     Path("uv.lock").unlink()
     prepare_environment(root, "same", "sqlite:///runs.db")
-    assert (root / "called").read_text() == "sync --frozen --quiet\n" * 2
+    assert (root / "called").read_text() == "sync --frozen --no-progress\n" * 2
 
 
 def test_a_work_tree_uses_the_repository_s_cache_and_credentials(repository, tmp_path):

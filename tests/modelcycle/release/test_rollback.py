@@ -75,6 +75,14 @@ def test_what_can_t_be_gone_back_to_is_refused(twice, client):
     assert registry.find_version(client, "champion").number == "2"
 
 
+def test_a_version_that_answers_otherwise_here_comes_back_only_by_force(twice, client, other_answers):
+    other_answers()
+    printed = twice.verb("rollback", fails=True)
+    assert printed.startswith("error: Version 1 does not answer here as it did when it was released: 1 of ")
+    assert registry.find_version(client, "champion").number == "2"
+    assert "version 1 is the champion, 2 was before" in twice.verb("rollback", "--force")
+
+
 def test_before_the_first_release_there_is_nothing_to_go_back_to(reproduced, tmp_path):
     printed = reproduced.copy_to(tmp_path).verb("rollback", fails=True)
     assert printed.startswith("error: There is no earlier champion to go back to")

@@ -56,7 +56,8 @@ def test_a_trace_leads_to_every_byte(first_release):
     assert re.fullmatch(r"2\d rules, failed: none", described["gate"])
     assert described["run"].split()[1] in days  # on which it was trained
     assert re.search(r"\d\d:\d\d, estimator HistGradient\w+, l2_regularization 1\.0, .*, seed 0$", described["run"])
-    assert described["files"] == "model.skops, contract.yaml, params.yaml, profile.json, expected.json: as released"
+    names = ["model.skops", "contract.yaml", "params.yaml", "profile.json", "expected.json", "questions.json"]
+    assert described["files"] == f"{', '.join(names)}: as released"
     assert described["commit"] == commit
     assert re.fullmatch(r"\d\d files, as dvc\.lock says", described["code"])
     raw = first_release.path / "data/raw.parquet"

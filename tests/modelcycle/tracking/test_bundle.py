@@ -69,12 +69,12 @@ def test_an_exported_version_is_the_same_without_its_repository(exported, reposi
     champion = load_champion(client)
     test = pd.read_parquet("data/test.parquet").head(50)
     assert_frame_equal(bundle.predict(test), champion.predict(test))
-    for name in ("version", "facts", "contract", "project", "profile", "expected", "card"):
+    for name in ("version", "facts", "contract", "project", "profile", "expected", "questions", "card"):
         assert getattr(bundle, name) == getattr(champion, name)
     manifest = json.loads((folder / "version.json").read_text(encoding="utf-8"))
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     assert manifest["files"] == {name: md5(path) for name, path in files.items() if name != "version.json"}
-    here = {"model.skops", "contract.yaml", "profile.json", "expected.json", "model_card.md"}
+    here = {"model.skops", "contract.yaml", "profile.json", "expected.json", "questions.json", "model_card.md"}
     assert {name for name in manifest["files"] if not name.startswith("src/")} == here
     assert {"src/flight_delays/features.py", "src/modelcycle/core/run_version.py"} < set(manifest["files"])
 

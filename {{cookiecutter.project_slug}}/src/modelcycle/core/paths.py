@@ -15,6 +15,7 @@ MODEL = Path("models/model.skops")
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.parquet")
 EXPECTED = Path("reports/expected.json")
+QUESTIONS = Path("reports/questions.json")  # with the answers that a version gave when it was released
 INTERVALS = Path("reports/intervals.csv")
 SLICES = Path("reports/slices.csv")
 CALIBRATION = Path("reports/calibration.csv")

@@ -10,6 +10,7 @@ from pathlib import Path
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
 from modelcycle.tracking import registry, store
+from modelcycle.tracking.bundle import load_version
 from modelcycle.tracking.ledger import LedgerEntry, champion_number, pushed_images, read_ledger, was_champion
 
 ENVIRONMENTS = ("staging", "production")
@@ -66,7 +67,10 @@ def choose_image(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
 
 
 def deploy(environment: str, digest: str) -> None:
-    """Deploy an image to an environment; to production only that of a version which was ever the champion."""
+    """Deploy an image to an environment; to production only that of a version which was ever the champion.
+
+    Raises InputError also where the version answers otherwise than when it was released.
+    """
     script, client = find_script("apply.sh", environment), store.connect()
     with store.lock_decisions():
         entries = read_ledger(client)
@@ -74,6 +78,7 @@ def deploy(environment: str, digest: str) -> None:
         version, image = entry.version, entry.image
         if environment == "production" and not was_champion(entries, version):
             raise InputError(f"Version {version} was never the champion: it can't go into production.")
+        load_version(client, registry.find_version(client, version)).require_same_answers()
         replaced = previous.image if previous else "none"
         facts = {"commit": entry.commit, "environment": environment, "image": image, "replaced": replaced}
         registry.record_decision(client, "deploying", version, **facts)  # the script may fail halfway

@@ -1,9 +1,11 @@
 """Prove that a commit holds what a version is made of: its results, its code, and all that they were made from."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from shlex import quote
 
 from modelcycle.core import paths
 from modelcycle.core.digest import content_md5
@@ -71,16 +73,32 @@ def require_reproduced() -> None:
         raise InputError("dvc.lock is not in git. Commit it, then release again.")
 
 
-def require_whole_commit() -> None:
-    """Raise InputError where HEAD lacks code or data that its results were made with; says what only this machine has.
+def require_whole_commit(is_shared: bool) -> None:
+    """Raise InputError where HEAD lacks code or data that its results were made with.
 
     The work tree is clean and its pipeline up to date. So what git and DVC do not hold has been hidden from them: by a
     personal gitignore, by a setting, or by lying elsewhere.
+    is_shared: whether others use the store that the version goes into; then they have to reach commit and data as well.
     """
+    if is_shared and not os.environ.get("CI"):  # which has checked out what was pushed
+        require_pushed_commit()
     code = read_code_at("HEAD")
     require_all_code(code)
     require_imports(code)
-    require_stored_data()
+    require_stored_data(is_shared)
+
+
+def require_pushed_commit() -> None:
+    """Raise InputError where no remote has HEAD on a branch, as last pushed or fetched."""
+    if git("for-each-ref", "--contains", "HEAD", "--count=1", "refs/remotes"):
+        return
+    branch, remotes = git("branch", "--show-current") or "BRANCH", git("remote").splitlines()
+    add = "" if remotes else "`git remote add origin ADDRESS`, then "
+    raise InputError(
+        f"Commit {find_commit('HEAD')[:7]} was not pushed, and others use the store at MLFLOW_TRACKING_URI: their gate "
+        f"could not ask this version. Type {add}`git push --set-upstream {[*remotes, 'origin'][0]} {branch}`, then "
+        "release again."
+    )
 
 
 def require_all_code(code: Code) -> None:
@@ -92,8 +110,8 @@ def require_all_code(code: Code) -> None:
             rule = git("check-ignore", "--verbose", "--no-index", "--", path).partition("\t")[0]
             why = f"git ignores it by {rule}" if rule else "git does not know it"
             raise InputError(
-                f"{path} is not in the commit: {why}. Type `git add --force {path}` and commit, or delete it; then "
-                "`make reproduce` and release again."
+                f"{path} is not in the commit: {why}. Type `git add --force {quote(path)}` and commit, or delete it; "
+                "then `make reproduce` and release again."
             )
         if code[name] != present.get(name):
             state = git("ls-files", "-v", "--", path)[:1]
@@ -105,7 +123,7 @@ def require_all_code(code: Code) -> None:
             flag = "--no-assume-unchanged" if state.islower() else "--no-skip-worktree"
             raise InputError(
                 f"{path} differs from the commit and git is told not to look at it; type `git update-index {flag} "
-                f"{path}` and commit, then release again."
+                f"{quote(path)}` and commit, then release again."
             )
 
 
@@ -125,10 +143,11 @@ def require_imports(code: Code) -> None:
         )
 
 
-def require_stored_data() -> None:
+def require_stored_data(is_shared: bool) -> None:
     """Raise InputError where a file of dvc.lock is neither in the commit nor in a store of DVC.
 
-    Says so where the remote lacks some, or can't be asked: the cache of this machine alone has them then.
+    Where the remote lacks some, or can't be asked, the cache of this machine alone has them: says so, or raises where
+    others use the version, see `require_whole_commit`.
     """
     files = {path: digest for path, digest in read_lock("HEAD").items() if digest and not path.startswith("src/")}
     inside = [path for path in files if not path.startswith(("/", "../"))]
@@ -146,10 +165,19 @@ def require_stored_data() -> None:
         elsewhere |= found if name == "remote" else set()
     for path, digest in wanted.items():
         if digest not in here:
+            remedy = f"type `uv run dvc add {quote(path)}` or `git add {quote(path)}`, commit"
+            if path not in inside:
+                remedy = "it lies outside the repository, so move it to data/, and adopt it there or edit dvc.yaml"
             raise InputError(
                 f"{path}, md5 {digest}, is neither in the commit nor in DVC's cache or remote, so that nobody can make "
-                f"the results again: type `uv run dvc add {path}` or `git add {path}`, commit, then release again."
+                f"the results again: {remedy}, then release again."
             )
     if missing := [path for path, digest in wanted.items() if digest not in elsewhere]:
         more = f" and {len(missing) - 3} more" if missing[3:] else ""
-        report_line("", f"in this machine's cache alone: {', '.join(missing[:3])}{more}; `uv run dvc push` shares them")
+        where = f"in this machine's cache alone: {', '.join(missing[:3])}{more}"
+        if is_shared:
+            raise InputError(
+                f"Others use the store at MLFLOW_TRACKING_URI, and what this version was made from is {where}. Type "
+                "`uv run dvc push`, then release again."
+            )
+        report_line("", f"{where}; `uv run dvc push` shares them")

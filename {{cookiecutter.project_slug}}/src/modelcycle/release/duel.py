@@ -62,9 +62,10 @@ def compare_with_champion(
     if isinstance(rows, str):
         return judge_missing_duel(rows, ""), None
     try:
+        champion.require_same_answers()
         champion_predictions = champion.predict(rows)
     except Exception as error:  # the team's code and every library raise their own
-        return judge_missing_duel(f"The champion can't answer today's rows: {first_line(error)}", ""), None
+        return judge_missing_duel(f"The champion can't be asked: {first_line(error)}", ""), None
     if list(predictions) != list(champion_predictions):
         return judge_missing_duel("The champion knows other classes.", ""), None
     return judge_duel(

@@ -14,11 +14,13 @@ import pandas as pd
 
 from modelcycle.core import paths
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
+from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import load_model, predict
-from modelcycle.core.output import report_line, require_output, write_atomically
+from modelcycle.core.output import report_line, require_output, write_atomically, write_text
 from modelcycle.core.params import Params, read_params
 from modelcycle.core.project import read_project
+from modelcycle.core.run_version import RunningVersion
 from modelcycle.core.team import make_features
 from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
@@ -38,6 +40,7 @@ from modelcycle.tracking import registry, runs, store
 from modelcycle.tracking.bundle import load_version
 from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import read_provenance
+from modelcycle.tracking.questions import ask_questions
 from modelcycle.tracking.registry import Version
 
 
@@ -86,6 +89,7 @@ def register_version(client: Any, facts: dict[str, str], params: Params) -> Vers
         if version.number not in decided_versions:
             for name, value in facts.items():
                 client.set_model_version_tag(model, version.number, name, value)
+            client.log_artifact(version.run_id, str(paths.QUESTIONS), version.source.rpartition("/")[2])
             return registry.find_version(client, version.number)
     run = runs.find_run(client, {tag: facts[tag] for tag in runs.RUN_TAGS})
     if run is None:  # trained with another store: what the commit says is recorded here
@@ -140,7 +144,7 @@ def release(no_duel: str = "") -> None:
     require_markers()
     contract, params = read_contract(), read_params()
     require_reproduced()
-    require_whole_commit()
+    require_whole_commit(store.is_shared())
     client = store.connect()
     with store.lock_decisions():
         facts, champion = read_provenance("HEAD"), registry.find_champion(client)
@@ -159,6 +163,8 @@ def release(no_duel: str = "") -> None:
             "metrics": json.dumps({str(name): float(value) for name, value in metrics.items()}),
             "gate": json.dumps([vars(verdict) for verdict in verdicts]),
         }
+        write_questions(contract)
+        facts[f"md5.{paths.QUESTIONS.stem}"] = md5(paths.QUESTIONS)
         version = register_version(client, facts, params)
         previous = champion.number if champion else "none"
         registry.require_champion(client, previous)
@@ -171,6 +177,17 @@ def release(no_duel: str = "") -> None:
             registry.require_champion(client, version.number)
     report_verdicts(verdicts, f"version {version.number}")
     report_line("release", f"version {version.number} is the champion, {previous} was before", paths.RELEASE_REPORT)
+
+
+def write_questions(contract: Contract) -> None:
+    """Write the questions that the version will be asked wherever it runs, with its answers of here and now."""
+    model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
+    profile = json.loads(require_output(paths.PROFILE, "prepare").read_text(encoding="utf-8"))
+    rows = read_table(paths.RAW, "ingest", contract)
+    asked = ask_questions(RunningVersion(contract, model, make_features), profile, rows)
+    write_text(paths.QUESTIONS, json.dumps(asked, indent=1, ensure_ascii=False) + "\n")
+    kept = f"{len(asked['rows'])} made-up questions, answers may differ by {asked['tolerance']:.0e} of their size"
+    report_line("", kept, paths.QUESTIONS)
 
 
 def write_documents(

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from modelcycle.core.errors import InputError
 from modelcycle.core.paths import MODEL, PARAMS, PREDICTIONS, REPORT
 from modelcycle.release.chain import Link, open_stores
+from modelcycle.tracking.environment import LOCK, sync_environment
 from modelcycle.tracking.git import git, read_file_at
 from modelcycle.tracking.lineage import parse_lock, read_lock
 from modelcycle.tracking.registry import Version
@@ -33,7 +35,7 @@ def reproduce(version: Version) -> Link:
             link_cache(root)
             link.facts += run_pipeline(root, revision, environment)
             reproduced = parse_lock((root / "dvc.lock").read_bytes(), (root / "dvc.yaml").read_bytes())
-        except subprocess.CalledProcessError as error:
+        except (InputError, subprocess.CalledProcessError) as error:
             link.broken.append(f"the pipeline of commit {revision[:7]} does not run any more: {error}")
             return link
         finally:
@@ -57,14 +59,11 @@ def prepare_environment(root: Path, revision: str, store: str) -> tuple[dict[str
         "MLFLOW_TRACKING_URI": store,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    lock = read_file_at(revision, "uv.lock")
+    lock = read_file_at(revision, LOCK.name)
     if not lock:
         return environment, ", present environment: no uv.lock in the commit"
-    if lock != (Path("uv.lock").read_bytes() if Path("uv.lock").exists() else b""):
-        own = Path(".uv/bin/uv").resolve()  # where the machine has none that can do this
-        uv = str(own) if own.exists() else "uv"
-        subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=root, check=True)
-        environment["PATH"] = f"{root / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+    if lock != (LOCK.read_bytes() if LOCK.exists() else b""):
+        environment["PATH"] = f"{sync_environment(root).parent}{os.pathsep}{os.environ['PATH']}"
     return environment, ", environment from uv.lock"
 
 

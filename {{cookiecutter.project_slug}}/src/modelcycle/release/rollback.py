@@ -3,6 +3,7 @@
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
 from modelcycle.tracking import registry, store
+from modelcycle.tracking.bundle import load_version
 from modelcycle.tracking.ledger import CHAMPION_EVENTS, LedgerEntry, champion_number, read_ledger
 
 
@@ -20,8 +21,8 @@ def find_previous_champion(entries: list[LedgerEntry]) -> str | None:
 def rollback(version: str | None, reason: str, force: bool) -> None:
     """Make `version`, or the previous champion, the champion again and enter the reason into the ledger.
 
-    Raises InputError when there is no such version, when its files were changed,
-    or when the gate has not promoted it, unless forced.
+    Raises InputError when there is no such version, or its files were changed; and unless forced, when the gate has not
+    promoted it or it answers otherwise than when it was released.
     """
     client = store.connect()
     with store.lock_decisions():
@@ -36,7 +37,9 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
             raise InputError(f"Version {number} is the champion already.")
         if not force and not any((entry.version, entry.event) == (number, "promoted") for entry in entries):
             raise InputError(f"The gate has not promoted version {number}; add --force if it has to be all the same.")
-        registry.download_version(client, target)  # refuses files that were changed
+        bundle = load_version(client, target)  # refuses files that were changed
+        if not force:
+            bundle.require_same_answers()
         registry.record_decision(client, "rolled back", number, commit=target.commit, replaced=current, reason=reason)
         registry.require_champion(client, number)
     report_line("rollback", f"version {number} is the champion, {current} was before")

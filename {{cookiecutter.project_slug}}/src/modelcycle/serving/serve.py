@@ -82,9 +82,12 @@ async def answer_log_error(_: Request, error: SQLAlchemyError) -> Response:
     return JSONResponse({"detail": "The prediction log is out of use, so nothing is answered; try again."}, 503)
 
 
-def read_champion_number(client: Any) -> str:
-    """Read the champion's number from the ledger; empty where there is none."""
-    return champion_number(read_ledger(client)) or ""
+def check_answers() -> None:
+    """Raise InputError where the version to be served does not answer as it did when it was released."""
+    folder = read_settings().model
+    bundle = load_folder(folder) if folder else load_champion(store.connect())
+    bundle.require_same_answers()
+    report_line("serve", f"version {bundle.version} answers as when it was released")
 
 
 def serve() -> None:

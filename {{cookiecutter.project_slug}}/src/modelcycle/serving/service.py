@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import HTTPException
 from pydantic import TypeAdapter, conlist
 
-from modelcycle.core.errors import first_line
+from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.settings import Settings
 from modelcycle.serving.answer import Job, answer_waiting_jobs, log_answered_jobs, resolve_jobs
 from modelcycle.serving.schema import Row, make_feedback_type, make_row_type
@@ -51,6 +51,7 @@ class PredictionService:
         self.log = open_log(settings.database_url)
         self.model = self._load_model()
         self.telemetry = Telemetry(self.model.bundle.profile[self.model.bundle.contract.target].get("edges", []))
+        self._tell_start()
         self.waiting_jobs, self.answered_jobs = asyncio.Queue[Job](), queue.SimpleQueue[list[Job] | None]()
         self.tasks: list[asyncio.Task[None]] = []
         self.writer: threading.Thread | None = None
@@ -58,8 +59,21 @@ class PredictionService:
     def _load_model(self) -> ServedModel:
         model = ServedModel.from_bundle(self.load_bundle(), self.settings.most_rows)
         model.bundle.classes  # noqa: B018  raises where the version does not run
-        logging.info("version %s is in use", model.bundle.version)
         return model
+
+    def _load_new_model(self) -> ServedModel:
+        model = self._load_model()
+        model.bundle.require_same_answers()
+        return model
+
+    def _tell_start(self) -> None:
+        """Warn of answers that are not those of the release: without them nobody would be answered at all."""
+        logging.info("version %s is in use", self.model.bundle.version)
+        try:
+            self.model.bundle.require_same_answers()
+        except InputError as error:
+            logging.warning("%s", error)
+            self.telemetry.answers_changed.set(1)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -84,7 +98,9 @@ class PredictionService:
             await asyncio.sleep(self.settings.poll_seconds)
             try:
                 if await asyncio.to_thread(read_champion_number) != self.model.bundle.version:
-                    self.model = await asyncio.to_thread(self._load_model)
+                    self.model = await asyncio.to_thread(self._load_new_model)
+                    self.telemetry.answers_changed.set(0)
+                    logging.info("version %s is in use", self.model.bundle.version)
                 reason = ""
             except Exception as error:  # the store is out of reach, a file was changed, the code does not run
                 reason = first_line(error)

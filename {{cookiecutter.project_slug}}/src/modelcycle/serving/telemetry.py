@@ -30,6 +30,7 @@ class Telemetry:
         self.amounts = histogram("predicted_amount", "Predicted amounts", buckets=buckets)
         self.unusual_values = counter("unusual_values", "Values that training data never held")
         self.version = gauge("model_version", "The version in use")
+        self.answers_changed = gauge("answers_changed", "1: it does not answer as when it was released")
         self.monitored = gauge("monitor_time_seconds", "When monitor last looked, Unix time")
         self.alerts = gauge("monitor_alerts", "What monitor alerts for")
         self.drift = gauge("drift", "Drift, as a share of its limit", ["column", "what"])

@@ -9,11 +9,13 @@ app = typer.Typer()
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    check: Annotated[bool, typer.Option("--check", help="Only ask it whether it answers as at its release.")] = False,
+) -> None:
     """Answer requests with the champion; settings are environment variables (SERVE_PORT, DATABASE_URL ...)."""
-    from modelcycle.serving.serve import serve
+    from modelcycle.serving.serve import check_answers, serve
 
-    serve()
+    (check_answers if check else serve)()
 
 
 @app.command()

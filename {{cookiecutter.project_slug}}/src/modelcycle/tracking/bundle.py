@@ -5,7 +5,7 @@ never run. Exports and images carry it, with a digest of each file.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +15,15 @@ from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract
 from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.output import report_line
-from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, MODEL_CARD, PROFILE
-from modelcycle.core.project import Project, read_project
+from modelcycle.core.output import read_text, report_line
+from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, MODEL_CARD, PROFILE, QUESTIONS
+from modelcycle.core.project import PYPROJECT, Project, read_project
 from modelcycle.core.run_version import load_running_version
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.code import Code, is_running, read_code, read_code_at, write_code
-from modelcycle.tracking.git import fetch_command, find_commit
+from modelcycle.tracking.environment import LOCK
+from modelcycle.tracking.git import fetch_command, find_commit, read_file_at
+from modelcycle.tracking.questions import find_changed_answer
 from modelcycle.tracking.registry import Version
 from modelcycle.tracking.version_process import VersionProcess
 
@@ -45,8 +47,8 @@ class Bundle:
     """A version in memory.
 
     facts: its commit, the md5 of what it comes from, and its metrics. profile: the training data, column by column.
-    expected: what it did on the test data, see `evaluate.make_monitoring_reference`. card: the model card, empty where
-    there is none.
+    expected: what it did on the test data, see `evaluate.make_monitoring_reference`. questions: with what it answered
+    when it was released, see `ask_questions`. card: the model card, empty where there is none.
     project: the names that it was made under; they travel with it to where there is no pyproject.toml.
     """
 
@@ -57,6 +59,7 @@ class Bundle:
     project: Project
     profile: dict[str, Any]
     expected: dict[str, Any]
+    questions: dict[str, Any] = field(default_factory=dict)
     card: str = ""
 
     @property
@@ -73,6 +76,14 @@ class Bundle:
         """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c), as `model_file.predict` does."""
         return self.predictor.predict(rows)
 
+    def require_same_answers(self) -> None:
+        """Raise InputError where it does not answer as it did when it was released."""
+        if change := find_changed_answer(self, self.questions):
+            raise InputError(
+                f"Version {self.version} does not answer here as it did when it was released: {change}. Other "
+                "libraries or another processor may be why; a new release records what is answered now."
+            )
+
 
 def load_version(client: Any, version: Version, apart: bool = False) -> Bundle:
     """Load a version from the registry. Raises InputError when a file was changed or its commit is not here.
@@ -81,7 +92,7 @@ def load_version(client: Any, version: Version, apart: bool = False) -> Bundle:
     """
     folder = registry.download_version(client, version)
     code, facts = read_version_code(version), select_facts(version)
-    return _read_bundle(folder, code, read_project(), version.number, facts, apart)
+    return _read_bundle(folder, code, read_project(), version.number, facts, read_other_lock(version), apart)
 
 
 def select_facts(version: Version) -> dict[str, str]:
@@ -99,6 +110,14 @@ def read_version_code(version: Version) -> Code:
     return read_code_at(version.commit)
 
 
+def read_other_lock(version: Version) -> dict[str, bytes]:
+    """Read what a version's environment is made from, where that is not today's; empty where it is, or has no lock."""
+    lock = read_file_at(version.commit, LOCK.name)
+    if lock is None or (LOCK.exists() and LOCK.read_bytes() == lock):
+        return {}
+    return {LOCK.name: lock, PYPROJECT.name: read_file_at(version.commit, PYPROJECT.name) or b""}
+
+
 def load_folder(folder: Path) -> Bundle:
     """Load an exported version. Raises InputError when a file is missing, new or changed since the export."""
     try:
@@ -114,7 +133,7 @@ def load_folder(folder: Path) -> Bundle:
             what = "changed" if name in expected and name in found else "added" if name in found else "deleted"
             raise InputError(f"{folder / name} has been {what} since the export.")
     code = {name.removeprefix("src/"): content for name, content in contents.items() if name.startswith("src/")}
-    return _read_bundle(folder, code, project, manifest["version"], facts)
+    return _read_bundle(folder, code, project, manifest["version"], facts, lock={})
 
 
 def export(name: str, folder: Path) -> None:
@@ -132,10 +151,9 @@ def export(name: str, folder: Path) -> None:
 
 def write_version(client: Any, version: Version, folder: Path) -> None:
     """Write a version's files, its code and the manifest of them all into a folder, for `load_folder`."""
-    source, card = registry.download_version(client, version), MODEL_CARD.name
-    contents = {path.name: (source / path.name).read_bytes() for path in FILES}
-    if (source / card).exists():  # a rejected version has none
-        contents[card] = (source / card).read_bytes()
+    source = registry.download_version(client, version)
+    paths = [*FILES, QUESTIONS, MODEL_CARD]
+    contents = {path.name: (source / path.name).read_bytes() for path in paths if (source / path.name).exists()}
     write_export(folder, contents, read_version_code(version), version.number, select_facts(version))
 
 
@@ -153,20 +171,31 @@ def write_export(folder: Path, contents: dict[str, bytes], code: Code, number: s
 
 
 def _read_bundle(
-    folder: Path, code: Code, project: Project, version: str, facts: dict[str, str], apart: bool = False
+    folder: Path,
+    code: Code,
+    project: Project,
+    version: str,
+    facts: dict[str, str],
+    lock: dict[str, bytes],
+    apart: bool = False,
 ) -> Bundle:
-    """Read a version's files; its code answers in this process where that runs the same, else in a child."""
+    """Read a version's files; its code answers in this process where that runs the same, else in a child.
+
+    lock: see `read_other_lock`.
+    """
     contract = read_config(Contract, folder / CONTRACT.name)
     predictor: Predictor
-    if is_running(code) and not apart:
+    if is_running(code) and not lock and not apart:
         predictor = load_running_version(folder, project)
     else:
         files = {path.name: (folder / path.name).read_bytes() for path in (MODEL, CONTRACT)}
-        predictor = VersionProcess(f"Version {version}", code, files, project, contract)
+        predictor = VersionProcess(f"Version {version}", code, files, project, contract, lock)
     profile, expected = (json.loads((folder / path.name).read_text(encoding="utf-8")) for path in (PROFILE, EXPECTED))
-    card_path = folder / MODEL_CARD.name  # a rejected version has none
-    card = card_path.read_text(encoding="utf-8") if card_path.exists() else ""
-    return Bundle(version, facts, contract, predictor, project, profile, expected, card)
+    # What was not released has no questions, and what was rejected has no card.
+    questions = json.loads(read_text(folder / QUESTIONS.name) or "{}")
+    return Bundle(
+        version, facts, contract, predictor, project, profile, expected, questions, read_text(folder / MODEL_CARD.name)
+    )
 
 
 def load_champion(client: Any, apart: bool = False) -> Bundle:

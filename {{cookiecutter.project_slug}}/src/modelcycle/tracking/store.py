@@ -59,6 +59,11 @@ def connect() -> Any:
     return client
 
 
+def is_shared() -> bool:
+    """Say whether others use the store: on a server or in a database, and not in a file of this machine."""
+    return not IS_LOCAL and not os.environ["MLFLOW_TRACKING_URI"].startswith(("sqlite:", "file:"))
+
+
 @contextmanager
 def lock_setup(address: str) -> Iterator[None]:
     """Let commands that make the tables of a new store wait for each other: two at once would leave it broken.

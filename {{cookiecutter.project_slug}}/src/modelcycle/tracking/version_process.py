@@ -6,7 +6,7 @@ import sys
 import tempfile
 import weakref
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock, Thread
@@ -19,6 +19,7 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.project import Project
 from modelcycle.core.run_version import read_table, send, write_table
 from modelcycle.tracking.code import Code, write_code
+from modelcycle.tracking.environment import make_environment
 
 # Of all that has a package `modelcycle`, such as the working tree by the editable install, only the version's remains.
 FIND_CODE = """
@@ -49,14 +50,15 @@ class VersionError(InputError):
 class Child:
     """A child process, its scratch folder and what it has said last on standard error."""
 
-    def __init__(self, code: Code, files: dict[str, bytes], project: Project, python: Path | str) -> None:
-        """Write code and files into a scratch folder and start the child."""
+    def __init__(self, code: Code, files: dict[str, bytes], project: Project, lock: dict[str, bytes]) -> None:
+        """Write code and files into a scratch folder, with an environment where `lock` has one, and start the child."""
         self.scratch = tempfile.TemporaryDirectory(prefix="version-", ignore_cleanup_errors=True)
         source, folder = Path(self.scratch.name) / "src", Path(self.scratch.name) / "version"
         write_code(code, source)
         folder.mkdir()
         for name, content in files.items():
             (folder / name).write_bytes(content)
+        python = make_environment(Path(self.scratch.name), lock) if lock else sys.executable
         pipe = subprocess.PIPE
         command = [str(python), "-I", "-c", START, str(source), str(folder), project.model_dump_json()]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.scratch.name)
@@ -94,7 +96,8 @@ class Child:
 class VersionProcess:
     """A version that is asked in a child process, which is started with the first question.
 
-    name: for messages, such as "Version 3". files: by name, contract and model. python: of its environment.
+    name: for messages, such as "Version 3". files: by name, contract and model. lock: by name, the pyproject.toml and
+    the uv.lock that its environment is made from; empty where it is that of this process.
     """
 
     name: str
@@ -102,7 +105,7 @@ class VersionProcess:
     files: dict[str, bytes]
     project: Project
     contract: Contract
-    python: Path | str = sys.executable
+    lock: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start nothing yet."""
@@ -110,8 +113,8 @@ class VersionProcess:
         self._child: Child | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to another machine without the process: there is another one there."""
-        state = self.__dict__ | {"python": sys.executable}
+        """Travel to another machine without process and environment: there are others there."""
+        state = self.__dict__ | {"lock": {}}
         return {name: value for name, value in state.items() if not name.startswith("_") and name != "classes"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -136,7 +139,7 @@ class VersionProcess:
     def _ask(self, question: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
         with self._lock:
             if self._child is None:
-                self._child = Child(self.code, self.files, self.project, self.python)
+                self._child = Child(self.code, self.files, self.project, self.lock)
                 weakref.finalize(self, self._child.stop)
             try:
                 reply, answer = self._child.ask(question, content)
