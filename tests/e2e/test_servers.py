@@ -125,10 +125,10 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
     assert repository.run(TOOL, "trace", "--json", **direct) == chain
     assert repository.run(TOOL, "release", "--history", **direct) == before
     repository.commit_change("seed: 0", "seed: 3", **direct)
-    assert "was not pushed, and others use the store" in repository.run(TOOL, "release", fails=True, **direct)
-    repository.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin"))
-    repository.run("git", "remote", "add", "origin", str(tmp_path / "origin"))
-    repository.run("git", "push", "--quiet", "--all", "origin")
+    assert "was not pushed, but MLFLOW_TRACKING_URI names a store" in repository.run(
+        TOOL, "release", fails=True, **direct
+    )
+    repository.publish(tmp_path / "origin")
     assert "is in this machine's cache alone" in repository.run(TOOL, "release", fails=True, **direct)
     repository.run("dvc", "push")
     assert "version 2 is the champion, 1 was before" in repository.run(TOOL, "release", **direct)
@@ -146,7 +146,7 @@ def test_tracking_and_log_move_to_postgresql_and_go_on(released, databases, tmp_
         assert "version 1 (champion)" in printed
         assert repository.run(TOOL, "trace", "--json", **served) == chain
         repository.commit_change("seed: 3", "seed: 4", **served)
-        repository.run("git", "push", "--quiet", "--all", "origin")
+        repository.publish(tmp_path / "origin")
         repository.run("dvc", "push")
         assert "version 3 is the champion, 1 was before" in repository.run(TOOL, "release", **served)
         assert "version 2 is the champion, 3 was before" in repository.run(TOOL, "rollback", "2", **served)

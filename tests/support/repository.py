@@ -74,6 +74,13 @@ class Repository:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message)
 
+    def publish(self, folder: Path) -> None:
+        """Push all branches to a remote, which is made in a folder."""
+        if not self.run("git", "remote"):
+            self.run("git", "init", "--quiet", "--bare", str(folder))
+            self.run("git", "remote", "add", "origin", str(folder))
+        self.run("git", "push", "--quiet", "--all", "origin")
+
     def reproduce(self, **environment: str) -> None:
         """Run the stages of the pipeline that are not up to date."""
         self.run("dvc", "repro", **environment)

@@ -11,6 +11,7 @@ from modelcycle.release.commit import (
     require_all_code,
     require_clean_tree,
     require_imports,
+    require_pushed_commit,
     require_stored_data,
     require_whole_commit,
 )
@@ -30,32 +31,32 @@ def bare(reproduced, tmp_path, monkeypatch):
 
 def refusal() -> str:
     with pytest.raises(InputError) as error:
-        require_whole_commit(is_shared=False)
+        require_whole_commit(is_served=False)
     return str(error.value)
 
 
 def test_a_commit_with_all_of_it_passes_and_what_the_remote_lacks_is_said(bare, capsys):
-    require_whole_commit(is_shared=False)
+    require_whole_commit(is_served=False)
     assert re.search(
         r"in this machine's cache alone: data/raw.parquet, .* and \d+ more; `uv run dvc push` shares them",
         capsys.readouterr().out,
     )
     bare.run("dvc", "push")
-    require_whole_commit(is_shared=False)
+    require_whole_commit(is_served=False)
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("has_remote", [False, True])
-def test_where_others_use_the_store_they_have_to_reach_commit_and_data(bare, tmp_path, has_remote, monkeypatch):
-    monkeypatch.delenv("CI", raising=False)
+def test_where_others_use_the_store_they_have_to_reach_commit_and_data(bare, tmp_path, has_remote):
     bare.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin"))
     if has_remote:
         bare.run("git", "remote", "add", "company", str(tmp_path / "origin"))
         bare.run("git", "push", "--quiet", "company", "HEAD~1:refs/heads/main")  # an earlier commit is there
 
     def told() -> list[str]:
-        with pytest.raises(InputError, match=r"thers use the store at MLFLOW_TRACKING_URI") as error:
-            require_whole_commit(is_shared=True)
+        with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI names") as error:
+            require_pushed_commit()
+            require_whole_commit(is_served=True)
         return [typed.split() for typed in re.findall("`(.*?)`", str(error.value))]
 
     commands = told()
@@ -65,7 +66,7 @@ def test_where_others_use_the_store_they_have_to_reach_commit_and_data(bare, tmp
     (command,) = told()
     assert command == ["uv", "run", "dvc", "push"]
     bare.run(*command[2:])
-    require_whole_commit(is_shared=True)
+    require_whole_commit(is_served=True)
 
 
 def test_code_that_a_personal_gitignore_hides_is_named_and_can_be_added(bare, tmp_path):
@@ -123,7 +124,7 @@ def test_a_source_that_neither_git_nor_dvc_holds_is_named(bare, place):
     (bare.path / "dvc.lock").write_text(text.replace("path: example/flights.csv", f"path: {place}"))
     bare.commit("another source")
     with pytest.raises(InputError, match=rf"^{re.escape(place)}, md5 \w+, is neither in the commit nor in DVC's"):
-        require_stored_data(is_shared=False)
+        require_stored_data(is_served=False)
 
 
 @pytest.mark.slow
@@ -145,9 +146,9 @@ def test_a_folder_that_a_stage_reads_may_be_in_git_or_in_dvc(bare):
     bare.run("git", "add", "dvc.lock")
     bare.run("git", "commit", "--quiet", "--no-verify", "-m", "a folder")
     with pytest.raises(InputError, match=r"^queries, md5 \w+\.dir, is neither in the commit nor in DVC's"):
-        require_stored_data(is_shared=False)
+        require_stored_data(is_served=False)
     bare.commit("in git")
-    require_stored_data(is_shared=False)
+    require_stored_data(is_served=False)
 
 
 @pytest.mark.slow
@@ -159,7 +160,7 @@ def test_the_source_that_is_named_can_be_added(bare):
     told = refusal()
     bare.run(*re.search("`uv run (dvc add .*?)`", told)[1].split())
     bare.commit("tracked")
-    require_whole_commit(is_shared=False)
+    require_whole_commit(is_served=False)
 
 
 def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
@@ -171,7 +172,7 @@ def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
 
     stores = commit.open_stores() | {"remote": OutOfReach()}
     monkeypatch.setattr(commit, "open_stores", lambda: stores)
-    require_stored_data(is_shared=False)
+    require_stored_data(is_served=False)
     said = capsys.readouterr().out
     assert "the remote can't be asked: no route to host" in said
     assert "in this machine's cache alone" in said

@@ -42,6 +42,7 @@ def sharing(reproduced, tmp_path_factory):
     """A repository that has released into the company's store. Tests must leave both as they are."""
     folder = tmp_path_factory.mktemp("company")
     repository = reproduced.copy_to(folder)
+    repository.publish(folder / "origin")
     repository.verb("release", MLFLOW_TRACKING_URI=f"sqlite:///{folder}/company.db")
     repository.commit("cards")
     return repository
@@ -80,6 +81,8 @@ def test_another_project_of_the_same_name_is_refused_before_it_writes_and_goes_o
     entry = re.search(r'`(experiment = ".*?")`', printed)[1]
     other.replace("pyproject.toml", "[tool.modelcycle]\n", f"[tool.modelcycle]\n{entry}\n")
     other.commit("a name of its own")
+    assert "was not pushed, but MLFLOW_TRACKING_URI names a store" in other.verb("release", fails=True, **company)
+    other.publish(tmp_path / "origin")
     other.verb("release", **company)
     for repository in (sharing, other):
         assert decisions(repository, company) == ["version 1 promoted"]

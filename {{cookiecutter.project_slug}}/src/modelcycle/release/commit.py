@@ -73,31 +73,29 @@ def require_reproduced() -> None:
         raise InputError("dvc.lock is not in git. Commit it, then release again.")
 
 
-def require_whole_commit(is_shared: bool) -> None:
+def require_whole_commit(is_served: bool) -> None:
     """Raise InputError where HEAD lacks code or data that its results were made with.
 
     The work tree is clean and its pipeline up to date. So what git and DVC do not hold has been hidden from them: by a
     personal gitignore, by a setting, or by lying elsewhere.
-    is_shared: whether others use the store that the version goes into; then they have to reach commit and data as well.
+    is_served: whether the version is for people on other machines, who have to reach the data as well.
     """
-    if is_shared and not os.environ.get("CI"):  # which has checked out what was pushed
-        require_pushed_commit()
     code = read_code_at("HEAD")
     require_all_code(code)
     require_imports(code)
-    require_stored_data(is_shared)
+    require_stored_data(is_served)
 
 
 def require_pushed_commit() -> None:
-    """Raise InputError where no remote has HEAD on a branch, as last pushed or fetched."""
-    if git("for-each-ref", "--contains", "HEAD", "--count=1", "refs/remotes"):
+    """Raise InputError where no remote has HEAD on a branch, as last pushed or fetched; CI builds what was pushed."""
+    if os.environ.get("CI") or git("for-each-ref", "--contains", "HEAD", "--count=1", "refs/remotes"):
         return
     branch, remotes = git("branch", "--show-current") or "BRANCH", git("remote").splitlines()
     add = "" if remotes else "`git remote add origin ADDRESS`, then "
+    push = f"`git push --set-upstream {[*remotes, 'origin'][0]} {branch}`"
     raise InputError(
-        f"Commit {find_commit('HEAD')[:7]} was not pushed, and others use the store at MLFLOW_TRACKING_URI: their gate "
-        f"could not ask this version. Type {add}`git push --set-upstream {[*remotes, 'origin'][0]} {branch}`, then "
-        "release again."
+        f"Commit {find_commit('HEAD')[:7]} was not pushed, but MLFLOW_TRACKING_URI names a store that others may use: "
+        f"their gate could not ask this version. Type {add}{push}, then release again."
     )
 
 
@@ -143,11 +141,11 @@ def require_imports(code: Code) -> None:
         )
 
 
-def require_stored_data(is_shared: bool) -> None:
+def require_stored_data(is_served: bool) -> None:
     """Raise InputError where a file of dvc.lock is neither in the commit nor in a store of DVC.
 
     Where the remote lacks some, or can't be asked, the cache of this machine alone has them: says so, or raises where
-    others use the version, see `require_whole_commit`.
+    others need it, see `require_whole_commit`.
     """
     files = {path: digest for path, digest in read_lock("HEAD").items() if digest and not path.startswith("src/")}
     inside = [path for path in files if not path.startswith(("/", "../"))]
@@ -175,9 +173,9 @@ def require_stored_data(is_shared: bool) -> None:
     if missing := [path for path, digest in wanted.items() if digest not in elsewhere]:
         more = f" and {len(missing) - 3} more" if missing[3:] else ""
         where = f"in this machine's cache alone: {', '.join(missing[:3])}{more}"
-        if is_shared:
+        if is_served:
             raise InputError(
-                f"Others use the store at MLFLOW_TRACKING_URI, and what this version was made from is {where}. Type "
-                "`uv run dvc push`, then release again."
+                f"The store that MLFLOW_TRACKING_URI names is for other machines as well, but what this version was "
+                f"made from is {where}. Type `uv run dvc push`, then release again."
             )
         report_line("", f"{where}; `uv run dvc push` shares them")

@@ -26,7 +26,12 @@ from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.report import write_report
 from modelcycle.release.cards import require_markers, write_cards
-from modelcycle.release.commit import require_clean_tree, require_reproduced, require_whole_commit
+from modelcycle.release.commit import (
+    require_clean_tree,
+    require_pushed_commit,
+    require_reproduced,
+    require_whole_commit,
+)
 from modelcycle.release.duel import compare_with_champion, is_the_examples, judge_retirement
 from modelcycle.release.gate import (
     judge_behaviour,
@@ -144,8 +149,10 @@ def release(no_duel: str = "") -> None:
     require_markers()
     contract, params = read_contract(), read_params()
     require_reproduced()
-    require_whole_commit(store.is_shared())
     client = store.connect()
+    if store.is_shared():
+        require_pushed_commit()
+    require_whole_commit(store.is_served())
     with store.lock_decisions():
         facts, champion = read_provenance("HEAD"), registry.find_champion(client)
         registry.move_alias(client, champion)

@@ -60,8 +60,14 @@ def connect() -> Any:
 
 
 def is_shared() -> bool:
-    """Say whether others use the store: on a server or in a database, and not in a file of this machine."""
-    return not IS_LOCAL and not os.environ["MLFLOW_TRACKING_URI"].startswith(("sqlite:", "file:"))
+    """Say whether others may use the store: MLFLOW_TRACKING_URI names another one than this folder's own."""
+    own = f"sqlite:///{LOCAL_STORE.resolve().as_posix()}/mlflow.db"
+    return not IS_LOCAL and os.environ["MLFLOW_TRACKING_URI"] != own
+
+
+def is_served() -> bool:
+    """Say whether the store is on a server or in a database, for people on other machines."""
+    return is_shared() and not os.environ["MLFLOW_TRACKING_URI"].startswith(("sqlite:", "file:"))
 
 
 @contextmanager
