@@ -21,7 +21,7 @@ from modelcycle.core.project import PYPROJECT, Project, read_project
 from modelcycle.core.run_version import load_running_version
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.code import Code, is_running, read_code, read_code_at, write_code
-from modelcycle.tracking.environment import LOCK
+from modelcycle.tracking.environment import LOCK, RUNNING_LOCK
 from modelcycle.tracking.git import fetch_command, find_commit, read_file_at
 from modelcycle.tracking.questions import find_changed_answer
 from modelcycle.tracking.registry import Version
@@ -111,9 +111,9 @@ def read_version_code(version: Version) -> Code:
 
 
 def read_other_lock(version: Version) -> dict[str, bytes]:
-    """Read what a version's environment is made from, where that is not today's; empty where it is, or has no lock."""
+    """Read what a version's environment is made from, where this process has another; empty where there is no lock."""
     lock = read_file_at(version.commit, LOCK.name)
-    if lock is None or (LOCK.exists() and LOCK.read_bytes() == lock):
+    if lock in (None, RUNNING_LOCK):
         return {}
     return {LOCK.name: lock, PYPROJECT.name: read_file_at(version.commit, PYPROJECT.name) or b""}
 
@@ -191,11 +191,9 @@ def _read_bundle(
         files = {path.name: (folder / path.name).read_bytes() for path in (MODEL, CONTRACT)}
         predictor = VersionProcess(f"Version {version}", code, files, project, contract, lock)
     profile, expected = (json.loads((folder / path.name).read_text(encoding="utf-8")) for path in (PROFILE, EXPECTED))
-    # What was not released has no questions, and what was rejected has no card.
-    questions = json.loads(read_text(folder / QUESTIONS.name) or "{}")
-    return Bundle(
-        version, facts, contract, predictor, project, profile, expected, questions, read_text(folder / MODEL_CARD.name)
-    )
+    questions = json.loads(read_text(folder / QUESTIONS.name) or "{}")  # what was not released has none
+    card = read_text(folder / MODEL_CARD.name)  # what was rejected has none
+    return Bundle(version, facts, contract, predictor, project, profile, expected, questions, card)
 
 
 def load_champion(client: Any, apart: bool = False) -> Bundle:

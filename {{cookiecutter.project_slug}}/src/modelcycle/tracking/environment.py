@@ -8,6 +8,8 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.project import PYPROJECT
 
 LOCK = Path("uv.lock")
+# What this process runs with: read when it starts, as the code is.
+RUNNING_LOCK = LOCK.read_bytes() if LOCK.exists() else None
 # What would lead uv to today's environment, or refuse --frozen; index, proxy and cache stay as the user has set them.
 VARIABLES = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_LOCKED", "PYTHONPATH")
 

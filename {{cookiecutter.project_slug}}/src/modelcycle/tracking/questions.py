@@ -96,7 +96,7 @@ def compare_answers(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
 
 
 def measure_spread(version: Answering, table: pd.DataFrame, answers: pd.DataFrame) -> float:
-    """Measure how far answers to (n, m) rows differ, relatively, by order, by company and by the number of threads."""
+    """Measure how far answers to (n, m) rows differ, relatively, by order, rows asked at once and number of threads."""
     from threadpoolctl import threadpool_limits  # with scikit-learn
 
     def ask(size: int, rows: pd.DataFrame) -> pd.DataFrame:
