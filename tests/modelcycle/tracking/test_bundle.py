@@ -10,13 +10,14 @@ from pandas.testing import assert_frame_equal
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import Project
-from modelcycle.tracking import registry
+from modelcycle.tracking import bundle, registry
 from modelcycle.tracking.bundle import (
     Bundle,
     export,
     load_champion,
     load_folder,
     load_version,
+    read_other_lock,
     read_version_code,
 )
 
@@ -45,6 +46,19 @@ def test_the_code_comes_from_the_version_s_commit_not_from_the_work_tree(reposit
     elsewhere = replace(version, tags=version.tags | {"git_commit": "0" * 40})
     with pytest.raises(InputError, match=r"^Commit 0{7} of version 1 is not in this repository: `git fetch`, or `make"):
         read_version_code(elsewhere)
+
+
+def test_an_environment_is_made_only_where_this_process_has_another(repository, client, monkeypatch):
+    version = registry.find_version(client, "1")
+    assert read_other_lock(version) == {}  # its commit has no lock
+    Path("uv.lock").write_bytes(b"version = 1\n")
+    repository.commit("a lock")
+    locked = replace(version, tags=version.tags | {"git_commit": repository.run("git", "rev-parse", "HEAD").strip()})
+    lock = read_other_lock(locked)
+    assert lock == {"uv.lock": b"version = 1\n", "pyproject.toml": Path("pyproject.toml").read_bytes()}
+    assert load_version(client, locked).predictor.lock == lock
+    monkeypatch.setattr(bundle, "RUNNING_LOCK", b"version = 1\n")
+    assert read_other_lock(locked) == {}
 
 
 def test_there_is_a_champion_only_after_a_release(client, monkeypatch):
