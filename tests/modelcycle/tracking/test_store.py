@@ -120,6 +120,26 @@ def test_clones_of_one_repository_share_its_experiment_and_are_told_how_to_fetch
         clone.verb("export", "out", **company)
 
 
+@pytest.mark.parametrize(
+    ("address", "is_shared", "is_served"),
+    [
+        ("", False, False),
+        ("sqlite:///.mlflow/mlflow.db", False, False),
+        ("sqlite:///{}/.mlflow/mlflow.db", False, False),
+        ("sqlite:///{}/company.db", True, False),
+        ("file:///srv/mlflow", True, False),
+        ("https://mlflow.example.com", True, True),
+        ("postgresql+psycopg://someone@db.example.com/mlflow", True, True),
+        ("databricks", True, True),
+    ],
+)
+def test_whose_store_it_is_follows_from_its_address(tmp_path, monkeypatch, address, is_shared, is_served):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, "IS_LOCAL", not address)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(tmp_path))
+    assert (store.is_shared(), store.is_served()) == (is_shared, is_served)
+
+
 @pytest.mark.slow
 def test_who_can_t_tell_is_let_in_and_leaves_the_mark_to_others(sharing, company, tmp_path):
     with sqlite3.connect(tmp_path / "company.db") as database:

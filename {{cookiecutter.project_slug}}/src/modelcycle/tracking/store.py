@@ -61,8 +61,10 @@ def connect() -> Any:
 
 def is_shared() -> bool:
     """Say whether others may use the store: MLFLOW_TRACKING_URI names another one than this folder's own."""
-    own = f"sqlite:///{LOCAL_STORE.resolve().as_posix()}/mlflow.db"
-    return not IS_LOCAL and os.environ["MLFLOW_TRACKING_URI"] != own
+    if IS_LOCAL:
+        return False
+    file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"))
+    return file.resolve() != (LOCAL_STORE / "mlflow.db").resolve()
 
 
 def is_served() -> bool:
