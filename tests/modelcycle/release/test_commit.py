@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
+from modelcycle.release import commit
 from modelcycle.release.commit import (
     require_all_code,
     require_clean_tree,
@@ -94,6 +95,13 @@ def test_an_edit_that_git_is_told_not_to_look_at_is_named_and_can_be_committed(b
     require_all_code(read_code_at("HEAD"))
 
 
+def test_a_commit_that_does_not_import_is_not_whole(bare, monkeypatch):
+    asked = []
+    monkeypatch.setattr(commit, "require_imports", asked.append)
+    require_whole_commit(is_served=False)
+    assert asked == [read_code_at("HEAD")]
+
+
 def test_a_new_file_is_seen_whatever_git_status_shows(bare):
     bare.run("git", "config", "status.showUntrackedFiles", "no")
     (bare.path / "new.py").write_text("x = 1\n")
@@ -164,8 +172,6 @@ def test_the_source_that_is_named_can_be_added(bare):
 
 
 def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
-    from modelcycle.release import commit
-
     class OutOfReach:
         def oids_exist(self, oids):
             raise OSError("no route to host")

@@ -281,10 +281,13 @@ def test_wherever_a_release_is_interrupted_the_next_one_goes_on(repository, clie
         ("create_run", True),
     ]:
         assert decisions(client) == ["1 promoted"]
+        if len(registry.list_versions(client)) == 2:
+            client.set_model_version_tag("flight_delays", "2", "metrics", "of an earlier attempt")
         with monkeypatch.context() as during:
             during.setattr(MlflowClient, call, interrupt(getattr(MlflowClient, call), is_done))
             assert repository.attempt("release")[0] == 9, f"{call} was not called"
     assert decisions(client) == ["1 promoted", "2 promoted"]
+    assert registry.find_version(client, "2").tags["metrics"] == read_ledger(client)[-1].metrics
     assert registry.find_version(client, "champion").number == "2"  # by the ledger, though the alias is behind it
     assert registry.find_version(client, "1").aliases == ["champion"]
     assert "version 2 of this commit is the champion already" in repository.verb("release")
