@@ -69,7 +69,7 @@ def choose_image(entries: list[LedgerEntry], digest: str) -> LedgerEntry:
 def deploy(environment: str, digest: str) -> None:
     """Deploy an image to an environment; to production only that of a version which was ever the champion.
 
-    Raises InputError also where the version answers otherwise than when it was released.
+    Raises InputError also where the version does not answer as it did when it was released.
     """
     script, client = find_script("apply.sh", environment), store.connect()
     with store.lock_decisions():

@@ -22,7 +22,7 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
     """Make `version`, or the previous champion, the champion again and enter the reason into the ledger.
 
     Raises InputError when there is no such version, or its files were changed; and unless forced, when the gate has not
-    promoted it or it answers otherwise than when it was released.
+    promoted it or it does not answer as it did when it was released.
     """
     client = store.connect()
     with store.lock_decisions():
