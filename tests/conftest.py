@@ -32,9 +32,13 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_dvc_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let DVC note what it has looked at in this run's folder: elsewhere it would stay, a folder for each copy."""
-    os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc"))
+def own_notes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let what DVC notes of each copy, and the folders of tests that run in a copy, lie in this run's folder.
+
+    Elsewhere the first would stay, and the second would push out the folders of earlier runs of these tests.
+    """
+    for name in ("DVC_SITE_CACHE_DIR", "PYTEST_DEBUG_TEMPROOT"):
+        os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
 
 
 @pytest.fixture(scope="session")

@@ -331,7 +331,7 @@ def test_only_production_retrains(targets):
     assert not one(production, "CronJob", "retrain")["spec"].get("suspend")
 
 
-def test_names_fit_where_the_project_has_a_long_one_or_one_that_yaml_reads_otherwise(prepared, bake, kubectl):
+def test_names_fit_where_the_project_has_a_long_one_or_one_that_yaml_misreads(prepared, bake, kubectl):
     for slug in ("a" * 50, "null", "no"):
         repository = bake(deployment="openshift", project_slug=slug, package_name="parcels")
         documents = load(repository.run(kubectl, "kustomize", "deploy/openshift/overlays/production"))

@@ -13,6 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from support.containers import BASE, HARDENED, attempt, environment, has_image, running, tool
 from support.engine import Engine
+from support.questions import change_an_answer
 from support.registry import ask, history
 from support.service import ROW, system_program
 
@@ -122,18 +123,11 @@ def test_pushing_again_changes_nothing_and_another_image_is_not_pushed(delivered
     assert "`make image` builds it" in printed
 
 
-ANSWERED_OTHERWISE = """
-path = download_version(client, find_version(client, "1")) / "questions.json"
-asked = json.loads(path.read_text())
-asked["answers"]["probability_True"][3] += 0.25
-path.write_text(json.dumps(asked))
-client.set_model_version_tag("flight_delays", "1", "md5.questions", md5(path))
-"""
-
-
-def test_an_image_that_answers_otherwise_than_its_version_did_is_not_built(released, service_image, tmp_path):
-    repository, name = released.copy_to(tmp_path), "localhost/otherwise"
-    ask(repository, ANSWERED_OTHERWISE)
+def test_an_image_whose_answers_differ_from_its_version_s_is_not_built(released, service_image, tmp_path):
+    repository, name = released.copy_to(tmp_path), "localhost/different"
+    path = ask(repository, "print(download_version(client, find_version(client, '1')) / 'questions.json')")
+    change_an_answer(repository.path / path)
+    ask(repository, f"client.set_model_version_tag('flight_delays', '1', 'md5.questions', md5(Path({path!r})))")
     printed = repository.run(TOOL, "image", fails=True, **environment(), IMAGE=name)
     assert "error: Version 1 does not answer here as it did when it was released: 1 of " in printed
     assert not has_image(f"{name}:1")

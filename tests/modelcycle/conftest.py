@@ -5,7 +5,6 @@ Fixtures import what takes long themselves: pytest-xdist's main process, which e
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import sqlite3
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.questions import change_an_answer
 from support.repository import TREE, Repository
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def client(repository: Project) -> Any:
 
 @pytest.fixture
 def other_answers(repository: Project, client: Any) -> Callable[[], None]:
-    """Let the first version have answered otherwise when it was released, once this is called."""
+    """Let the first version have answered differently when it was released, once this is called."""
 
     def change() -> None:
         from modelcycle.core.digest import md5
@@ -192,9 +192,7 @@ def other_answers(repository: Project, client: Any) -> Callable[[], None]:
 
         version = registry.find_version(client, "1")
         path = registry.download_version(client, version) / "questions.json"
-        asked = json.loads(path.read_text(encoding="utf-8"))
-        asked["answers"]["probability_True"][3] += 0.25
-        path.write_text(json.dumps(asked), encoding="utf-8")
+        change_an_answer(path)
         client.set_model_version_tag("flight_delays", "1", "md5.questions", md5(path))
 
     return change

@@ -129,7 +129,7 @@ def test_a_repository_that_nobody_changed_becomes_what_is_made_now(template, mak
     old, now = make("v0.9.0"), make("v1.0.0")
     assert (is_current(old), is_current(now)) == (False, True)
     lines = old.verb("update").splitlines()
-    assert re.fullmatch(r"update +yours, so not touched, but otherwise in the template now: +params\.yaml", lines[-3])
+    assert re.fullmatch(r"update +yours and left as they are, changed in the template: +params\.yaml", lines[-3])
     assert re.fullmatch(r"update +Update the template to v1\.0\.0: 6 files changed, .*", lines[-2])
     assert re.fullmatch(" {10}look at it with git show, then: make cycle test", lines[-1])
     assert without_the_teams(content(old)) == without_the_teams(content(now))
@@ -299,7 +299,7 @@ def test_a_branch_or_a_commit_of_the_template_is_brought_in(template, make):
         shutil.rmtree(old.path)
 
 
-def test_code_that_is_formatted_otherwise_is_merged(make):
+def test_code_that_is_formatted_differently_is_merged(make):
     updated, now = make("v0.9.0"), make("v1.0.0")
     for repository in (updated, now):
         with (repository.path / "pyproject.toml").open("a") as file:

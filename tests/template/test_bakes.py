@@ -100,7 +100,7 @@ def test_no_link_in_a_document_is_dead(baked):
 @pytest.mark.slow
 @pytest.mark.parametrize("answers", [DEFAULT, PAIRS[-1]], ids=["default", "other"])
 def test_another_bake_gives_the_same_bytes(bake, tmp_path, answers):
-    """By another process, which orders sets otherwise, in another folder."""
+    """By another process, which orders sets differently, in another folder."""
     repository = bake(**answers, **NAMES)
     given = [f"{name}={value}" for name, value in {**answers, **NAMES}.items()]
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", str(tmp_path), str(TEMPLATE), *given]

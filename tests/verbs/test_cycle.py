@@ -64,6 +64,21 @@ def test_experiments_metrics_and_plots_of_dvc_work(copy):
     assert all(title in html for title in ("Predicted against observed", "How much worse", "Leading metric by slice"))
 
 
+def test_a_file_that_is_gone_or_damaged_is_made_again_by_what_the_message_says(copy):
+    table = copy.path / "data/train.parquet"
+    content = table.read_bytes()
+    table.unlink()
+    told = copy.run("modelcycle", "train", fails=True)
+    copy.run(*re.search("is missing; `(make reproduce)`", told)[1].split())
+    assert table.read_bytes() == content
+    table.unlink()
+    table.write_bytes(content[:5000])
+    told = copy.run("modelcycle", "train", fails=True)
+    table.unlink()
+    copy.run(*re.search("delete it and type `(make reproduce)`", told)[1].split())
+    assert table.read_bytes() == content
+
+
 def test_the_data_goes_to_the_remote_and_comes_back(copy):
     copy.run("dvc", "push")
     remote = copy.path.parent / "flight-delays-remote"

@@ -13,7 +13,7 @@ import pytest
 
 from support.repository import CHOICES, TEMPLATE, TREE, Repository, link_environment, render, swap
 
-PARAMS = ("# share of the keys that go to the test data, for ever", "# once said otherwise")
+PARAMS = ("# share of the keys that go to the test data, for ever", "# once said something else")
 # An older state of the template: file, a text of today, what it was. Of a file without a text, all is given up or new.
 # Many of them are the last line before a place for the team's.
 OLDER = [
@@ -124,7 +124,7 @@ def owned(name):
 
 
 def content(repository):
-    """Give what is in git, without what the older release had otherwise in a file that is the team's."""
+    """Give what is in git, without what differed in the older release in a file that is the team's."""
     assert repository.run("git", "status", "--porcelain") == ""
     names = repository.run("git", "ls-files", "-z").split("\0")[:-1]
     found = {name: (repository.path / name).read_bytes() for name in names}
@@ -144,8 +144,7 @@ def test_a_repository_that_nobody_changed_becomes_what_is_baked_now(bake_release
     printed = repository.run("modelcycle", "update")
     assert "Update the template to v9.0.0: " in printed
     assert (
-        re.search("yours, so not touched, but otherwise in the template now: .*params.yaml", printed)
-        or release in RELEASES
+        re.search("yours and left as they are, changed in the template: .*params.yaml", printed) or release in RELEASES
     )
     assert is_current(repository)
     assert templates_part(content(repository)) == templates_part(content(now))

@@ -52,7 +52,7 @@ VERDICTS = [
 def history(tmp_path, monkeypatch) -> None:
     """A repository of two commits, of 1 March 2024 with the tag v1 and of 11 March."""
     monkeypatch.chdir(tmp_path)
-    for name in ("AUTHOR", "COMMITTER"):  # which the environment may name otherwise, as in CI
+    for name in ("AUTHOR", "COMMITTER"):  # which the environment may set to something else, as in CI
         monkeypatch.setenv(f"GIT_{name}_NAME", "T")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "t@example.com")
     commit = ["-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "--message"]

@@ -147,6 +147,22 @@ def test_figures_in_reports_are_not_believed(repository, monkeypatch):
 SEED = {"params.yaml": "seed: 0->seed: 5"}
 
 
+def edit(repository, changes):
+    """Edit files by name (`old->new`, a new text or, empty, delete it), commit, and run git commands, in this order."""
+    for name, text in changes.items():
+        path, (old, _, new) = repository.path / name, text.partition("->")
+        if name == "commit":
+            repository.commit()
+        elif name.startswith("git "):
+            repository.run(*name.split(), "--quiet")
+        elif new:
+            repository.replace(name, old, new)
+        elif old:
+            path.write_text(old, encoding="utf-8")
+        else:
+            path.unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -179,22 +195,35 @@ SEED = {"params.yaml": "seed: 0->seed: 5"}
     ids=lambda value: None if isinstance(value, dict) else value[:40],
 )
 def test_what_is_no_single_commit_with_its_results_is_not_released(repository, client, change, sentence):
-    for name, edit in change.items():
-        path, (old, _, new) = repository.path / name, edit.partition("->")
-        if name == "commit":
-            repository.commit()
-        elif name.startswith("git "):
-            repository.run(*name.split(), "--quiet")
-        elif new:
-            repository.replace(name, old, new)
-        elif old:
-            path.write_text(old, encoding="utf-8")
-        else:
-            path.unlink()
+    edit(repository, change)
     printed = repository.verb("release", fails=True)
     assert f"error: {sentence}" in printed or sentence in printed.partition("error: ")[2], printed
     assert len(printed.partition("error: ")[2].splitlines()) == 1
     assert decisions(client) == ["1 promoted"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "word", "remedy"),
+    [
+        ({"notes.txt": "mine"}, "commit or stash", {"git stash --include-untracked": ""}),
+        ({"notes.txt": "mine"}, "commit or stash", {"commit": ""}),
+        ({"git checkout --detach": "", "commit": ""}, "check out a branch", {"git checkout -b ours": ""}),
+        ({".dvc/tmp/rwlock": "{"}, "Remove it", {".dvc/tmp/rwlock": ""}),
+        (
+            {"dvc.yaml": "params: [train]\n->params: [train]\n    frozen: true\n", "commit": ""},
+            "remove `frozen`",
+            {"dvc.yaml": "params: [train]\n    frozen: true\n->params: [train]\n", "commit": ""},
+        ),
+        ({"docs/model_card.md": "no markers", "commit": ""}, "", {"git checkout HEAD~1 docs": "", "commit": ""}),
+    ],
+    ids=["stash", "commit", "branch", "lock", "frozen", "markers"],
+)
+def test_what_is_said_to_be_done_makes_it_one(repository, change, word, remedy):
+    edit(repository, change)
+    assert word in repository.verb("release", fails=True)
+    edit(repository, remedy)
+    assert re.search("version [12] .*is the champion", repository.verb("release"))
 
 
 def test_documents_may_differ_from_the_commit(repository):
@@ -314,7 +343,7 @@ def test_an_alias_that_was_lost_is_mended(repository, client):
 
 
 @pytest.mark.slow
-def test_a_champion_that_answers_otherwise_here_is_not_compared(repository, client, other_answers):
+def test_a_champion_that_answers_differently_here_is_not_compared(repository, client, other_answers):
     other_answers()
     printed = repository.verb("gate", fails=True)
     assert (

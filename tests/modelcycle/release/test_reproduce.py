@@ -7,6 +7,7 @@ import pytest
 from modelcycle.core.digest import md5
 from modelcycle.release import reproduce as module
 from modelcycle.release.reproduce import link_cache, prepare_environment, reproduce, run_pipeline
+from modelcycle.tracking import environment as version_environment
 from modelcycle.tracking import registry
 from modelcycle.tracking.lineage import read_lock
 
@@ -75,8 +76,9 @@ def test_the_environment_of_the_commit_s_lock_is_installed_where_it_is_not_today
     root = tmp_path / "tree"
     root.mkdir()
     locks = {"none": None, "same": b"lock", "other": b"another lock"}
-    monkeypatch.setattr(module, "read_file_at", lambda revision, path: locks[revision] if path == "uv.lock" else None)
-    Path("uv.lock").write_bytes(b"lock")
+    for place in (module, version_environment):
+        monkeypatch.setattr(place, "read_file_at", lambda commit, path: locks[commit] if path == "uv.lock" else None)
+    monkeypatch.setattr(version_environment, "RUNNING_LOCK", b"lock")
     own = str(Path(sys.executable).parent)
     for revision, description in [
         ("none", ", present environment: no uv.lock in the commit"),
@@ -92,7 +94,7 @@ def test_the_environment_of_the_commit_s_lock_is_installed_where_it_is_not_today
     assert said == ", environment from uv.lock"
     assert (root / "called").read_text() == "sync --frozen --no-progress\n"
     assert environment["PATH"].split(":")[0] == f"{root}/.venv/bin"
-    Path("uv.lock").unlink()
+    monkeypatch.setattr(version_environment, "RUNNING_LOCK", None)
     prepare_environment(root, "same", "sqlite:///runs.db")
     assert (root / "called").read_text() == "sync --frozen --no-progress\n" * 2
 

@@ -75,7 +75,7 @@ def test_what_can_t_be_gone_back_to_is_refused(twice, client):
     assert registry.find_version(client, "champion").number == "2"
 
 
-def test_a_version_that_answers_otherwise_here_comes_back_only_by_force(twice, client, other_answers):
+def test_a_version_that_answers_differently_here_comes_back_only_by_force(twice, client, other_answers):
     other_answers()
     printed = twice.verb("rollback", fails=True)
     assert printed.startswith("error: Version 1 does not answer here as it did when it was released: 1 of ")

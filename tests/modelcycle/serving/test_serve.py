@@ -15,6 +15,7 @@ import uvicorn
 from modelcycle.core.digest import md5
 from modelcycle.serving.logs import JsonLinesFormatter
 from modelcycle.tracking.prediction_log import open_log, read_answer, write_monitoring_result
+from support.questions import change_an_answer
 from support.service import ROW, wait
 
 ORDER = {"at": "2024-03-01T10:00:00", "price": 60, "pieces": 4, "shop": "NO", "city": "Rome", "gift": False}
@@ -364,7 +365,7 @@ def test_a_champion_that_can_not_be_loaded_leaves_the_old_one_until_it_can(train
 # What a version answered when it was released
 
 
-def answered_otherwise(bundle):
+def with_another_answer(bundle):
     """A version as if it had given another answer to one question when it was released."""
     asked = json.loads(json.dumps(bundle.questions))
     asked["answers"]["probability_True"][3] += 0.25
@@ -375,7 +376,7 @@ def test_a_start_with_other_answers_is_a_warning_and_a_metric(champion, serve_he
     with serve_here(lambda: champion, tmp_path) as service:
         assert "\nanswers_changed 0.0\n" in service.ask("/metrics")[1]
     assert "does not answer here" not in caplog.text
-    with serve_here(lambda: answered_otherwise(champion), tmp_path) as service:
+    with serve_here(lambda: with_another_answer(champion), tmp_path) as service:
         assert "\nanswers_changed 1.0\n" in service.ask("/metrics")[1]
         assert service.ask("/ready")[0] == 200
     assert "Version 1 does not answer here as it did when it was released: 1 of " in caplog.text
@@ -384,19 +385,17 @@ def test_a_start_with_other_answers_is_a_warning_and_a_metric(champion, serve_he
 def test_a_new_champion_with_other_answers_does_not_take_over(champion, serve_here, tmp_path, caplog):
     registry = Registry(champion)
     with serve_here(registry.load, tmp_path, registry.read_number) as service:
-        registry.version, registry.number = answered_otherwise(champion), "2"
+        registry.version, registry.number = with_another_answer(champion), "2"
         wait(lambda: "can't be loaded; version 1 goes on: Version 2 does not answer here" in caplog.text, "a warning")
         assert service.ask("/ready") == (200, {"version": "1"})
 
 
-def test_an_image_s_build_asks_the_version_and_ends_where_it_answers_otherwise(exported, baked, tmp_path):
+def test_an_image_s_build_asks_the_version_and_ends_where_its_answers_differ(exported, baked, tmp_path):
     folder = tmp_path / "version"
     shutil.copytree(exported, folder)
     told = "version 1 answers as when it was released"
     assert told in baked.verb("serve", "--check", SERVE_MODEL=str(folder))
-    asked = json.loads((folder / "questions.json").read_text())
-    asked["answers"]["probability_True"][3] += 0.25
-    (folder / "questions.json").write_text(json.dumps(asked))
+    change_an_answer(folder / "questions.json")
     manifest = json.loads((folder / "version.json").read_text())
     manifest["files"]["questions.json"] = md5(folder / "questions.json")
     (folder / "version.json").write_text(json.dumps(manifest))

@@ -10,16 +10,9 @@ from pandas.testing import assert_frame_equal
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import Project
-from modelcycle.tracking import bundle, registry
-from modelcycle.tracking.bundle import (
-    Bundle,
-    export,
-    load_champion,
-    load_folder,
-    load_version,
-    read_other_lock,
-    read_version_code,
-)
+from modelcycle.tracking import environment, registry
+from modelcycle.tracking.bundle import Bundle, export, load_champion, load_folder, load_version, read_version_code
+from modelcycle.tracking.environment import read_other_lock
 
 
 def test_the_champion_answers_as_it_did_when_it_was_trained(repository, client):
@@ -50,15 +43,15 @@ def test_the_code_comes_from_the_version_s_commit_not_from_the_work_tree(reposit
 
 def test_an_environment_is_made_only_where_this_process_has_another(repository, client, monkeypatch):
     version = registry.find_version(client, "1")
-    assert read_other_lock(version) == {}  # its commit has no lock
+    assert read_other_lock(version.commit) == {}  # its commit has no lock
     Path("uv.lock").write_bytes(b"version = 1\n")
     repository.commit("a lock")
     locked = replace(version, tags=version.tags | {"git_commit": repository.run("git", "rev-parse", "HEAD").strip()})
-    lock = read_other_lock(locked)
+    lock = read_other_lock(locked.commit)
     assert lock == {"uv.lock": b"version = 1\n", "pyproject.toml": Path("pyproject.toml").read_bytes()}
     assert load_version(client, locked).predictor.lock == lock
-    monkeypatch.setattr(bundle, "RUNNING_LOCK", b"version = 1\n")
-    assert read_other_lock(locked) == {}
+    monkeypatch.setattr(environment, "RUNNING_LOCK", b"version = 1\n")
+    assert read_other_lock(locked.commit) == {}
 
 
 def test_there_is_a_champion_only_after_a_release(client, monkeypatch):

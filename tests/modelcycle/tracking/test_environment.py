@@ -1,4 +1,4 @@
-"""What uv says reaches the person; tests/e2e/test_environment.py makes a version's environment for real."""
+"""What uv says reaches the person; tests/e2e/test_versions.py makes a version's environment for real."""
 
 import os
 import re

@@ -127,7 +127,7 @@ def test_rows_without_an_answer_are_told_and_left_out(contract, orders, profile,
     assert find_changed_answer(Model(contract, price), nothing) == ""
 
 
-def test_a_version_that_answers_otherwise_here_is_named(repository, client, other_answers):
+def test_a_version_that_answers_differently_here_is_named(repository, client, other_answers):
     bundle = load_champion(client)
     bundle.require_same_answers()
     other_answers()

@@ -242,7 +242,7 @@ def update(to: str, assignments: list[str], as_proposal: bool = False) -> None:
     if not git("diff", "--name-only", base, commit):
         return report_line("update", f"{target} would change nothing")
     if stale:
-        report_line("update", "yours, so not touched, but otherwise in the template now:", ", ".join(stale))
+        report_line("update", "yours and left as they are, changed in the template:", ", ".join(stale))
     if as_proposal:
         return propose(commit, branch, message)
     cherry_pick(commit)

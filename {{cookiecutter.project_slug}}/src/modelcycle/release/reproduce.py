@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from modelcycle.core.errors import InputError
 from modelcycle.core.paths import MODEL, PARAMS, PREDICTIONS, REPORT
 from modelcycle.release.chain import Link, open_stores
-from modelcycle.tracking.environment import LOCK, sync_environment
+from modelcycle.tracking.environment import LOCK, read_other_lock, sync_environment
 from modelcycle.tracking.git import git, read_file_at
 from modelcycle.tracking.lineage import parse_lock, read_lock
 from modelcycle.tracking.registry import Version
@@ -59,10 +59,9 @@ def prepare_environment(root: Path, revision: str, store: str) -> tuple[dict[str
         "MLFLOW_TRACKING_URI": store,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    lock = read_file_at(revision, LOCK.name)
-    if not lock:
+    if read_file_at(revision, LOCK.name) is None:
         return environment, ", present environment: no uv.lock in the commit"
-    if lock != (LOCK.read_bytes() if LOCK.exists() else b""):
+    if read_other_lock(revision):
         environment["PATH"] = f"{sync_environment(root).parent}{os.pathsep}{os.environ['PATH']}"
     return environment, ", environment from uv.lock"
 

@@ -17,12 +17,12 @@ from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import read_text, report_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, MODEL_CARD, PROFILE, QUESTIONS
-from modelcycle.core.project import PYPROJECT, Project, read_project
+from modelcycle.core.project import Project, read_project
 from modelcycle.core.run_version import load_running_version
 from modelcycle.tracking import registry, store
 from modelcycle.tracking.code import Code, is_running, read_code, read_code_at, write_code
-from modelcycle.tracking.environment import LOCK, RUNNING_LOCK
-from modelcycle.tracking.git import fetch_command, find_commit, read_file_at
+from modelcycle.tracking.environment import read_other_lock
+from modelcycle.tracking.git import fetch_command, find_commit
 from modelcycle.tracking.questions import find_changed_answer
 from modelcycle.tracking.registry import Version
 from modelcycle.tracking.version_process import VersionProcess
@@ -92,7 +92,7 @@ def load_version(client: Any, version: Version, apart: bool = False) -> Bundle:
     """
     folder = registry.download_version(client, version)
     code, facts = read_version_code(version), select_facts(version)
-    return _read_bundle(folder, code, read_project(), version.number, facts, read_other_lock(version), apart)
+    return _read_bundle(folder, code, read_project(), version.number, facts, read_other_lock(version.commit), apart)
 
 
 def select_facts(version: Version) -> dict[str, str]:
@@ -108,14 +108,6 @@ def read_version_code(version: Version) -> Code:
             "or `make rollback` to a version whose commit is."
         )
     return read_code_at(version.commit)
-
-
-def read_other_lock(version: Version) -> dict[str, bytes]:
-    """Read what a version's environment is made from, where this process has another; empty where there is no lock."""
-    lock = read_file_at(version.commit, LOCK.name)
-    if lock in (None, RUNNING_LOCK):
-        return {}
-    return {LOCK.name: lock, PYPROJECT.name: read_file_at(version.commit, PYPROJECT.name) or b""}
 
 
 def load_folder(folder: Path) -> Bundle:

@@ -6,12 +6,21 @@ from pathlib import Path
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import PYPROJECT
+from modelcycle.tracking.git import read_file_at
 
 LOCK = Path("uv.lock")
 # What this process runs with: read when it starts, as the code is.
 RUNNING_LOCK = LOCK.read_bytes() if LOCK.exists() else None
 # What would lead uv to today's environment, or refuse --frozen; index, proxy and cache stay as the user has set them.
 VARIABLES = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_LOCKED", "PYTHONPATH")
+
+
+def read_other_lock(commit: str) -> dict[str, bytes]:
+    """Read what a commit's environment is made from, by name, where this process has another; empty without a lock."""
+    lock = read_file_at(commit, LOCK.name)
+    if lock in (None, RUNNING_LOCK):
+        return {}
+    return {LOCK.name: lock, PYPROJECT.name: read_file_at(commit, PYPROJECT.name) or b""}
 
 
 def sync_environment(folder: Path, *options: str) -> Path:

@@ -95,18 +95,21 @@ def compare_answers(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
     return np.where(both_missing, 0, np.abs(left - right) / size)
 
 
-def measure_spread(version: Answering, table: pd.DataFrame, answers: pd.DataFrame) -> float:
-    """Measure how far answers to (n, m) rows differ, relatively, by order, rows asked at once and number of threads."""
+def measure_spread(version: Answering, table: pd.DataFrame, alone: pd.DataFrame) -> float:
+    """Measure how far answers to (n, m) rows differ, relatively, by order, rows asked at once and number of threads.
+
+    alone: (n, c) answers to each row asked alone.
+    """
     from threadpoolctl import threadpool_limits  # with scikit-learn
 
     def ask(size: int, rows: pd.DataFrame) -> pd.DataFrame:
         parts = [version.predict(rows.iloc[start : start + size]) for start in range(0, len(rows), size)]
-        return read_answers(pd.concat(parts)).loc[answers.index]
+        return read_answers(pd.concat(parts)).loc[table.index]
 
-    others = [ask(len(table), table.iloc[::-1]), ask(8, table), ask(1, table)]
+    others = [ask(len(table), table), ask(len(table), table.iloc[::-1]), ask(8, table)]
     with threadpool_limits(1):
         others.append(ask(len(table), table))
-    return max(float(compare_answers(other, answers).max(initial=0)) for other in others)
+    return max(float(compare_answers(other, alone).max(initial=0)) for other in others)
 
 
 def ask_questions(version: Answering, profile: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
@@ -114,18 +117,21 @@ def ask_questions(version: Answering, profile: dict[str, Any], rows: pd.DataFram
 
     profile, rows: see `make_questions`. Raises InputError where the same question gets different answers.
     """
-    questions, contract, failures = make_questions(version.contract, profile, rows), version.contract, []
-    for row in list(questions):
+    contract = version.contract
+    questions, alone, failures = [], [], []
+    for row in make_questions(contract, profile, rows):
         try:
-            version.predict(make_request_table([row], contract.inputs, contract))
+            alone.append(version.predict(make_request_table([row], contract.inputs, contract)))
+            questions.append(row)
         except Exception as error:  # the team's own, whatever it is
             failures.append(f"{type(error).__name__}: {first_line(error)}")
-            questions.remove(row)
     if failures:
         report_line("", f"{len(failures)} rows that the contract allows get no answer: {failures[0]}")
-    table = make_request_table(questions, contract.inputs, contract)
-    answers = read_answers(version.predict(table)) if questions else pd.DataFrame()
-    spread = measure_spread(version, table, answers) if questions else 0.0
+    answers, spread = pd.DataFrame(), 0.0
+    if questions:
+        table = make_request_table(questions, contract.inputs, contract)
+        answers = read_answers(pd.concat(alone, ignore_index=True))
+        spread = measure_spread(version, table, answers)
     if not spread <= LARGEST_TOLERANCE:
         raise InputError(
             f"The same row gets answers that differ by {spread:.2g}, depending on the rows beside it and on the number "
