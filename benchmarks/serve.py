@@ -1,5 +1,8 @@
 """Load the service, `mlflow models serve` with the same model, and a route that does nothing, in turn.
 
+The same model without any server says how many requests there could be at most: 8 rows, which is what 8 connections
+can have waiting, or 1,000 rows, one call after the other.
+
     .venv/bin/python benchmarks/serve.py [SECONDS]
 
 Bakes into a temporary folder, edits features.py as a team would, sets up and releases, which is not timed. The load
@@ -58,6 +61,22 @@ class Same(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input):
         return self.bundle.predict(model_input).to_dict("records")
 mlflow.pyfunc.save_model("served", python_model=Same(champion), pip_requirements=[])
+"""
+
+MODEL = """
+import json, sys, time
+from modelcycle.core.contract import make_request_table
+from modelcycle.tracking.bundle import load_champion
+from modelcycle.tracking.store import connect
+row, n_rows, seconds = map(json.loads, sys.argv[1:])
+champion = load_champion(connect())
+table = make_request_table([row] * n_rows, champion.contract.inputs, champion.contract)
+champion.predict(table)
+begin, calls = time.perf_counter(), 0
+while (taken := time.perf_counter() - begin) < seconds:
+    champion.predict(table)
+    calls += 1
+print(calls / taken)
 """
 
 
@@ -135,8 +154,12 @@ def main() -> None:
             "this service, 1,000 rows": (OURS, "/predict", f"[{many}]", limits),
             "mlflow models serve, 1,000 rows": (mlflow, "/invocations", f'{{"dataframe_records": [{many}]}}', {}),
         }
-        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in servers}
+        alone = {"the model alone, 8 rows a call": (8, 8), "the model alone, 1,000 rows a call": (1000, 1)}
+        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in (*servers, *alone)}
         for _ in range(ROUNDS):
+            for name, (n_rows, n_requests) in alone.items():
+                calls = float(run(bake, "python", "-c", MODEL, ROW, str(n_rows), str(seconds))[2])
+                found[name].append((calls * n_requests, 1000 / calls, 1000 / calls))
             for name, (command, path, body, settings) in servers.items():
                 process, port = start(bake, command, "/health", **settings)
                 load(port, path, body, 2, bake)
@@ -152,7 +175,9 @@ def main() -> None:
             ("this service, one row", "mlflow models serve, one row"),
             ("this service, one row", "a route that does nothing"),
             ("this service, one row, log in memory", "a route that does nothing"),
+            ("the model alone, 8 rows a call", "mlflow models serve, one row"),
             ("this service, 1,000 rows", "mlflow models serve, 1,000 rows"),
+            ("the model alone, 1,000 rows a call", "mlflow models serve, 1,000 rows"),
         ]:
             print(f"{name}: {rates[name] / rates[other]:.2f} x {other}")
 

@@ -144,17 +144,16 @@ def test_numbers_are_tested_as_by_scipy_where_the_profile_holds_every_value():
 
 def test_categories_are_tested_by_their_counts_less_what_chance_adds():
     then = pd.Series([*"a" * 60, *"b" * 30, *"c" * 8, "d", "e", *[None] * 25])
-    now = pd.Series([*"a" * 20, *"b" * 20, *"c" * 6, "d", *"zzz"])
+    now = pd.Series([*"a" * 19, *"b" * 20, *"c" * 7, "d", *"zzz"])
     row = found({"column": now}, known({"column": then})).loc[0]
-    test = stats.chi2_contingency(
-        [[60, 30, 10], [20, 20, 10]], correction=False
-    )  # of the rest, less than 5 are expected
+    # Of c 5 are expected now, of all the rest less.
+    test = stats.chi2_contingency([[60, 30, 8, 2], [19, 20, 7, 4]], correction=False)
     assert (row["statistic"], row["p"]) == pytest.approx((test.statistic, test.pvalue))
-    p, q = np.array([60, 30, 8, 1, 1, 0]) / 100, np.array([20, 20, 6, 1, 0, 3]) / 50
+    p, q = np.array([60, 30, 8, 1, 1, 0]) / 100, np.array([19, 20, 7, 1, 0, 3]) / 50
     divergence = stats.entropy(p, (p + q) / 2, base=2) / 2 + stats.entropy(q, (p + q) / 2, base=2) / 2
-    by_chance = 2 * (1 / 50 + 1 / 100) / (8 * np.log(2))
+    by_chance = 3 * (1 / 50 + 1 / 100) / (8 * np.log(2))
     assert row["effect"] == pytest.approx(np.sqrt(divergence - by_chance))
-    assert (row["category"], row["then"], row["now"]) == ("a", 0.6, 0.4)
+    assert (row["category"], row["then"], row["now"]) == ("a", 0.6, 0.38)
 
 
 def test_a_category_that_was_never_there_may_have_changed_most():

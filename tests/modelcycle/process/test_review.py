@@ -11,6 +11,7 @@ from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.verdict import Verdict
 from modelcycle.process.review import (
+    collect_points,
     compute_errors,
     describe_difference,
     explain_decision,
@@ -286,6 +287,14 @@ def test_a_sprint_is_told_on_one_page(first_release, tmp_path):
     printed = project.verb("review", fails=True, DATABASE_URL="sqlite:///no/such/folder/log.db")
     assert printed.startswith("error: The prediction log (DATABASE_URL) can't be read")
     assert len(printed.splitlines()) == 1
+
+
+def test_a_commit_whose_model_was_never_released_has_a_point(reproduced, monkeypatch):
+    monkeypatch.chdir(reproduced.path)
+    (point,) = collect_points([], list_commits("--", "dvc.lock"), "roc_auc")
+    assert point["id"].startswith(point["name"])
+    assert (point["status"], point["what"]) == ("committed", "reproduce")
+    assert point["low"] < point["value"] < point["high"]
 
 
 @pytest.mark.slow

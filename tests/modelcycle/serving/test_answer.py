@@ -1,6 +1,5 @@
 import asyncio
 import json
-import queue
 import re
 import time
 from dataclasses import replace
@@ -14,10 +13,11 @@ from sqlalchemy.exc import OperationalError
 from modelcycle.core.contract import make_request_table
 from modelcycle.serving.answer import (
     Job,
+    LogWriter,
     answer_jobs,
     answer_waiting_jobs,
+    collect_jobs,
     find_drivers,
-    log_answered_jobs,
     make_ids,
     predict_rows,
     resolve_jobs,
@@ -120,25 +120,29 @@ def test_a_typical_row_has_no_drivers_and_an_amount_has_those_of_the_amount(vers
 # Waiting, answering, logging
 
 
-def answer_in_loop(bundle, sizes, max_rows, timed_out=()):
-    """Let jobs of so many rows wait, some of them timed out; gives the answered batches, as the log gets them."""
+@pytest.fixture
+def log(tmp_path):
+    return open_log(f"sqlite:///{tmp_path}/log.db")
 
-    async def run():
-        waiting, answered, loop = asyncio.Queue(), queue.SimpleQueue(), asyncio.get_running_loop()
-        jobs = [Job([ORDER] * size, "x", bundle, loop.create_future()) for size in sizes]
+
+@pytest.fixture
+def answer_in_loop(log, monkeypatch):
+    """Let jobs wait, some of them timed out, until they are resolved; gives the batches that were logged."""
+
+    async def run(jobs, max_rows, timed_out=()):
+        waiting, batches = asyncio.Queue(), []
+        monkeypatch.setattr(LogWriter, "write", lambda _, jobs: batches.append(jobs))
         for number, job in enumerate(jobs):
+            job.future = asyncio.get_running_loop().create_future()
             waiting.put_nowait(job)
             if number in timed_out:
                 job.future.cancel()
-        task = asyncio.create_task(answer_waiting_jobs(waiting, answered, max_rows))
-        batches = []
-        while sum(map(len, batches)) < len(jobs) - len(timed_out):
-            await asyncio.sleep(0.001)
-            batches += [answered.get() for _ in range(answered.qsize())]
+        task = asyncio.create_task(answer_waiting_jobs(waiting, log, max_rows))
+        await asyncio.wait([job.future for job in jobs])
         task.cancel()
         return batches
 
-    return asyncio.run(run())
+    return lambda *arguments: asyncio.run(run(*arguments))
 
 
 @pytest.mark.parametrize(
@@ -151,48 +155,53 @@ def answer_in_loop(bundle, sizes, max_rows, timed_out=()):
         ([5, 1, 2], [0], [[1, 2]]),
     ],
 )
-def test_waiting_jobs_are_answered_together_up_to_the_most_rows(bundle, sizes, timed_out, batches):
-    answered = answer_in_loop(bundle, sizes, 5, timed_out=timed_out)
+def test_waiting_jobs_are_answered_together_up_to_the_most_rows(bundle, answer_in_loop, sizes, timed_out, batches):
+    answered = answer_in_loop([make_job(bundle, *[ORDER] * size) for size in sizes], 5, timed_out)
     assert [[len(job.rows) for job in batch] for batch in answered] == batches
-    assert all(len(job.answers) == len(job.rows) for batch in answered for job in batch)
+    assert all(job.future.result() == job.answers != [] for batch in answered for job in batch)
 
 
-def test_jobs_that_two_versions_have_validated_are_answered_by_each_of_them(bundle):
+def test_jobs_that_two_versions_have_validated_are_answered_by_each_of_them(bundle, answer_in_loop):
+    first, second = (replace(bundle, version=number) for number in "12")
+    batches = answer_in_loop([make_job(version, ORDER) for version in (first, first, second)], 5)
+    assert [[job.answers[0]["version"] for job in batch] for batch in batches] == [["1", "1"], ["2"]]
+
+
+@pytest.mark.parametrize(("n_callers", "together"), [(1, 1), (3, 3)])
+def test_a_call_waits_a_moment_for_those_who_were_answered_together(bundle, n_callers, together):
     async def run():
-        waiting, answered, loop = asyncio.Queue(), queue.SimpleQueue(), asyncio.get_running_loop()
-        first, second = (replace(bundle, version=number) for number in "12")
-        for version in (first, first, second):
-            waiting.put_nowait(Job([ORDER], "x", version, loop.create_future()))
-        task = asyncio.create_task(answer_waiting_jobs(waiting, answered, 5))
-        while answered.qsize() < 2:
-            await asyncio.sleep(0.001)
-        task.cancel()
-        return [[job.answers[0]["version"] for job in answered.get()] for _ in range(2)]
+        waiting = asyncio.Queue()
+        collecting = asyncio.create_task(collect_jobs(waiting, n_callers, 5))
+        for _ in range(4):
+            waiting.put_nowait(make_job(bundle, ORDER))
+            for _ in range(3):  # the loop's turns that it takes to take it
+                await asyncio.sleep(0)
+        return len(await collecting)
 
-    assert asyncio.run(run()) == [["1", "1"], ["2"]]
+    assert asyncio.run(run()) == together
 
 
-@pytest.fixture
-def log(tmp_path):
-    return open_log(f"sqlite:///{tmp_path}/log.db")
+def test_a_call_waits_no_longer_than_a_moment_for_those_who_do_not_come_back(bundle):
+    async def run():
+        waiting = asyncio.Queue()
+        waiting.put_nowait(make_job(bundle, ORDER))
+        return len(await asyncio.wait_for(collect_jobs(waiting, 8, 5), 5))
+
+    assert asyncio.run(run()) == 1
 
 
 def log_in_thread(log, *rounds, prepare=lambda jobs: None, between=lambda: None):
-    """Log jobs that wait in batches of one, round by round; gives the result or error of each job's future."""
+    """Log jobs round by round and resolve them; gives the result or error of each job's future."""
 
     async def run():
-        answered, loop, writer = queue.SimpleQueue(), asyncio.get_running_loop(), None
+        writer = LogWriter(log)
         for jobs in rounds:
             for job in jobs:
-                job.future = loop.create_future()
+                job.future = asyncio.get_running_loop().create_future()
             prepare(jobs)
-            for job in jobs:
-                answered.put([job])
-            writer = writer or asyncio.create_task(asyncio.to_thread(log_answered_jobs, log, answered, loop))
-            await asyncio.wait([job.future for job in jobs])
+            await asyncio.to_thread(writer.write, jobs)
+            resolve_jobs(jobs)
             between()
-        answered.put(None)
-        await writer
         futures = [job.future for jobs in rounds for job in jobs]
         return ["cancelled" if future.cancelled() else future.exception() or future.result() for future in futures]
 

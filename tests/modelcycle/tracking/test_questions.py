@@ -122,9 +122,18 @@ def test_rows_without_an_answer_are_told_and_left_out(contract, orders, profile,
     asked = ask_questions(Model(contract, fail), profile, orders)
     assert all(row["price"] is not None for row in asked["rows"])
     assert re.search(r"\d+ rows that the contract allows get no answer: KeyError: 'no price'", capsys.readouterr().out)
-    nothing = ask_questions(Model(contract, lambda _: 1 / 0), profile, orders)
-    assert (nothing["rows"], nothing["answers"]) == ([], {})
-    assert find_changed_answer(Model(contract, price), nothing) == ""
+    with pytest.raises(InputError, match=r"^The model answers none of \d+ rows that the contract allows: ZeroDivision"):
+        ask_questions(Model(contract, lambda _: 1 / 0), profile, orders)
+
+
+def test_a_contract_with_few_rows_leaves_nothing_to_ask_that_is_not_in_the_data():
+    columns = {"gift": {"role": "feature", "type": "boolean"}, "late": {"role": "target", "type": "boolean"}}
+    contract = Contract.model_validate({"description": "Orders", "columns": columns})
+    rows = pd.DataFrame({"gift": [True, False], "late": [True, False]})
+    model = Model(contract, lambda rows: rows["gift"].astype(float))
+    asked = ask_questions(model, make_profile(rows, contract), rows)
+    assert (asked["rows"], asked["answers"]) == ([], {})
+    assert find_changed_answer(model, asked) == ""
 
 
 def test_a_version_that_answers_differently_here_is_named(repository, client, other_answers):

@@ -7,7 +7,7 @@ from modelcycle.core.contract import Contract
 def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Turn rows into features.
 
-    rows: (n, m) rows that hold at least the contract's inputs, in the contract's types.
+    rows: (n, m) with the contract's inputs, which are its columns with the roles time and feature, in its types.
     Returns (n, k): numbers as floats with NaN for missing, categories as text.
     """
     features: dict[str, pd.Series] = {}

@@ -44,7 +44,7 @@ class Column(BaseModel):
         if self.role == "target" and self.type in ("datetime", "text"):
             raise ValueError(f"a target has type number, integer, boolean or category, not {self.type}")
         if self.role == "feature" and self.type == "text":
-            raise ValueError("a feature can't be text; make it a category, or ignore it and use it in features.py")
+            raise ValueError("a feature can't be text; expected type category, or role ignored")
         if self.role in ("key", "time") and self.nullable:
             raise ValueError(f"a {self.role} column can't be nullable")
         if (self.min is not None or self.max is not None) and self.type not in ("number", "integer"):

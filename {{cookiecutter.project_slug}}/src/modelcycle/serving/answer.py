@@ -1,11 +1,10 @@
 """From rows to logged answers: predictions, feature attribution, and the requests that wait for both.
 
-Requests that wait share one call of the model and one transaction of the log. Each of the two has a thread of its own.
+Requests that wait share one call of the model and one transaction of the log, both in a thread beside the loop's.
 """
 
 import asyncio
 import os
-import queue
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,9 @@ from modelcycle.core.contract import make_request_table
 from modelcycle.serving.schema import Row, find_unusual_values, typical_value
 from modelcycle.tracking.bundle import Bundle
 from modelcycle.tracking.prediction_log import AnswerRow, connect_writer, utc_now, write_answers
+
+# How long a call waits for those who have just been answered and may ask again: a fraction of what the call takes.
+LINGER_S = 0.002
 
 
 @dataclass
@@ -107,61 +109,69 @@ def find_drivers(bundle: Bundle, row: Row) -> list[dict[str, Any]]:
     ]
 
 
-async def answer_waiting_jobs(
-    waiting_jobs: "asyncio.Queue[Job]",
-    answered_jobs: "queue.SimpleQueue[list[Job] | None]",
-    max_rows: int,
-) -> None:
-    """Answer the jobs that wait, for ever: in batches of up to `max_rows` rows, which are passed on to be logged."""
-    while True:
-        batch = [await waiting_jobs.get()]
-        n_rows = len(batch[0].rows)
-        while not waiting_jobs.empty() and n_rows < max_rows:
-            batch.append(waiting_jobs.get_nowait())
-            n_rows += len(batch[-1].rows)
-        if not (batch := [job for job in batch if not job.future.done()]):  # all have timed out
-            continue
-        for _, group in groupby(batch, key=lambda job: id(job.bundle)):
-            jobs = list(group)
-            await asyncio.to_thread(answer_jobs, jobs)
-            answered_jobs.put(jobs)
+class LogWriter:
+    """Logs answered jobs, by one connection for as long as it works."""
 
+    def __init__(self, log: Engine) -> None:
+        """Note where; the first jobs connect."""
+        self.log = log
+        self.connection: Connection | None = None
 
-def log_answered_jobs(
-    log: Engine, answered_jobs: "queue.SimpleQueue[list[Job] | None]", loop: asyncio.AbstractEventLoop
-) -> None:
-    """Log answered jobs until None comes: all that wait at once or, where that fails, one by one."""
-    connection: Connection | None = None
-
-    def write(jobs: list[Job]) -> None:
-        nonlocal connection
-        connection = connection or connect_writer(log)
-        try:
-            write_answers(connection, [line for job in jobs for line in job.lines])
-        except Exception:
-            connection.invalidate()
-            connection = None  # the next attempt connects again, perhaps to another database
-            raise
-
-    batches: list[list[Job] | None] = [[]]
-    while batches[-1] is not None:
-        batches = [answered_jobs.get()]
-        while not answered_jobs.empty():
-            batches.append(answered_jobs.get())
-        jobs = [job for batch in batches for job in batch or []]
+    def write(self, jobs: list[Job]) -> None:
+        """Log jobs: all at once or, where that fails, one by one; those that can't be logged get the error."""
         unlogged = [job for job in jobs if not job.error and not job.future.done()]  # done: it has timed out
         with suppress(Exception):
-            write(unlogged)
+            self._write_lines(unlogged)
             unlogged = []
         for job in unlogged:
             if job.future.done():  # it has timed out meanwhile
                 continue
             try:
-                write([job])
+                self._write_lines([job])
             except Exception as error:  # an exception handler turns it into a response
                 job.error = error
-        if jobs:
-            loop.call_soon_threadsafe(resolve_jobs, jobs)  # all at once: each call into the loop's thread costs
+
+    def _write_lines(self, jobs: list[Job]) -> None:
+        self.connection = self.connection or connect_writer(self.log)
+        try:
+            write_answers(self.connection, [line for job in jobs for line in job.lines])
+        except Exception:
+            self.connection.invalidate()
+            self.connection = None  # the next attempt connects again, perhaps to another database
+            raise
+
+
+def answer_and_log(jobs: list[Job], writer: LogWriter) -> None:
+    """Answer jobs of one version and log the answers."""
+    answer_jobs(jobs)
+    writer.write(jobs)
+
+
+async def collect_jobs(waiting_jobs: "asyncio.Queue[Job]", n_callers: int, max_rows: int) -> list[Job]:
+    """Take the jobs that wait, at least one, until there are `max_rows` rows.
+
+    n_callers: who has just been answered or waits. As long as fewer jobs are there, those of the others are waited for,
+    for a moment: a call takes nearly as long for one row as for ten, and callers who share one will share the next.
+    """
+    jobs = [await waiting_jobs.get()]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while sum(len(job.rows) for job in jobs) < max_rows and (waiting_jobs.qsize() or len(jobs) < n_callers):
+                jobs.append(await waiting_jobs.get())
+    return jobs
+
+
+async def answer_waiting_jobs(waiting_jobs: "asyncio.Queue[Job]", log: Engine, max_rows: int) -> None:
+    """Answer, log and resolve the jobs that wait, for ever, in batches of up to `max_rows` rows."""
+    writer, n_callers = LogWriter(log), 1
+    while True:
+        batch = await collect_jobs(waiting_jobs, n_callers, max_rows)
+        unanswered = [job for job in batch if not job.future.done()]  # the others have timed out
+        for _, group in groupby(unanswered, key=lambda job: id(job.bundle)):
+            jobs = list(group)
+            await asyncio.to_thread(answer_and_log, jobs, writer)
+            resolve_jobs(jobs)
+        n_callers = len(batch) + waiting_jobs.qsize()
 
 
 def resolve_jobs(jobs: list[Job], timeout: Exception | None = None) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import queue
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from pydantic import TypeAdapter, conlist
 
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.settings import Settings
-from modelcycle.serving.answer import Job, answer_waiting_jobs, log_answered_jobs, resolve_jobs
+from modelcycle.serving.answer import Job, answer_waiting_jobs, resolve_jobs
 from modelcycle.serving.schema import Row, make_feedback_type, make_row_type
 from modelcycle.serving.telemetry import Telemetry
 from modelcycle.tracking.bundle import Bundle
@@ -52,9 +50,8 @@ class PredictionService:
         self.model = self._load_model()
         self.telemetry = Telemetry(self.model.bundle.profile[self.model.bundle.contract.target].get("edges", []))
         self._tell_start()
-        self.waiting_jobs, self.answered_jobs = asyncio.Queue[Job](), queue.SimpleQueue[list[Job] | None]()
+        self.waiting_jobs = asyncio.Queue[Job]()
         self.tasks: list[asyncio.Task[None]] = []
-        self.writer: threading.Thread | None = None
 
     def _load_model(self) -> ServedModel:
         model = ServedModel.from_bundle(self.load_bundle(), self.settings.most_rows)
@@ -78,18 +75,13 @@ class PredictionService:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Answer, log and follow the champion until the block ends; what is answered by then is logged."""
-        arguments = (self.log, self.answered_jobs, asyncio.get_running_loop())
-        self.writer = threading.Thread(target=log_answered_jobs, args=arguments, daemon=True)
-        self.writer.start()
-        answering = answer_waiting_jobs(self.waiting_jobs, self.answered_jobs, self.settings.most_rows)
+        answering = answer_waiting_jobs(self.waiting_jobs, self.log, self.settings.most_rows)
         self.tasks = [asyncio.create_task(answering)]
         if self.read_champion_number:
             self.tasks.append(asyncio.create_task(self._follow_champion(self.read_champion_number)))
         yield
         for task in self.tasks:
             task.cancel()
-        self.answered_jobs.put(None)
-        await asyncio.to_thread(self.writer.join)
 
     async def _follow_champion(self, read_champion_number: Callable[[], str]) -> None:
         """Load each new champion; where that fails, say once why, and go on with the present one."""
@@ -127,6 +119,6 @@ class PredictionService:
 
     def check(self) -> None:
         """Raise HTTPException where a part of the service has ended, SQLAlchemyError where the log is out of use."""
-        if not (self.writer and self.writer.is_alive()) or any(task.done() for task in self.tasks):
+        if not self.tasks or any(task.done() for task in self.tasks):
             raise HTTPException(503, "A part of the service has ended; start it again. Its log says why.")
         check_log(self.log)

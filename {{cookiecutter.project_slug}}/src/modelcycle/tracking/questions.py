@@ -115,7 +115,7 @@ def measure_spread(version: Answering, table: pd.DataFrame, alone: pd.DataFrame)
 def ask_questions(version: Answering, profile: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
     """Make up questions and let a model answer them: `rows`, `answers` by column, and the relative `tolerance`.
 
-    profile, rows: see `make_questions`. Raises InputError where the same question gets different answers.
+    profile, rows: see `make_questions`. Raises InputError where no question gets an answer, or the same one several.
     """
     contract = version.contract
     questions, alone, failures = [], [], []
@@ -125,6 +125,8 @@ def ask_questions(version: Answering, profile: dict[str, Any], rows: pd.DataFram
             questions.append(row)
         except Exception as error:  # the team's own, whatever it is
             failures.append(f"{type(error).__name__}: {first_line(error)}")
+    if failures and not questions:
+        raise InputError(f"The model answers none of {len(failures)} rows that the contract allows: {failures[0]}")
     if failures:
         report_line("", f"{len(failures)} rows that the contract allows get no answer: {failures[0]}")
     answers, spread = pd.DataFrame(), 0.0
@@ -143,7 +145,7 @@ def ask_questions(version: Answering, profile: dict[str, Any], rows: pd.DataFram
 
 def find_changed_answer(version: Answering, asked: dict[str, Any]) -> str:
     """Say how a version's answers differ from what `ask_questions` gave at its release; empty where they don't."""
-    if not asked.get("rows"):  # the model answers none
+    if not asked.get("rows"):  # every row that the contract allows is one of the data
         return ""
     table = make_request_table(asked["rows"], version.contract.inputs, version.contract)
     try:
