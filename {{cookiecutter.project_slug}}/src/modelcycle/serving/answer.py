@@ -154,10 +154,12 @@ async def collect_jobs(waiting_jobs: "asyncio.Queue[Job]", n_callers: int, max_r
     for a moment: a call takes nearly as long for one row as for ten, and callers who share one will share the next.
     """
     jobs = [await waiting_jobs.get()]
+    n_rows = len(jobs[0].rows)
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
-            while sum(len(job.rows) for job in jobs) < max_rows and (waiting_jobs.qsize() or len(jobs) < n_callers):
+            while n_rows < max_rows and (waiting_jobs.qsize() or len(jobs) < n_callers):
                 jobs.append(await waiting_jobs.get())
+                n_rows += len(jobs[-1].rows)
     return jobs
 
 
