@@ -50,7 +50,7 @@ test-all: .venv/ready ## also test on real engines, clusters, CI and browsers; w
 coverage: .venv/ready ## show which lines and branches of the machinery its tests in place reach
 	pytest tests/modelcycle --cov --cov-report=term-missing:skip-covered
 
-mutate: .venv/ready ## plant 60 small faults in the machinery, one at a time, and list those that no test notices; an hour
+mutate: .venv/ready ## plant 60 small faults in the machinery, one at a time, and list those that no test notices; half an hour
 	.venv/bin/python tests/mutate.py
 
 check: .venv/ready ## lint the machinery, the hooks, the tests and the tools; the machinery's types and its rooms' imports

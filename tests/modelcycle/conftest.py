@@ -113,7 +113,9 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     from modelcycle.release import commit
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(commit, "require_imports", lambda _: None)  # a process for each of many releases
+    # A process for each of many releases.
+    monkeypatch.setattr(commit, "require_imports", lambda _: None)
+    monkeypatch.setattr("modelcycle.release.release.require_same_answers", lambda *_: None)
     monkeypatch.setenv("PATH", f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(project / "src"))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")

@@ -34,6 +34,7 @@ def set_train(project, estimator: str, parameters: str, search: str = "null") ->
         slow("sklearn.neural_network.MLP", "{hidden_layer_sizes: [8], max_iter: 4}"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # which is stopped early
 def test_any_estimator_of_scikit_learn_trains_and_is_stored(reproduced, tmp_path, monkeypatch, estimator, parameters):
     project = reproduced.copy_to(tmp_path)
     set_train(project, estimator, parameters)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from modelcycle.core.contract import read_contract
 from modelcycle.core.errors import InputError
-from modelcycle.release import commit
+from modelcycle.release import commit, release
 from modelcycle.release.commit import (
     require_all_code,
     require_clean_tree,
@@ -197,3 +198,26 @@ def test_code_that_needs_the_work_tree_does_not_import_by_itself(bare):
         r"No module named 'helpers_beside_src' \(.*model.py:1 <module>\). What it needs belongs in src/",
         str(error.value),
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (
+            "    features: dict",
+            '    pd.read_csv("data/far.csv")\n    features: dict',
+            r"it fails at features.py:\d+ make_features > .*: FileNotFoundError: .*far.csv",
+        ),
+        (" + rows[name].dt.minute / 60", "", r"\d+ of \d+ made-up questions get another answer, such as probability"),
+    ],
+    ids=["reads", "differs"],
+)
+def test_code_that_answers_differently_without_the_work_tree_is_not_released(bare, monkeypatch, old, new, reason):
+    """Such as a lookup table that is read by a path below the folder that somebody happens to be in."""
+    monkeypatch.setattr(release, "require_same_answers", commit.require_same_answers)
+    release.write_questions(read_contract())
+    bare.replace(FEATURES, old, new)
+    bare.commit()
+    with pytest.raises(InputError, match=rf"^Commit \w{{7}} does not answer by itself as it does here: {reason}"):
+        release.write_questions(read_contract())

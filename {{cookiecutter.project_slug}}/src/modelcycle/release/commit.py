@@ -6,8 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from modelcycle.core import paths
+from modelcycle.core.contract import Contract
 from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import report_line
@@ -16,7 +18,8 @@ from modelcycle.release.chain import open_stores
 from modelcycle.tracking.code import Code, digest_code, read_code, read_code_at, write_code
 from modelcycle.tracking.git import find_commit, git, has_commit, is_on_a_branch, read_files_at
 from modelcycle.tracking.lineage import read_lock
-from modelcycle.tracking.version_process import FIND_CODE
+from modelcycle.tracking.questions import find_changed_answer
+from modelcycle.tracking.version_process import FIND_CODE, VersionProcess
 
 IMPORT = f"""{FIND_CODE}
 import importlib
@@ -138,6 +141,20 @@ def require_imports(code: Code) -> None:
         raise InputError(
             f"Commit {find_commit('HEAD')[:7]} does not import by itself: {reason}. What it needs "
             "belongs in src/ and git, or among the dependencies in pyproject.toml; commit it, then release again."
+        )
+
+
+def require_same_answers(asked: dict[str, Any], contract: Contract) -> None:
+    """Raise InputError where the commit's code, in a process that has nothing else of this folder, answers differently.
+
+    asked: what the model answers here, see `ask_questions`.
+    """
+    files = {path.name: path.read_bytes() for path in (paths.MODEL, paths.CONTRACT)}
+    alone = VersionProcess("it", read_code_at("HEAD"), files, read_project(), contract)
+    if change := find_changed_answer(alone, asked):
+        raise InputError(
+            f"Commit {find_commit('HEAD')[:7]} does not answer by itself as it does here: {change}. What features.py "
+            "reads has to lie beside it and be found by Path(__file__); commit it, `make reproduce` and release again."
         )
 
 

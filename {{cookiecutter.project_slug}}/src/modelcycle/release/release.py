@@ -30,6 +30,7 @@ from modelcycle.release.commit import (
     require_clean_tree,
     require_pushed_commit,
     require_reproduced,
+    require_same_answers,
     require_whole_commit,
 )
 from modelcycle.release.duel import compare_with_champion, is_the_examples, judge_retirement
@@ -187,11 +188,15 @@ def release(no_duel: str = "") -> None:
 
 
 def write_questions(contract: Contract) -> None:
-    """Write the questions that the version will be asked wherever it runs, with its answers of here and now."""
+    """Write the questions that the version will be asked wherever it runs, with its answers of here and now.
+
+    Raises InputError where it answers none, the same one in several ways, or differently without this folder.
+    """
     model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
     profile = json.loads(require_output(paths.PROFILE, "prepare").read_text(encoding="utf-8"))
     rows = read_table(paths.RAW, "ingest", contract)
     asked = ask_questions(RunningVersion(contract, model, make_features), profile, rows)
+    require_same_answers(asked, contract)
     write_text(paths.QUESTIONS, json.dumps(asked, indent=1, ensure_ascii=False) + "\n")
     kept = f"{len(asked['rows'])} made-up questions, answers may differ by {asked['tolerance']:.0e} of their size"
     report_line("", kept, paths.QUESTIONS)

@@ -151,7 +151,8 @@ def find_changed_answer(version: Answering, asked: dict[str, Any]) -> str:
     try:
         answers = read_answers(version.predict(table))
     except Exception as error:  # the team's code and every library raise their own
-        return f"it does not answer: {first_line(error)}"
+        kind = "" if isinstance(error, InputError) else f"it fails with {type(error).__name__}: "
+        return f"{kind}{first_line(error)}"
     expected = pd.DataFrame(asked["answers"])
     if list(answers) != list(expected):
         return f"it answers with {', '.join(map(str, answers))} instead of {', '.join(map(str, expected))}"
