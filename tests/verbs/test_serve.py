@@ -107,6 +107,7 @@ def test_nothing_is_answered_while_the_log_is_locked(service, repository):
 
 
 def test_a_full_disk_is_named_and_forgotten_once_there_is_space(service, repository):
+    assert service.ask("/predict", [ROW])[0] == 200  # there is a log
     size = max(path.stat().st_size for path in repository.path.glob(".mlflow/predictions.db*"))
     resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     assert any(service.ask("/predict", [ROW] * 900)[0] == 503 for _ in range(100))  # there is room in its files
