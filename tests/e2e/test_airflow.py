@@ -441,6 +441,7 @@ def test_stages_in_pods_hand_on_through_dvcs_remote_what_reproduce_makes(release
         variables = {
             "GIT_REPOSITORY": str(origin),
             "HOME": str(tmp),
+            "GIT_CONFIG_GLOBAL": str(tmp / ".gitconfig"),
             "NOTHING_DONE": "99",
             "MLFLOW_TRACKING_URI": f"sqlite:///{repository.path}/.mlflow/mlflow.db",
             "DATABASE_URL": f"sqlite:///{repository.path}/.mlflow/predictions.db",
