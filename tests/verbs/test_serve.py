@@ -244,7 +244,8 @@ def test_a_new_champion_with_features_of_the_team_s_own_takes_over_without_a_fai
         finally:
             done.set()
             thread.join()
-        answers = service.ask("/predict", asked)[1]
+        status, answers = service.ask("/predict", asked)
+    assert (status, {answer["version"] for answer in answers}) == (200, {"2"})
     assert statuses == {200}
     assert set(versions) == {"1", "2"}
     expected = pd.read_parquet(repository.path / "reports/predictions.parquet")["probability_True"]
