@@ -3,11 +3,18 @@
 import re
 import shutil
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
+import alembic.command
+import alembic.config
 import mlflow
 import pytest
 from filelock import FileLock, Timeout
+from mlflow.store.db.base_sql_model import Base
+from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
+from sqlalchemy import create_engine, inspect
 
 from modelcycle.core.digest import md5
 from modelcycle.tracking import store
@@ -194,6 +201,51 @@ def test_a_store_out_of_reach_is_named_without_its_password(first_release, addre
     assert printed.startswith(f"error: {sentence}")
     assert "secret" not in printed
     assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_store_of_an_older_mlflow_is_upgraded_by_the_command_that_is_named(first_release, tmp_path, is_local):
+    repository = first_release.copy_to(tmp_path)
+    file = repository.path / (".mlflow/mlflow.db" if is_local else ".mlflow/company.db")
+    file.unlink(missing_ok=True)
+    drop_placeholders = make_older_store(file)
+    environment = {} if is_local else {"MLFLOW_TRACKING_URI": f"sqlite:///{file}"}
+    printed = repository.verb("release", "--history", fails=True, **environment)
+    assert re.match(r"error: The tracking store sqlite:///\S+ was made by an older MLflow: make a backup", printed)
+    command = re.search("`uv run (mlflow db upgrade [^`]+)`", printed)[1]
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(drop_placeholders)
+    repository.run("sh", "-c", command, **environment)
+    repository.verb("release", "--history", **environment)
+
+
+def test_a_store_of_a_newer_mlflow_is_told_from_an_older_one(first_release, tmp_path):
+    repository = first_release.copy_to(tmp_path)
+    with closing(sqlite3.connect(repository.path / ".mlflow/mlflow.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = 'abcdef012345'")
+    printed = repository.verb("release", "--history", fails=True)
+    assert f"by an MLflow newer than {mlflow.__version__}, which is installed: type `uv lock --upgrade" in printed
+
+
+def make_older_store(file):
+    """Make the tables as they were before MLflow's last change of them.
+
+    Where tables are missing, MLflow upgrades by itself: as in an upgrade that adds none, placeholders are there. They
+    have to go before the upgrade; gives the script.
+    """
+    engine = create_engine(f"sqlite:///{file}")
+    InitialBase.metadata.create_all(engine)
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(mlflow.__file__).parent / "store/db_migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "heads-1")
+        missing = {*Base.metadata.tables} - {*inspect(connection).get_table_names()}
+        for name in missing:
+            connection.exec_driver_sql(f"create table {name} (placeholder)")
+    engine.dispose()
+    return "".join(f"drop table {name};" for name in missing)
 
 
 def test_a_folder_that_is_no_repository_stays_as_it_is(tmp_path, first_release):

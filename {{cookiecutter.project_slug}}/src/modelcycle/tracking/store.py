@@ -51,12 +51,24 @@ def connect() -> Any:
             ensure_experiment(client, name, artifact_location())
             experiment = mlflow.set_experiment(name)
     except Exception as error:  # a server, a database and a file store each raise their own
-        raise InputError(
-            f"The tracking store {mlflow.get_tracking_uri()} does not answer: {first_line(error)}"
-        ) from None
+        raise InputError(f"The tracking store {mlflow.get_tracking_uri()} {explain(error)}") from None
     if not IS_LOCAL:
         require_own_experiment(client, experiment)
     return client
+
+
+def explain(error: Exception) -> str:
+    """Say why the store can't be used: it is out of reach, or another MLflow has made its tables."""
+    import mlflow
+
+    if not (found := re.search(r"out-of-date database schema \(found version (\w+),", str(error))):
+        return f"does not answer: {first_line(error)}"
+    migrations = Path(mlflow.__file__).parent / "store/db_migrations/versions"
+    if not any(migrations.glob(f"{found[1]}_*.py")):
+        newer = "uv lock --upgrade-package mlflow` and `make setup"
+        return f"was made or upgraded by an MLflow newer than {mlflow.__version__}, which is installed: type `{newer}`."
+    address = f"sqlite:///{LOCAL_STORE.as_posix()}/mlflow.db" if IS_LOCAL else '"$MLFLOW_TRACKING_URI"'
+    return f"was made by an older MLflow: make a backup, then type `uv run mlflow db upgrade {address}`."
 
 
 def is_shared() -> bool:
