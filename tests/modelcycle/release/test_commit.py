@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from modelcycle.core.contract import read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.release import commit, release
 from modelcycle.release.commit import (
     require_all_code,
     require_clean_tree,
-    require_imports,
     require_pushed_commit,
     require_stored_data,
     require_whole_commit,
 )
+from modelcycle.tracking import store
 from modelcycle.tracking.code import digest_code, read_code, read_code_at
 from support.repository import swap
 
@@ -94,13 +93,6 @@ def test_an_edit_that_git_is_told_not_to_look_at_is_named_and_can_be_committed(b
     bare.run(*re.search("`(git update-index .*?)`", told)[1].split())
     bare.commit("edited")
     require_all_code(read_code_at("HEAD"))
-
-
-def test_a_commit_that_does_not_import_is_not_whole(bare, monkeypatch):
-    asked = []
-    monkeypatch.setattr(commit, "require_imports", asked.append)
-    require_whole_commit(is_served=False)
-    assert asked == [read_code_at("HEAD")]
 
 
 def test_a_new_file_is_seen_whatever_git_status_shows(bare):
@@ -186,38 +178,40 @@ def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_code_that_needs_the_work_tree_does_not_import_by_itself(bare):
-    """Such as a module beside src/, which a PYTHONPATH, a notebook or pytest finds."""
-    code = read_code_at("HEAD")
-    require_imports(code)
-    code["flight_delays/model.py"] = b"import helpers_beside_src\n" + code["flight_delays/model.py"]
-    with pytest.raises(InputError) as error:
-        require_imports(code)
-    assert re.match(
-        r"Commit \w{7} does not import by itself: flight_delays.model: ModuleNotFoundError: "
-        r"No module named 'helpers_beside_src' \(.*model.py:1 <module>\). What it needs belongs in src/",
-        str(error.value),
-    )
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("old", "new", "reason"),
+    ("path", "old", "new", "told"),
     [
         (
+            "src/flight_delays/model.py",
+            "import numpy",
+            "import helpers_beside_src, numpy",
+            r"is not whole without the rest of this folder: it does not run, its process has ended: "
+            r"flight_delays.model: ModuleNotFoundError: No module named 'helpers_beside_src' \(model.py:5 <module>\)\. "
+            "What it needs belongs in src/",
+        ),
+        (
+            FEATURES,
             "    features: dict",
             '    pd.read_csv("data/far.csv")\n    features: dict',
-            r"it fails at features.py:\d+ make_features > .*: FileNotFoundError: .*far.csv",
+            r"does not answer by itself as it does here: it fails at features.py:\d+ make_features > .*: "
+            "FileNotFoundError: .*far.csv",
         ),
-        (" + rows[name].dt.minute / 60", "", r"\d+ of \d+ made-up questions get another answer, such as probability"),
+        (
+            FEATURES,
+            " + rows[name].dt.minute / 60",
+            "",
+            r"does not answer by itself as it does here: \d+ of \d+ made-up questions get another answer, such as",
+        ),
     ],
-    ids=["reads", "differs"],
+    ids=["imports", "reads", "differs"],
 )
-def test_code_that_answers_differently_without_the_work_tree_is_not_released(bare, monkeypatch, old, new, reason):
-    """Such as a lookup table that is read by a path below the folder that somebody happens to be in."""
-    monkeypatch.setattr(release, "require_same_answers", commit.require_same_answers)
-    release.write_questions(read_contract())
-    bare.replace(FEATURES, old, new)
+def test_a_commit_that_needs_the_work_tree_is_not_released(bare, monkeypatch, path, old, new, told):
+    """Such as a module beside src/, which a notebook finds, or a table read by a path below the present folder."""
+    for name in ("run_alone", "require_same_answers"):
+        monkeypatch.setattr(release, name, getattr(commit, name))
+    bare.replace(path, old, new)
+    bare.reproduce()
     bare.commit()
-    with pytest.raises(InputError, match=rf"^Commit \w{{7}} does not answer by itself as it does here: {reason}"):
-        release.write_questions(read_contract())
+    with pytest.raises(InputError, match=rf"^Commit \w{{7}} {told}"):
+        release.release()
+    assert store.connect().search_model_versions() == []

@@ -23,7 +23,11 @@ def first_line(error: Exception) -> str:
 
 def describe_place(error: BaseException) -> str:
     """Name the lines of the team's code, or else of ours, that led to an error, and the line that raised it."""
-    frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen ")]
+    frames = [
+        frame
+        for frame in extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and "importlib" not in Path(frame.filename).parts
+    ]
     own = [frame for frame in frames if "site-packages" not in frame.filename]
     team = [frame for frame in own if "modelcycle" not in Path(frame.filename).parts]
     shown = (team or own)[-3:]

@@ -1,9 +1,6 @@
 """Prove that a commit holds what a version is made of: its results, its code, and all that they were made from."""
 
 import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,21 +12,11 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import report_line
 from modelcycle.core.project import read_project
 from modelcycle.release.chain import open_stores
-from modelcycle.tracking.code import Code, digest_code, read_code, read_code_at, write_code
+from modelcycle.tracking.code import Code, digest_code, read_code, read_code_at
 from modelcycle.tracking.git import find_commit, git, has_commit, is_on_a_branch, read_files_at
 from modelcycle.tracking.lineage import read_lock
 from modelcycle.tracking.questions import find_changed_answer
-from modelcycle.tracking.version_process import FIND_CODE, VersionProcess
-
-IMPORT = f"""{FIND_CODE}
-import importlib
-from modelcycle.core.errors import describe_place
-for name in arguments:
-    try:
-        importlib.import_module(name)
-    except BaseException as error:
-        sys.exit(f"{{name}}: {{type(error).__name__}}: {{error}} ({{describe_place(error)}})")
-"""
+from modelcycle.tracking.version_process import VersionProcess
 
 
 def require_clean_tree() -> None:
@@ -83,9 +70,7 @@ def require_whole_commit(is_served: bool) -> None:
     personal gitignore, by a setting, or by lying elsewhere.
     is_served: whether the version is for people on other machines, who have to reach the data as well.
     """
-    code = read_code_at("HEAD")
-    require_all_code(code)
-    require_imports(code)
+    require_all_code(read_code_at("HEAD"))
     require_stored_data(is_served)
 
 
@@ -128,29 +113,27 @@ def require_all_code(code: Code) -> None:
             )
 
 
-def require_imports(code: Code) -> None:
-    """Raise InputError where the commit's code does not import in a process that has nothing else of this folder."""
-    package = read_project().package
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch, "src")
-        write_code(code, source)
-        command = [sys.executable, "-I", "-c", IMPORT, str(source), f"{package}.features", f"{package}.model"]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode:
-        *_, reason = f"exit status {done.returncode}\n{done.stderr}".strip().splitlines()
+def run_alone(contract: Contract) -> VersionProcess:
+    """Run the commit's code in a process that has nothing else of this folder. Raises InputError where it can't."""
+    project = read_project()
+    files = {path.name: path.read_bytes() for path in (paths.MODEL, paths.CONTRACT)}
+    imports = (f"{project.package}.features", f"{project.package}.model")
+    alone = VersionProcess("it", read_code_at("HEAD"), files, project, contract, imports=imports)
+    try:
+        alone.classes  # noqa: B018  asks for them
+    except InputError as error:
         raise InputError(
-            f"Commit {find_commit('HEAD')[:7]} does not import by itself: {reason}. What it needs "
+            f"Commit {find_commit('HEAD')[:7]} is not whole without the rest of this folder: {error}. What it needs "
             "belongs in src/ and git, or among the dependencies in pyproject.toml; commit it, then release again."
-        )
+        ) from None
+    return alone
 
 
-def require_same_answers(asked: dict[str, Any], contract: Contract) -> None:
-    """Raise InputError where the commit's code, in a process that has nothing else of this folder, answers differently.
+def require_same_answers(alone: VersionProcess, asked: dict[str, Any]) -> None:
+    """Raise InputError where the commit's code, in a process of its own, answers differently.
 
     asked: what the model answers here, see `ask_questions`.
     """
-    files = {path.name: path.read_bytes() for path in (paths.MODEL, paths.CONTRACT)}
-    alone = VersionProcess("it", read_code_at("HEAD"), files, read_project(), contract)
     if change := find_changed_answer(alone, asked):
         raise InputError(
             f"Commit {find_commit('HEAD')[:7]} does not answer by itself as it does here: {change}. What features.py "

@@ -32,6 +32,7 @@ from modelcycle.release.commit import (
     require_reproduced,
     require_same_answers,
     require_whole_commit,
+    run_alone,
 )
 from modelcycle.release.duel import compare_with_champion, is_the_examples, judge_retirement
 from modelcycle.release.gate import (
@@ -48,6 +49,7 @@ from modelcycle.tracking.ledger import read_ledger
 from modelcycle.tracking.lineage import read_provenance
 from modelcycle.tracking.questions import ask_questions
 from modelcycle.tracking.registry import Version
+from modelcycle.tracking.version_process import VersionProcess
 
 
 def judge_model(
@@ -154,6 +156,7 @@ def release(no_duel: str = "") -> None:
     if store.is_shared():
         require_pushed_commit()
     require_whole_commit(store.is_served())
+    alone = run_alone(contract)
     with store.lock_decisions():
         facts, champion = read_provenance("HEAD"), registry.find_champion(client)
         registry.move_alias(client, champion)
@@ -171,7 +174,7 @@ def release(no_duel: str = "") -> None:
             "metrics": json.dumps({str(name): float(value) for name, value in metrics.items()}),
             "gate": json.dumps([vars(verdict) for verdict in verdicts]),
         }
-        write_questions(contract)
+        write_questions(contract, alone)
         facts[f"md5.{paths.QUESTIONS.stem}"] = md5(paths.QUESTIONS)
         version = register_version(client, facts, params)
         previous = champion.number if champion else "none"
@@ -187,16 +190,17 @@ def release(no_duel: str = "") -> None:
     report_line("release", f"version {version.number} is the champion, {previous} was before", paths.RELEASE_REPORT)
 
 
-def write_questions(contract: Contract) -> None:
+def write_questions(contract: Contract, alone: VersionProcess) -> None:
     """Write the questions that the version will be asked wherever it runs, with its answers of here and now.
 
-    Raises InputError where it answers none, the same one in several ways, or differently without this folder.
+    alone: the same version without the rest of this folder. Raises InputError where the two answer differently, or it
+    answers none, or the same one in several ways.
     """
     model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
     profile = json.loads(require_output(paths.PROFILE, "prepare").read_text(encoding="utf-8"))
     rows = read_table(paths.RAW, "ingest", contract)
     asked = ask_questions(RunningVersion(contract, model, make_features), profile, rows)
-    require_same_answers(asked, contract)
+    require_same_answers(alone, asked)
     write_text(paths.QUESTIONS, json.dumps(asked, indent=1, ensure_ascii=False) + "\n")
     kept = f"{len(asked['rows'])} made-up questions, answers may differ by {asked['tolerance']:.0e} of their size"
     report_line("", kept, paths.QUESTIONS)

@@ -22,15 +22,20 @@ from modelcycle.tracking.code import Code, write_code
 from modelcycle.tracking.environment import make_environment
 
 # Of all that has a package `modelcycle`, such as the working tree by the editable install, only the version's remains.
-FIND_CODE = """
+START = """
+import importlib
 import sys
 from pathlib import Path
-source, *arguments = sys.argv[1:]
+source, folder, project, *modules = sys.argv[1:]
 sys.path[:] = [source, *(path for path in sys.path if path and not Path(path, "modelcycle").is_dir())]
-"""
-START = f"""{FIND_CODE}
 from modelcycle.core.run_version import main
-main(*arguments)
+for name in modules:
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        from modelcycle.core.errors import describe_place
+        sys.exit(f"{name}: {type(error).__name__}: {error} ({describe_place(error)})")
+main(folder, project)
 """
 
 
@@ -50,17 +55,16 @@ class VersionError(InputError):
 class Child:
     """A child process, its scratch folder and what it has said last on standard error."""
 
-    def __init__(self, code: Code, files: dict[str, bytes], project: Project, lock: dict[str, bytes]) -> None:
-        """Write code and files into a scratch folder, with an environment where `lock` has one, and start the child."""
+    def __init__(self, version: "VersionProcess") -> None:
+        """Write a version into a scratch folder, with an environment where it has a lock, and start the child."""
         self.scratch = tempfile.TemporaryDirectory(prefix="version-", ignore_cleanup_errors=True)
         source, folder = Path(self.scratch.name) / "src", Path(self.scratch.name) / "version"
-        write_code(code, source)
-        folder.mkdir()
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        python = make_environment(Path(self.scratch.name), lock) if lock else sys.executable
+        write_code(version.code, source)
+        write_code(version.files, folder)
+        python = make_environment(Path(self.scratch.name), version.lock) if version.lock else sys.executable
         pipe = subprocess.PIPE
-        command = [str(python), "-I", "-c", START, str(source), str(folder), project.model_dump_json()]
+        arguments = [str(source), str(folder), version.project.model_dump_json(), *version.imports]
+        command = [str(python), "-I", "-c", START, *arguments]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.scratch.name)
         self.said: deque[str] = deque(maxlen=50)
         self.reader = Thread(target=self._read_errors, daemon=True)
@@ -97,7 +101,8 @@ class VersionProcess:
     """A version that is asked in a child process, which is started with the first question.
 
     name: for messages, such as "Version 3". files: by name, contract and model. lock: by name, the pyproject.toml and
-    the uv.lock that its environment is made from; empty where it is that of this process.
+    the uv.lock that its environment is made from; empty where it is that of this process. imports: modules that have to
+    import before anything is asked.
     """
 
     name: str
@@ -106,6 +111,7 @@ class VersionProcess:
     project: Project
     contract: Contract
     lock: dict[str, bytes] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Start nothing yet."""
@@ -139,7 +145,7 @@ class VersionProcess:
     def _ask(self, question: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
         with self._lock:
             if self._child is None:
-                self._child = Child(self.code, self.files, self.project, self.lock)
+                self._child = Child(self)
                 weakref.finalize(self, self._child.stop)
             try:
                 reply, answer = self._child.ask(question, content)
