@@ -1,6 +1,7 @@
 """The same work on a Dask cluster of real processes: the same results, also when parts of the cluster are killed."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -61,8 +62,11 @@ def cluster_of(repository: Repository, folder: Path, workers: int = 2):
 def project(released, tmp_path_factory) -> Repository:
     """The released repository with Dask, and a folder of files whose predictions on one machine are known."""
     repository = released.copy_to(tmp_path_factory.mktemp("dask"))
+    with_dask = {"DASK_SCHEDULER_ADDRESS": "tcp://127.0.0.1:9"}
+    told = repository.run(TOOL, "predict", "data/test.parquet", "out.csv", fails=True, **with_dask)
+    repository.run(*re.search("Dask is missing; type `(uv sync --extra dask)`", told)[1].split())
     (repository.path / ".venv/ready").unlink()
-    repository.run("make", "setup", DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:9")
+    repository.run("make", "setup", **with_dask)  # and leaves it there
     test = pd.read_parquet(repository.path / "data/test.parquet").drop(columns="late")
     (repository.path / "data/days").mkdir()
     for day in range(6):

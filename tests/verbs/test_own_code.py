@@ -26,6 +26,9 @@ def test_an_environment_that_was_copied_with_its_folder_is_refused(default, othe
     assert refused(other, "python", "-m", "modelcycle", "ingest").startswith(sentence)
     assert "`rm -rf .venv` first" in refused(other, ".venv/bin/modelcycle", "ingest")
     assert not (other.path / "data/raw.parquet").exists()
+    other.run("rm", "-rf", ".venv")
+    other.run("make", "setup")
+    assert other.run("modelcycle", "ingest").startswith("ingest ")
 
 
 def test_another_project_s_activated_environment_is_refused_with_what_to_type(default, other):

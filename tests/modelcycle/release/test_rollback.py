@@ -27,13 +27,19 @@ def test_the_way_back_leads_past_rollbacks_and_rejections(events, earlier):
     assert find_previous_champion(entries) == earlier
 
 
+def promote_another(client, **tags):
+    """Make version 2 the champion: it has all that version 1 has, but for some tags."""
+    first = registry.find_version(client, "1")
+    tags = first.tags | tags
+    version = client.create_model_version("flight_delays", first.source, first.run_id, tags=tags).version
+    facts = {"commit": tags["git_commit"], "replaced": "1", "facts": registry.digest_tags(tags)}
+    registry.record_decision(client, "promoted", str(version), **facts)
+
+
 @pytest.fixture
 def twice(repository, client):
     """A repository whose champion is version 2, which has all that version 1 has."""
-    first = registry.find_version(client, "1")
-    version = client.create_model_version("flight_delays", first.source, first.run_id, tags=first.tags).version
-    facts = {"commit": first.commit, "replaced": "1", "facts": registry.digest_tags(first.tags)}
-    registry.record_decision(client, "promoted", str(version), **facts)
+    promote_another(client)
     return repository
 
 
@@ -86,3 +92,11 @@ def test_a_version_that_answers_differently_here_comes_back_only_by_force(twice,
 def test_before_the_first_release_there_is_nothing_to_go_back_to(reproduced, tmp_path):
     printed = reproduced.copy_to(tmp_path).verb("rollback", fails=True)
     assert printed.startswith("error: There is no earlier champion to go back to")
+
+
+def test_a_champion_whose_commit_is_gone_is_left_for_one_whose_commit_is_here(repository, client, tmp_path):
+    promote_another(client, git_commit="0" * 40)
+    told = repository.verb("export", str(tmp_path / "exported"), fails=True)
+    assert "`git fetch`, or `make rollback` to a version whose commit is" in told
+    repository.verb("rollback", "1")
+    repository.verb("export", str(tmp_path / "exported"))
