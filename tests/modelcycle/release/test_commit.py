@@ -198,18 +198,32 @@ def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
         ),
         (
             FEATURES,
+            "    features: dict",
+            '    pd.read_csv("HERE/params.yaml")\n    features: dict',
+            r"does not answer by itself as it does here: it fails at features.py:\d+ make_features > .*: "
+            r"FileNotFoundError: .*/params\.yaml is not in the commit's src/",
+        ),
+        (
+            "src/flight_delays/model.py",
+            "import numpy",
+            "import sys; sys.path.append('HERE'); import beside, numpy",
+            r"is not whole without .*: flight_delays.model: File.*Error: .*/beside.py is not in the commit's src/",
+        ),
+        (
+            FEATURES,
             " + rows[name].dt.minute / 60",
             "",
             r"does not answer by itself as it does here: \d+ of \d+ made-up questions get another answer, such as",
         ),
     ],
-    ids=["imports", "reads", "differs"],
+    ids=["imports", "reads", "reads by an absolute path", "imports by an absolute path", "differs"],
 )
 def test_a_commit_that_needs_the_work_tree_is_not_released(bare, monkeypatch, path, old, new, told):
     """Such as a module beside src/, which a notebook finds, or a table read by a path below the present folder."""
     for name in ("run_alone", "require_same_answers"):
         monkeypatch.setattr(release, name, getattr(commit, name))
-    bare.replace(path, old, new)
+    (bare.path / "beside.py").touch()
+    bare.replace(path, old, new.replace("HERE", str(bare.path)))
     bare.reproduce()
     bare.commit()
     with pytest.raises(InputError, match=rf"^Commit \w{{7}} {told}"):

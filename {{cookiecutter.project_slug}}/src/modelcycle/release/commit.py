@@ -118,7 +118,8 @@ def run_alone(contract: Contract) -> VersionProcess:
     project = read_project()
     files = {path.name: path.read_bytes() for path in (paths.MODEL, paths.CONTRACT)}
     imports = (f"{project.package}.features", f"{project.package}.model")
-    alone = VersionProcess("it", read_code_at("HEAD"), files, project, contract, imports=imports)
+    here = f"{Path.cwd()}{os.sep}"
+    alone = VersionProcess("it", read_code_at("HEAD"), files, project, contract, hidden=here, imports=imports)
     try:
         alone.classes  # noqa: B018  asks for them
     except InputError as error:

@@ -26,15 +26,21 @@ START = """
 import importlib
 import sys
 from pathlib import Path
-source, folder, project, *modules = sys.argv[1:]
+source, folder, project, hidden, *modules = sys.argv[1:]
 sys.path[:] = [source, *(path for path in sys.path if path and not Path(path, "modelcycle").is_dir())]
-from modelcycle.core.run_version import main
+seen = (str(Path(source).parent), sys.prefix, sys.base_prefix)
+def refuse(event, arguments):
+    path = str(arguments[0]) if event in ("open", "os.listdir", "os.scandir") else ""
+    if hidden and path.startswith(hidden) and not path.startswith(seen):
+        raise FileNotFoundError(f"{path} is not in the commit's src/")
+sys.addaudithook(refuse)
 for name in modules:
     try:
         importlib.import_module(name)
     except BaseException as error:
         from modelcycle.core.errors import describe_place
         sys.exit(f"{name}: {type(error).__name__}: {error} ({describe_place(error)})")
+from modelcycle.core.run_version import main
 main(folder, project)
 """
 
@@ -63,7 +69,7 @@ class Child:
         write_code(version.files, folder)
         python = make_environment(Path(self.scratch.name), version.lock) if version.lock else sys.executable
         pipe = subprocess.PIPE
-        arguments = [str(source), str(folder), version.project.model_dump_json(), *version.imports]
+        arguments = [str(source), str(folder), version.project.model_dump_json(), version.hidden, *version.imports]
         command = [str(python), "-I", "-c", START, *arguments]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.scratch.name)
         self.said: deque[str] = deque(maxlen=50)
@@ -101,8 +107,8 @@ class VersionProcess:
     """A version that is asked in a child process, which is started with the first question.
 
     name: for messages, such as "Version 3". files: by name, contract and model. lock: by name, the pyproject.toml and
-    the uv.lock that its environment is made from; empty where it is that of this process. imports: modules that have to
-    import before anything is asked.
+    the uv.lock that its environment is made from; empty where it is that of this process.
+    hidden: a folder of which it may open nothing but its environment. imports: modules that it has to import first.
     """
 
     name: str
@@ -111,6 +117,7 @@ class VersionProcess:
     project: Project
     contract: Contract
     lock: dict[str, bytes] = field(default_factory=dict)
+    hidden: str = ""
     imports: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
