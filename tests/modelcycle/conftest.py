@@ -85,7 +85,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import sqlalchemy
 
     from modelcycle.release import row_wise
-    from modelcycle.tracking import code
+    from modelcycle.versions import code
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
     row_wise.N_ROWS = 10  # of 500, in each of many releases; test_row_wise.py asks for all
@@ -188,7 +188,7 @@ def other_answers(repository: Project, client: Any) -> Callable[[], None]:
 
     def change() -> None:
         from modelcycle.core.digest import md5
-        from modelcycle.tracking import registry
+        from modelcycle.versions import registry
 
         version = registry.find_version(client, "1")
         path = registry.download_version(client, version) / "questions.json"

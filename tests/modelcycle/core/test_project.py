@@ -9,7 +9,7 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import read_project
-from modelcycle.tracking.bundle import load_folder
+from modelcycle.versions.bundle import load_folder
 from support.repository import swap
 
 

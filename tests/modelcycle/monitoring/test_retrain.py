@@ -15,7 +15,7 @@ from modelcycle.core.params import Ingest
 from modelcycle.monitoring import retrain
 from modelcycle.monitoring.retrain import labelled_rows
 from modelcycle.tracking.command import run
-from modelcycle.tracking.prediction_log import ANSWERS, FEEDBACK, check_log, open_log
+from modelcycle.versions.prediction_log import ANSWERS, FEEDBACK, check_log, open_log
 
 COLUMNS = {
     "order": Column(role="key", type="integer"),

@@ -18,8 +18,8 @@ from sqlalchemy import create_engine, inspect
 
 from modelcycle.core.digest import md5
 from modelcycle.tracking import store
-from modelcycle.tracking.bundle import load_folder
 from modelcycle.tracking.store import artifact_location, lock_decisions, require_own_experiment
+from modelcycle.versions.bundle import load_folder
 
 
 def begin_again(repository):

@@ -25,7 +25,7 @@ from modelcycle.core.output import read_text, report_line, write_text
 from modelcycle.core.params import Params, Section, read_params
 from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES, PROCESS_STATE
 from modelcycle.release.cards import replace_generated
-from modelcycle.tracking.lineage import list_outputs
+from modelcycle.versions.lineage import list_outputs
 
 ROLES = Path("docs/roles.md")
 OVERVIEW, TEST_RESULTS = Path("docs/process.md"), Path("reports/tests.xml")

@@ -20,7 +20,6 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, write_atomically, write_text
 from modelcycle.core.params import Params, read_params
 from modelcycle.core.project import read_project
-from modelcycle.core.run_version import RunningVersion
 from modelcycle.core.team import make_features
 from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
@@ -43,13 +42,15 @@ from modelcycle.release.gate import (
     judge_training_rows,
 )
 from modelcycle.release.row_wise import judge_row_wise
-from modelcycle.tracking import registry, runs, store
-from modelcycle.tracking.bundle import load_version
-from modelcycle.tracking.ledger import read_ledger
-from modelcycle.tracking.lineage import read_provenance
-from modelcycle.tracking.questions import ask_questions
-from modelcycle.tracking.registry import Version
-from modelcycle.tracking.version_process import VersionProcess
+from modelcycle.tracking import runs, store
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import load_version
+from modelcycle.versions.ledger import read_ledger
+from modelcycle.versions.lineage import read_provenance
+from modelcycle.versions.questions import ask_questions
+from modelcycle.versions.registry import Version
+from modelcycle.versions.run_version import RunningVersion
+from modelcycle.versions.version_process import VersionProcess
 
 
 def judge_model(

@@ -29,8 +29,8 @@ from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, refuse_surplus_fields, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
 from modelcycle.tracking import store
-from modelcycle.tracking.bundle import Bundle, load_named
-from modelcycle.tracking.manifest import MANIFEST_TAGS, manifest_path, read_manifest
+from modelcycle.versions.bundle import Bundle, load_named
+from modelcycle.versions.manifest import MANIFEST_TAGS, manifest_path, read_manifest
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
 NULLABLE_INTEGERS = {kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())}

@@ -1,4 +1,4 @@
-"""A version that runs as a child process, from its own src/: see core/run_version.py for what it is asked and how."""
+"""A version that runs as a child process, from its own src/: see run_version.py for what it is asked and how."""
 
 import json
 import subprocess
@@ -17,9 +17,9 @@ import pandas as pd
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import Project
-from modelcycle.core.run_version import read_table, send, write_table
-from modelcycle.tracking.code import Code, write_code
-from modelcycle.tracking.environment import make_environment
+from modelcycle.versions.code import Code, write_code
+from modelcycle.versions.environment import make_environment
+from modelcycle.versions.run_version import read_table, send, write_table
 
 # Of all that has a package `modelcycle`, such as the working tree by the editable install, only the version's remains.
 START = """
@@ -40,7 +40,7 @@ for name in modules:
     except BaseException as error:
         from modelcycle.core.errors import describe_place
         sys.exit(f"{name}: {type(error).__name__}: {error} ({describe_place(error)})")
-from modelcycle.core.run_version import main
+from modelcycle.versions.run_version import main
 main(folder, project)
 """
 

@@ -3,8 +3,8 @@ from datetime import datetime
 
 import pytest
 
-from modelcycle.tracking import ledger
-from modelcycle.tracking.ledger import (
+from modelcycle.versions import ledger
+from modelcycle.versions.ledger import (
     LedgerEntry,
     append_to_ledger,
     champion_number,

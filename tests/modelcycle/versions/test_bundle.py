@@ -10,9 +10,9 @@ from pandas.testing import assert_frame_equal
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.project import Project
-from modelcycle.tracking import environment, registry
-from modelcycle.tracking.bundle import Bundle, export, load_champion, load_folder, load_version, read_version_code
-from modelcycle.tracking.environment import read_other_lock
+from modelcycle.versions import environment, registry
+from modelcycle.versions.bundle import Bundle, export, load_champion, load_folder, load_version, read_version_code
+from modelcycle.versions.environment import read_other_lock
 
 
 def test_the_champion_answers_as_it_did_when_it_was_trained(repository, client):
@@ -83,7 +83,7 @@ def test_an_exported_version_is_the_same_without_its_repository(exported, reposi
     assert manifest["files"] == {name: md5(path) for name, path in files.items() if name != "version.json"}
     here = {"model.skops", "contract.yaml", "profile.json", "expected.json", "questions.json", "model_card.md"}
     assert {name for name in manifest["files"] if not name.startswith("src/")} == here
-    assert {"src/flight_delays/features.py", "src/modelcycle/core/run_version.py"} < set(manifest["files"])
+    assert {"src/flight_delays/features.py", "src/modelcycle/versions/run_version.py"} < set(manifest["files"])
 
 
 def test_a_folder_that_is_no_export_or_was_changed_is_refused(exported, tmp_path):

@@ -9,8 +9,8 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from modelcycle.core.errors import InputError
-from modelcycle.tracking import prediction_log
-from modelcycle.tracking.prediction_log import (
+from modelcycle.versions import prediction_log
+from modelcycle.versions.prediction_log import (
     ANSWERS,
     check_log,
     connect_writer,

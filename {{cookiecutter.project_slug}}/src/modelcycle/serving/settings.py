@@ -11,26 +11,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modelcycle.core.config import explain_validation_error
 from modelcycle.core.errors import InputError
+from modelcycle.versions.prediction_log import LOCAL_ADDRESS
 
-LOCAL_LOG = Path(".mlflow/predictions.db")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class Connections(BaseSettings):
-    """Where the prediction log and a cluster are, under their customary names: DATABASE_URL, DASK_SCHEDULER_ADDRESS.
-
-    For all commands: a fault in the service's settings is no matter of theirs.
-    """
-
-    database_url: str = Field(default=f"sqlite:///{LOCAL_LOG.as_posix()}", validation_alias="DATABASE_URL")
-    dask_scheduler_address: str = Field(default="", validation_alias="DASK_SCHEDULER_ADDRESS")
-
-
-class Settings(Connections):
-    """The service's settings: SERVE_HOST, SERVE_PORT and so on."""
+class Settings(BaseSettings):
+    """The service's settings: SERVE_HOST, SERVE_PORT and so on, and where the log is, under its customary name."""
 
     model_config = SettingsConfigDict(env_prefix="SERVE_", frozen=True)
 
+    database_url: str = Field(default=LOCAL_ADDRESS, validation_alias="DATABASE_URL")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     model: Path | None = Field(default=None, description="An exported folder, instead of the registry's champion")

@@ -14,8 +14,8 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, QUESTIONS
 from modelcycle.core.project import read_project
 from modelcycle.core.verdict import Verdict
-from modelcycle.tracking.ledger import append_to_ledger, champion_number, read_ledger
 from modelcycle.tracking.store import artifact_location
+from modelcycle.versions.ledger import append_to_ledger, champion_number, read_ledger
 
 VERSION_FILES = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED, QUESTIONS)  # that a version consists of
 DIGESTED_TAGS = ("git_commit", "verdict", "train_rows", "test_share", "metrics", "gate")  # besides those named md5.*

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.tracking.manifest import manifest_path, read_manifest
+from modelcycle.versions.manifest import manifest_path, read_manifest
 
 WHOLE = dict.fromkeys(("version", "when", "input", "input_md5", "output_md5", "git_commit", "md5.model"), "1")
 

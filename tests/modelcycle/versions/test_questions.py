@@ -11,8 +11,8 @@ from modelcycle.core.contract import Contract, convert_columns, make_request_tab
 from modelcycle.core.errors import InputError
 from modelcycle.pipeline.prepare import make_profile
 from modelcycle.serving.schema import find_unusual_values, make_row_type
-from modelcycle.tracking.bundle import load_champion
-from modelcycle.tracking.questions import ask_questions, find_changed_answer, make_questions
+from modelcycle.versions.bundle import load_champion
+from modelcycle.versions.questions import ask_questions, find_changed_answer, make_questions
 
 
 class Model:

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.settings import Settings, find_key_owner, read_settings, require_keys
+from modelcycle.serving.settings import Settings, find_key_owner, read_settings, require_keys
 
 KEY, OTHER = (hashlib.sha256(key).hexdigest() for key in (b"key", b"other"))
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch) -> None:
-    for name in ("SERVE_KEYS", "SERVE_KEYS_FILE", "SERVE_OPEN", "SERVE_HOST", "SERVE_PORT", "DASK_SCHEDULER_ADDRESS"):
+    for name in ("SERVE_KEYS", "SERVE_KEYS_FILE", "SERVE_OPEN", "SERVE_HOST", "SERVE_PORT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -20,7 +20,7 @@ def test_without_environment_variables_everything_stays_on_this_machine():
     settings = read_settings()
     assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, None)
     assert settings.database_url == "sqlite:///.mlflow/predictions.db"
-    assert settings.dask_scheduler_address == settings.keys == ""
+    assert settings.keys == ""
     assert not settings.is_open
     assert (settings.most_rows, settings.most_bytes, settings.most_seconds) == (1000, 2_000_000, 10)
     assert (settings.requests_per_minute, settings.poll_seconds) == (60_000, 5)
@@ -29,10 +29,8 @@ def test_without_environment_variables_everything_stays_on_this_machine():
 def test_environment_variables_are_read_by_their_names(monkeypatch):
     monkeypatch.setenv("SERVE_PORT", "8080")
     monkeypatch.setenv("DATABASE_URL", "sqlite:///log.db")
-    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://there:8786")
     settings = read_settings()
     assert (settings.port, settings.database_url) == (8080, "sqlite:///log.db")
-    assert settings.dask_scheduler_address == "tcp://there:8786"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from modelcycle.core.digest import md5
-from modelcycle.tracking.lineage import (
+from modelcycle.versions.lineage import (
     list_outputs,
     parse_lock,
     read_at_commit,

@@ -4,10 +4,12 @@ An answer is given only after the transaction that holds it is on disk. Many ans
 """
 
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
@@ -34,8 +36,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.settings import LOCAL_LOG
 
+LOCAL_LOG = Path(".mlflow/predictions.db")
+LOCAL_ADDRESS = f"sqlite:///{LOCAL_LOG.as_posix()}"
 TABLES = MetaData()
 ANSWERS = Table(
     "predictions",
@@ -70,11 +73,12 @@ MAX_ROWS = 4000  # in a statement; SQLite takes 32,766 values
 LATEST_FEEDBACK_IDS = select(func.max(FEEDBACK.c.id)).group_by(FEEDBACK.c.prediction_id)
 
 
-def open_log(url: str) -> Engine:
+def open_log(url: str | None = None) -> Engine:
     """Return an engine for the log. SQLite writes ahead and waits for the disk; neither is its default.
 
-    Raises InputError for an address that SQLAlchemy can't read or has no driver for.
+    url: SQLAlchemy's; by default that of DATABASE_URL. Raises InputError where it can't be read or has no driver.
     """
+    url = url or os.environ.get("DATABASE_URL") or LOCAL_ADDRESS
     is_sqlite = url.startswith("sqlite")
     try:
         engine = create_engine(

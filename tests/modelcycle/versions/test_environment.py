@@ -6,7 +6,7 @@ import re
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.tracking.environment import make_environment, sync_environment
+from modelcycle.versions.environment import make_environment, sync_environment
 from support.repository import TEMPLATE
 
 

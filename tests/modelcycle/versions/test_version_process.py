@@ -15,9 +15,9 @@ from modelcycle.core.contract import make_request_table
 from modelcycle.core.errors import InputError
 from modelcycle.core.paths import CONTRACT, MODEL
 from modelcycle.core.project import read_project
-from modelcycle.core.run_version import load_running_version
-from modelcycle.tracking import code
-from modelcycle.tracking.version_process import VersionError, VersionProcess
+from modelcycle.versions import code
+from modelcycle.versions.run_version import load_running_version
+from modelcycle.versions.version_process import VersionError, VersionProcess
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
 FEATURES = "flight_delays/features.py"

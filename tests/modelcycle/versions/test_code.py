@@ -7,8 +7,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from modelcycle.core.errors import InputError
-from modelcycle.tracking.code import digest_code, read_code, read_code_at, write_code
 from modelcycle.tracking.git import git
+from modelcycle.versions.code import digest_code, read_code, read_code_at, write_code
 
 FILES = {
     "team/__init__.py": b"",

@@ -18,14 +18,15 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import read_text, report_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, MODEL_CARD, PROFILE, QUESTIONS
 from modelcycle.core.project import Project, read_project
-from modelcycle.core.run_version import load_running_version
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.code import Code, is_running, read_code, read_code_at, write_code
-from modelcycle.tracking.environment import read_other_lock
+from modelcycle.tracking import store
 from modelcycle.tracking.git import fetch_command, find_commit
-from modelcycle.tracking.questions import find_changed_answer
-from modelcycle.tracking.registry import Version
-from modelcycle.tracking.version_process import VersionProcess
+from modelcycle.versions import registry
+from modelcycle.versions.code import Code, is_running, read_code, read_code_at, write_code
+from modelcycle.versions.environment import read_other_lock
+from modelcycle.versions.questions import find_changed_answer
+from modelcycle.versions.registry import Version
+from modelcycle.versions.run_version import load_running_version
+from modelcycle.versions.version_process import VersionProcess
 
 EXPORT_MANIFEST = "version.json"  # of an exported version: its number, facts, and the md5 of each file
 FILES = (MODEL, CONTRACT, PROFILE, EXPECTED)

@@ -8,10 +8,10 @@ import pytest
 from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.verdict import Verdict
-from modelcycle.tracking import registry
-from modelcycle.tracking.bundle import load_champion
-from modelcycle.tracking.ledger import read_ledger
-from modelcycle.tracking.registry import (
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import load_champion
+from modelcycle.versions.ledger import read_ledger
+from modelcycle.versions.registry import (
     VERSION_FILES,
     Version,
     digest_tags,
