@@ -12,6 +12,9 @@ chosen = set(answers["__rooms"].split())
 kept = {path for room in chosen for path in answers["_rooms"][room]}
 for path in sorted({path for paths in answers["_rooms"].values() for path in paths} - kept):
     shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+for folder in ("deploy",):  # of several rooms
+    if not any(Path(folder).iterdir()):
+        Path(folder).rmdir()
 for path in Path().rglob("__pycache__"):  # of who has run the machinery inside the template
     shutil.rmtree(path)
 

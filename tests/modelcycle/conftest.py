@@ -110,7 +110,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run each test in the project's folder, and the programs that it starts with the project's code."""
+    from modelcycle.core import team
+
     monkeypatch.chdir(project)
+    team._import_module.cache_clear()  # a process works in one project, this one in several
     # A process for each of many releases.
     monkeypatch.setattr("modelcycle.release.release.run_alone", lambda _: None)
     monkeypatch.setattr("modelcycle.release.release.require_same_answers", lambda *_: None)

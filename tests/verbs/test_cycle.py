@@ -17,7 +17,7 @@ def test_the_cycle_leaves_a_judged_and_tracked_model(default):
 
 def test_make_alone_lists_every_verb(default):
     listed = re.findall(r"^  make ([\w-]+) +\S", default.run("make"), re.MULTILINE)
-    phony = " ".join(re.findall(r"^\.PHONY: ([a-z].*)", default.read("Makefile"), re.MULTILINE)).split()
+    phony = " ".join(re.findall(r"^\.PHONY: ([a-z].*)", default.read("modelcycle.mk"), re.MULTILINE)).split()
     assert sorted(listed) == sorted(phony)
     explore, build = {"help", "setup", "notebooks", "ui"}, {"reproduce", "check", "test", "cycle"}
     review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}

@@ -39,7 +39,8 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract) -> N
     with edit_params() as params:
         if Path(params["ingest"]["source"]).is_relative_to(EXAMPLE):
             params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
-            params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
+            if "gate" in params:
+                params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
         params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
         groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
         params["evaluate"]["slices"] = groups[:2]
