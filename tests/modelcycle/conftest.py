@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.questions import change_an_answer
-from support.repository import TREE, Repository
+from support.repository import TEMPLATE, TREE, Repository, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,9 +90,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
     row_wise.N_ROWS = 10  # of 500, in each of many releases; test_row_wise.py asks for all
     folder = tmp_path_factory.mktemp("project")
+    made = render(TEMPLATE, tmp_path_factory.mktemp("bake"))
     for name in ("contract.yaml", "params.yaml"):
-        shutil.copy(TREE / name, folder)
-    shutil.copytree(TREE / "docs", folder / "docs")
+        shutil.copy(made / name, folder)
+    shutil.copytree(made / "docs", folder / "docs")
     (folder / "example").symlink_to(TREE / "example")
     (folder / "pyproject.toml").write_text('[tool.modelcycle]\npackage = "flight_delays"\n', encoding="utf-8")
     (folder / "src").mkdir()

@@ -79,6 +79,7 @@ def test_no_file_is_empty_and_every_one_parses(baked):
         assert text.strip(), path
         assert text.endswith("\n"), path
         assert not text.endswith("\n\n"), path
+        assert not re.search(r"[ \t]$", text, re.MULTILINE), path
         try:
             require_parsable(path.suffix, text)
         except Exception as error:
