@@ -87,7 +87,7 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
 
     from modelcycle.core.contract import Contract
     from modelcycle.core.params import Monitor
-    from modelcycle.core.project import Project
+    from modelcycle.core.team import Project
     from modelcycle.monitoring.monitor import compare_with_training
     from modelcycle.pipeline.prepare import describe_column
     from modelcycle.versions.bundle import Bundle

@@ -191,7 +191,7 @@ def other_answers(repository: Project, client: Any) -> Callable[[], None]:
     """Let the first version have answered differently when it was released, once this is called."""
 
     def change() -> None:
-        from modelcycle.core.digest import md5
+        from modelcycle.core.output import md5
         from modelcycle.versions import registry
 
         version = registry.find_version(client, "1")

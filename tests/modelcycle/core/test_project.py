@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.project import read_project
+from modelcycle.core.team import read_project
 from modelcycle.versions.bundle import load_folder
 from support.repository import swap
 

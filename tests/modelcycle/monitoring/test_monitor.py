@@ -12,7 +12,7 @@ from modelcycle.core.contract import Contract, find_violations
 from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import bootstrap_intervals
 from modelcycle.core.params import Monitor
-from modelcycle.core.project import Project
+from modelcycle.core.team import Project
 from modelcycle.monitoring.monitor import (
     describe_alerts,
     describe_difference,

@@ -9,8 +9,8 @@ from dvc.cli import main as dvc
 from dvc.repo import Repo
 
 from modelcycle.core.contract import Column, Contract
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import Alert, InputError
+from modelcycle.core.output import md5
 from modelcycle.core.params import Ingest
 from modelcycle.monitoring import retrain
 from modelcycle.monitoring.retrain import labelled_rows

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelcycle.core.digest import md5
+from modelcycle.core.output import md5
 from modelcycle.release import reproduce as module
 from modelcycle.release.reproduce import link_cache, prepare_environment, reproduce, run_pipeline
 from modelcycle.versions import environment as version_environment

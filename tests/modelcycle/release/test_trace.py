@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
+from modelcycle.core.output import md5
 from modelcycle.release import trace
 from modelcycle.release.chain import Link
 from modelcycle.release.trace import resolve_version

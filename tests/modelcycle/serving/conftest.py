@@ -16,8 +16,7 @@ from sklearn.dummy import DummyClassifier
 
 from modelcycle.core.contract import Contract
 from modelcycle.core.params import Train
-from modelcycle.core.project import Project
-from modelcycle.core.team import make_features
+from modelcycle.core.team import Project, make_features
 from modelcycle.pipeline.prepare import make_profile
 from modelcycle.pipeline.train import fit_model
 from modelcycle.serving.middleware import close_slow_connections

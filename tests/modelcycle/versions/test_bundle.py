@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
-from modelcycle.core.project import Project
+from modelcycle.core.output import md5
+from modelcycle.core.team import Project
 from modelcycle.versions import environment, registry
 from modelcycle.versions.bundle import Bundle, export, load_champion, load_folder, load_version, read_version_code
 from modelcycle.versions.environment import read_other_lock

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from modelcycle.core.digest import md5
+from modelcycle.core.output import md5
 from modelcycle.versions.lineage import (
     list_outputs,
     parse_lock,

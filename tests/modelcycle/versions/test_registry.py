@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
+from modelcycle.core.output import md5
 from modelcycle.core.verdict import Verdict
 from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_champion

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_text
 from modelcycle.core.paths import REPORT
-from modelcycle.core.project import read_project
+from modelcycle.core.team import read_project
 from modelcycle.tracking import store
 from modelcycle.tracking.git import check_out, git
 from modelcycle.versions import registry

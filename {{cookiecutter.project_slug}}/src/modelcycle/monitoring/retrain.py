@@ -14,9 +14,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from modelcycle.core.config import edit_params
 from modelcycle.core.contract import Contract, find_violations, make_request_table, read_contract
-from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import Alert, InputError
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.output import content_md5, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import DATA_CARD, FEEDBACK, MODEL_CARD, PARAMS
 from modelcycle.monitoring.monitor import monitor, read_time

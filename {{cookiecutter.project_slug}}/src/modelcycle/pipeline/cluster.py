@@ -15,9 +15,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.project import read_project
+from modelcycle.core.output import content_md5
+from modelcycle.core.team import read_project
 
 REQUIRED_LIBRARIES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 

@@ -22,7 +22,7 @@ from modelcycle.core.page import render_page
 from modelcycle.core.params import read_params
 from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
-from modelcycle.core.project import read_project
+from modelcycle.core.team import read_project
 from modelcycle.core.verdict import Verdict
 from modelcycle.monitoring.monitor import MAX_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases

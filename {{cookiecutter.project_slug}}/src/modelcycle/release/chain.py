@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.output import content_md5, md5
 from modelcycle.core.paths import CONTRACT, PARAMS
 from modelcycle.tracking.git import fetch_command, find_commit, git, is_on_a_branch, read_file_at, read_files_at
 from modelcycle.versions.code import digest_code, read_code, read_code_at

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.output import content_md5, md5
 from modelcycle.core.paths import PREDICTIONS
 from modelcycle.release.chain import Link, check_commit
 from modelcycle.release.reproduce import reproduce
 from modelcycle.tracking import store
-from modelcycle.tracking.runs import RUN_TAGS
+from modelcycle.tracking.store import RUN_TAGS
 from modelcycle.versions import registry
 from modelcycle.versions.code import read_code_at
 from modelcycle.versions.ledger import champion_number, pushed_images, read_ledger

@@ -22,9 +22,16 @@ import rich.progress
 from filelock import FileLock, Timeout
 
 from modelcycle.core.contract import Contract, find_violations, require_columns, select_rejects
-from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.output import progress_console, report_line, track_progress, write_atomically, write_text
+from modelcycle.core.output import (
+    content_md5,
+    md5,
+    progress_console,
+    report_line,
+    track_progress,
+    write_atomically,
+    write_text,
+)
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, refuse_surplus_fields, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder

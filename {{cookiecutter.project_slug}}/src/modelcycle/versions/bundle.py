@@ -13,11 +13,10 @@ import pandas as pd
 
 from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract
-from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.output import read_text, report_line
+from modelcycle.core.output import content_md5, read_text, report_line
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, MODEL_CARD, PROFILE, QUESTIONS
-from modelcycle.core.project import Project, read_project
+from modelcycle.core.team import Project, read_project
 from modelcycle.tracking import store
 from modelcycle.tracking.git import fetch_command, find_commit
 from modelcycle.versions import registry

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import modelcycle
-from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError
+from modelcycle.core.output import content_md5
 from modelcycle.tracking.git import git, read_files_at
 
 Code = dict[str, bytes]  # by path below src/, with / between the parts

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.project import PYPROJECT
+from modelcycle.core.team import PYPROJECT
 from modelcycle.tracking.git import read_file_at
 
 LOCK = Path("uv.lock")

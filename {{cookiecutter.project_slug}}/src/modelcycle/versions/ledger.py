@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from modelcycle.core.digest import content_md5
 from modelcycle.core.metrics import format_metrics
-from modelcycle.core.project import read_project
+from modelcycle.core.output import content_md5
+from modelcycle.core.team import read_project
 from modelcycle.tracking.git import git
 from modelcycle.tracking.store import ensure_experiment
 

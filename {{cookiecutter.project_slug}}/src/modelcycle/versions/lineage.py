@@ -7,8 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from modelcycle.core.digest import content_md5
-from modelcycle.core.output import read_text
+from modelcycle.core.output import content_md5, read_text
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
 from modelcycle.tracking.git import find_commit, read_files_at
 

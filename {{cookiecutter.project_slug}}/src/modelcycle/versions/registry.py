@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.output import content_md5, md5
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, QUESTIONS
-from modelcycle.core.project import read_project
+from modelcycle.core.team import read_project
 from modelcycle.core.verdict import Verdict
 from modelcycle.tracking.store import artifact_location
 from modelcycle.versions.ledger import append_to_ledger, champion_number, read_ledger

@@ -28,7 +28,7 @@ from modelcycle.core.contract import Contract, convert_columns
 from modelcycle.core.errors import InputError, describe_place, first_line
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.paths import CONTRACT, MODEL
-from modelcycle.core.project import Project
+from modelcycle.core.team import Project
 
 MakeFeatures = Callable[[pd.DataFrame, Contract], pd.DataFrame]
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.project import Project
+from modelcycle.core.team import Project
 from modelcycle.versions.code import Code, write_code
 from modelcycle.versions.environment import make_environment
 from modelcycle.versions.run_version import read_table, send, write_table

@@ -1,7 +1,7 @@
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.estimator import make_estimator
+from modelcycle.pipeline.train import make_estimator
 
 
 @pytest.mark.parametrize(
