@@ -25,6 +25,7 @@ TABLE = """
 | production | main, when a person approves | `make login deploy ENV=production DIGEST=...` | `DEPLOY_ACCESS`, `MLFLOW_TRACKING_URI` |
 | monitor | every night | `make monitor` | `DATABASE_URL`, `MLFLOW_TRACKING_URI` |
 | retrain | every night | `make login fetch retrain RETRAIN="--if-alert --propose"` | `DATABASE_URL`, `DVC_CONFIG`, `MLFLOW_TRACKING_URI` |
+| audit | every night | `make audit` | `MLFLOW_TRACKING_URI` |
 | update | every night | `make update UPDATE=--propose` | |
 """.strip().split("\n")  # noqa: E501  as in docs/ci.md
 STAGES = [row.split()[1] for row in TABLE]
@@ -60,15 +61,16 @@ def expected(provider: str, row: str) -> dict[str, object]:
     """Say what a row of the table means at a provider: of a variable's value, `$NAME` is the setting that holds it."""
     stage, when, calls, secrets = [cell.strip() for cell in row.split("|")[1:-1]]
     names = re.findall(r"\w+", secrets)
-    plain = ["DEPLOY_HOST", "SSH_KNOWN_HOSTS"] if "DEPLOY_ACCESS" in names else []
+    deploys = "DEPLOY_ACCESS" in names
+    plain = ["DEPLOY_HOST", "SSH_KNOWN_HOSTS"] if deploys else ["AUDIT_DATABASE"] if stage == "audit" else []
     of_change = "change" in WHEN[when]  # what a change may read; main's secrets have the right to write
     variables = EVERYWHERE | OWN[provider]
     if provider == "github":  # secrets for main are those of an environment
-        scope = "" if of_change else f"{stage if plain else 'release'}/"
+        scope = "" if of_change else f"{stage if deploys else 'release'}/"
         variables |= {name: f"${scope}{name}" for name in [*names, *plain]}
         variables |= {"GH_TOKEN": f"${scope}UPDATE_TOKEN"} if stage == "update" else {}
     elif provider == "gitlab":  # its settings say which jobs see which secret; the file says the environment
-        variables |= {name: f"${stage}/{name}" for name in names if plain and name == "DEPLOY_ACCESS"}
+        variables |= {name: f"${stage}/{name}" for name in names if name == "DEPLOY_ACCESS"}
         variables |= {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"} if stage == "image" else {}
     elif provider == "jenkins":
         other = {"DEPLOY_ACCESS": f"DEPLOY_ACCESS_{stage.upper()}"}
@@ -85,7 +87,7 @@ def expected(provider: str, row: str) -> dict[str, object]:
         "calls": re.findall("`make (.+?)`", calls.replace("...", '"$digest"')),
         "variables": variables,
         "keeps": KEEPS.get(stage, set()),
-        "takes": {"reports/service.digest"} if plain else set(),
+        "takes": {"reports/service.digest"} if deploys else set(),
         "pushes": stage in ("retrain", "update") and provider != "gitlab",  # there by a setting
     }
 

@@ -16,6 +16,7 @@ class Project(BaseModel):
 
     package: the team's package below src/. experiment: the name of experiment, registered model and ledger in MLflow,
     by default the package's. trusted_types: types that model files may hold besides those that `model_file` lists.
+    accepted_vulnerabilities: those that `audit` passes over, by their ids, with the reason.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,6 +24,7 @@ class Project(BaseModel):
     package: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     experiment: str = ""
     trusted_types: list[str] = []
+    accepted_vulnerabilities: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _is_not_the_machinery(self) -> "Project":
