@@ -124,7 +124,7 @@ trace: setup ## follow the champion, or VERSION=2, back to the bytes it came fro
 {%- if 'delivery' in cookiecutter.__rooms %}
 
 ##@ Deliver
-.PHONY: image push deploy undeploy
+.PHONY: image push deploy undeploy audit
 # Kubernetes' schedules run in an image of their own, so there each version has one.
 PIPELINE ?= $(wildcard deploy/kubernetes)
 image: setup ## build the image of the champion, or VERSION=2; PIPELINE=1: also the one that runs monitor and retrain
@@ -142,6 +142,9 @@ deploy: setup ## run the pushed image of the champion, or DIGEST=sha256:..., in 
 
 undeploy: setup ## take away what runs in ENV=staging or ENV=production
 	modelcycle undeploy "$(ENV)"
+
+audit: setup ## look up uv.lock and the images among known vulnerabilities; fails on one, and without an answer
+	modelcycle audit
 {%- endif %}
 {%- if 'serving' in cookiecutter.__rooms %}
 

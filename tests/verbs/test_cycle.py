@@ -21,7 +21,7 @@ def test_make_alone_lists_every_verb(default):
     assert sorted(listed) == sorted(phony)
     explore, build = {"help", "setup", "notebooks", "ui"}, {"reproduce", "check", "test", "cycle"}
     review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}
-    deliver = {"image", "push", "deploy", "undeploy"}
+    deliver = {"image", "push", "deploy", "undeploy", "audit"}
     use = {"release", "rollback", "trace", "serve", "predict", "monitor", "retrain"}
     assert set(listed) == explore | build | review | deliver | use | {"airflow", "update", "update-check"}
     assert all(f"`{verb}`" in default.read("README.md") for verb in listed if verb != "help")

@@ -22,6 +22,7 @@ class Project(BaseModel):
 
     package: the team's package below src/. experiment: the name of experiment, registered model and ledger in MLflow,
     by default the package's. trusted_types: types that model files may hold besides those that `model_file` lists.
+    accepted_vulnerabilities: those that `audit` passes over, by their ids, with the reason.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,12 +30,17 @@ class Project(BaseModel):
     package: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     experiment: str = ""
     trusted_types: list[str] = []
+    accepted_vulnerabilities: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _is_not_the_machinery(self) -> "Project":
         if self.package == "modelcycle":
             raise ValueError("package is modelcycle, which is the machinery's name; expected that of your own package")
         return self
+
+    def travelling(self) -> dict[str, Any]:
+        """Give what a version is run with, also by code of other years, which refuses a name that it does not know."""
+        return self.model_dump(include={"package", "experiment", "trusted_types"})
 
     @property
     def registered_name(self) -> str:

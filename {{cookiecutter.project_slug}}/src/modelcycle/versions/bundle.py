@@ -155,7 +155,7 @@ def write_export(folder: Path, contents: dict[str, bytes], code: Code, number: s
     write_code(contents, folder)
     manifest = {
         "version": number,
-        "project": read_project().model_dump(),
+        "project": read_project().travelling(),
         "facts": facts,
         "files": {name: content_md5(content) for name, content in sorted(contents.items())},
     }

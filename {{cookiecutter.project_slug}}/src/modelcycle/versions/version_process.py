@@ -69,7 +69,13 @@ class Child:
         write_code(version.files, folder)
         python = make_environment(Path(self.scratch.name), version.lock) if version.lock else sys.executable
         pipe = subprocess.PIPE
-        arguments = [str(source), str(folder), version.project.model_dump_json(), version.hidden, *version.imports]
+        arguments = [
+            str(source),
+            str(folder),
+            json.dumps(version.project.travelling()),
+            version.hidden,
+            *version.imports,
+        ]
         command = [str(python), "-I", "-c", START, *arguments]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.scratch.name)
         self.said: deque[str] = deque(maxlen=50)
