@@ -20,7 +20,7 @@ from modelcycle.update import (
     read_record,
     resolve_commit,
 )
-from support.repository import TREE, Repository, render
+from support.repository import TEMPLATE, TREE, Repository, render
 
 # The template's files: as they were in v0.9.0 and as they are in v1.0.0; None: not there.
 PAGE = "".join(f"Line {i} of {{{{ cookiecutter.colour }}}}\n" for i in range(9))
@@ -45,16 +45,21 @@ def template(tmp_path_factory):
     tree = template.path / TREE.name
     for i, version in enumerate(("0.9.0", "1.0.0", "2.0.0-rc1")):
         questions = {
+            "project_name": "Flights",
             "project_slug": "flights",
             "package_name": "flights",
             "colour": ["red", "blue"],
             "_version": version,
+            "_rooms": {},
+            "__rooms": "",
         }
         for name, states in FILES.items():
             path, state = tree / name, states[min(i, 1)]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(state) if state else path.unlink(missing_ok=True)
         shutil.copy(TREE / ".cruft.json", tree)
+        shutil.copytree(TEMPLATE / "hooks", template.path / "hooks", dirs_exist_ok=True)
+        (template.path / "hooks/pre_gen_project.py").unlink()
         (template.path / "cookiecutter.json").write_text(json.dumps(questions))
         template.commit(version)
         template.run("git", "tag", f"v{version}")
@@ -446,9 +451,13 @@ def write_record(**values):
         (
             lambda _: None,
             ["--set", "wind=strong", "--set", "shade=dark"],
-            "shade is no question; expected one of project_slug, package_name, colour.",
+            "shade is no question; expected one of project_name, project_slug, package_name, colour.",
         ),
-        (lambda _: None, ["--set", "_version=2"], "_version is no question; expected one of project_slug, "),
+        (
+            lambda _: None,
+            ["--set", "_version=2"],
+            "_version is no question; expected one of project_name, project_slug, ",
+        ),
         (lambda _: None, ["--set", "package_name=late"], "package_name can't be changed by an update: features.py and"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
@@ -488,7 +497,8 @@ def test_releases_are_ordered_by_their_numbers_and_preliminary_ones_are_none(tmp
 
 def test_a_template_is_found_from_the_folder_it_was_named_in(old, template, tmp_path, monkeypatch):
     monkeypatch.chdir(old.path)
-    assert read_record() == Record(str(template.path), "v0.9.0", read_answers(old))
+    commit = template.run("git", "rev-parse", "v0.9.0").strip()
+    assert read_record() == Record(str(template.path), commit, read_answers(old))
     shutil.copytree(template.path, old.path.parent / "beside")
     for address in ("beside", "./beside", f"file://{template.path}"):
         clone = clone_template(Record(address, "v0.9.0", {}), tmp_path / "clone")

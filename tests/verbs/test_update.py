@@ -150,7 +150,7 @@ def test_a_repository_that_nobody_changed_becomes_what_is_baked_now(bake_release
     assert templates_part(content(repository)) == templates_part(content(now))
     assert (repository.path / "docs/operations/ai_act.md").exists()
     assert repository.run("git", "log", "--format=%s") == "Update the template to v9.0.0\nbake\n"
-    assert "release 9.0.0 of it" in repository.read("docs/updates.md")
+    assert "version 9.0.0 of it" in repository.read("docs/updates.md")
 
 
 def edit(repository):

@@ -78,6 +78,12 @@ def list_releases(template: Path) -> list[str]:
     return sorted(tags, key=lambda tag: [int(part) for part in re.findall(r"\d+", tag)], reverse=True)
 
 
+def name_commit(template: Path, commit: str) -> str:
+    """Name a commit of a clone by its release, or by the beginning of its hash."""
+    tags = git("-C", template, "tag", "--points-at", commit).splitlines()
+    return next(filter(RELEASE.fullmatch, tags), commit[:10])
+
+
 def find_newer_release(template: Path, commit: str) -> str:
     """Find the newest release in a clone; empty where a commit has all of it already, or there is no release."""
     newest = next(iter(list_releases(template)), "")
@@ -224,7 +230,8 @@ def update(to: str, assignments: list[str], as_proposal: bool = False) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         template = clone_template(record, folder / "template")
-        target = to or (record.commit if answers else find_newer_release(template, record.commit))
+        known = name_commit(template, record.commit)
+        target = to or (known if answers else find_newer_release(template, record.commit))
         if not target:
             return report_line("update", "this is the newest release of the template already")
         target_commit = find_target(template, record, target, answers)
@@ -261,8 +268,8 @@ def find_target(template: Path, record: Record, target: str, answers: dict[str, 
     if "package_name" in answers:
         raise InputError("package_name can't be changed by an update: features.py and model.py would stay behind.")
     if commit != resolve_commit(template, record.commit) and has_commit(template, record.commit, commit):
-        warning = f"{target} is older than what you have, {record.commit}: what has come since is taken away"
-        report_line("update", warning)
+        known = name_commit(template, record.commit)
+        report_line("update", f"{target} is older than what you have, {known}: what has come since is taken away")
     return commit
 
 
