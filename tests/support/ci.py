@@ -3,6 +3,7 @@
 The readers know what our files use and raise Unknown for the rest, which could change what runs when.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -66,8 +67,13 @@ def read(provider: str, folder: Path) -> dict[str, Stage]:
         raise Unknown(f"something is missing or has another form: {error!r}") from error
     for stage in stages.values():  # a stage waits only for those that its kind of pipeline has
         stage.needs = {name for name in stage.needs if stages[name].when & stage.when}
-        stage.takes = {name for name in stage.takes if any(name in script for script, _ in stage.scripts)}
+        stage.takes = {path for path in stage.takes if any(is_read(path, script) for script, _ in stage.scripts)}
     return stages
+
+
+def is_read(path: str, script: str) -> bool:
+    """Say whether a script reads a file: it names it, or calls the verb that does."""
+    return path in script or (path == "reports/update.bundle" and "make propose" in script)
 
 
 def check_keys(content: dict[str, Any], known: str, where: str) -> None:
@@ -166,7 +172,8 @@ GITLAB_WHEN = {
     '$CI_PIPELINE_SOURCE == "schedule"': {"schedule"},
 }
 GITLAB_JOB = (
-    "stage extends rules script before_script variables environment artifacts timeout resource_group interruptible"
+    "stage extends needs rules script before_script variables environment artifacts cache timeout resource_group "
+    "interruptible"
 )
 
 
@@ -193,6 +200,8 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
         if job["stage"] not in order:
             raise Unknown(f"{name}: unknown stage {job['stage']}")
         place[name] = order.index(job["stage"])
+        if job.get("cache", default["cache"]) != ([] if name == "update" else default["cache"]):
+            raise Unknown(f"{name}: a cache of other jobs, or none")
         variables = everywhere | job.get("variables", {})
         if "environment" in job:  # the scope of a secret
             variables["DEPLOY_ACCESS"] = f"${job['environment']['name']}/DEPLOY_ACCESS"
@@ -202,7 +211,8 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
         check_keys(artifacts, "when expose_as paths reports expire_in", name)
         stage.keeps = {*artifacts.get("paths", []), *artifacts.get("reports", {}).values()}
     for name, stage in stages.items():
-        stage.needs = {other for other in stages if place[other] < place[name]}
+        own = content.get(name, {}).get("needs")
+        stage.needs = set(own or (other for other in stages if place[other] < place[name]))
         stage.takes = {path for other in stage.needs for path in stages[other].keeps}
     return stages
 
@@ -238,6 +248,9 @@ JENKINS = {  # which lines, as regular expressions, a block may have; it is know
         f"stash name: {TEXT}, includes: {TEXT}",
         r"lock\('production'\)",
         r"withCredentials\(\[gitUsernamePassword\(credentialsId: 'GIT_PUSH'\)\]\)",
+        r"deleteDir\(\)",
+        "checkout scm",
+        f"unstash {TEXT}",
     ],
     "lock": [r"deployTo '\w+'"],
     "withCredentials": [f"sh {TEXT}"],
@@ -295,9 +308,9 @@ def read_jenkins(path: Path) -> dict[str, Stage]:
             stage = stages[name] = Stage(
                 {"change", "main"} | ({"schedule"} if under("pipeline", "triggers") else set())
             )
-            stage.needs = {other for other in homes if homes[other] != home[:-1] or "parallel" not in home}
+            stage.needs = {other for other in homes if common(homes[other], home)[-1] != "parallel"}
             stage.person = bool(under(*home, "input"))
-            homes[name] = home[:-1]
+            homes[name] = home
             variables, agents = {}, []
             for block in (home[: length + 1] for length in range(len(home))):
                 words = [word for word in under(*block, "when") if not word.startswith("before")]
@@ -333,6 +346,11 @@ def jenkins_script(step: str, call: str) -> str:
     return script.replace("\\$", "$")
 
 
+def common(one: list[str], other: list[str]) -> list[str]:
+    """List the blocks that two stages are both in, from the outermost."""
+    return [a for a, b in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))]
+
+
 def quoted(line: str) -> list[str]:
     """List the texts in quotes."""
     return re.findall("'([^']*)'", line)
@@ -341,6 +359,7 @@ def quoted(line: str) -> list[str]:
 BAMBOO_TRIGGERS = {  # version, plan, trigger, and which branches get a plan of their own
     (2, "CI", "polling", "for-pull-request"): {"change", "main"},
     (2, "WATCH", "cron", "manually"): {"schedule"},
+    (2, "UPDATE", "cron", "manually"): {"schedule"},
 }
 
 
