@@ -22,14 +22,14 @@ def require_no_changes() -> None:
     mark, changes = git_path("update-in-progress"), git("status", "--porcelain", "--untracked-files=no")
     if mark.exists():
         head, lock = mark.read_text(encoding="ascii"), git_path("index.lock")
-        if changes or lock.exists() or git_path("sequencer").exists():
+        is_complete = git("rev-parse", "HEAD") != head
+        if lock.exists() or git_path("sequencer").exists() or (changes and not is_complete):
             commands = [f"rm -f {lock}", "git cherry-pick --quit", "git reset --quiet", "git stash --include-untracked"]
             raise Conflict(
                 "The last update was stopped while git was writing its files. Type "
                 f"`{' && '.join([*commands, f'git reset --hard {head}'])}`, which puts aside what is not committed "
                 "(`git stash show --include-untracked`), then update again."
             )
-        is_complete = git("rev-parse", "HEAD") != head
         report("update", "the last one was stopped when it was " + ("complete" if is_complete else "about to begin"))
         mark.unlink()
     if changes:

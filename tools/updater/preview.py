@@ -15,7 +15,7 @@ def tell(copy: Path, commit: str, message: str) -> None:
     conflict = merge.pick(copy, [commit])
     changes = git("-C", copy, "diff", "--name-status", "--no-renames", "--relative", start).splitlines()
     changes = sorted({line for line in changes if not line.startswith("U")}, key=lambda line: line.split("\t")[1])
-    report("preview", f"{message}: {len(changes)} files would change", "git diff would call them:")
+    report("preview", f"{message}: {len(changes)} files would change", "(A: new, D: gone)")
     print("\n".join(f"          {line}" for line in changes))
     stages = list_stages_to_run(copy, start, {line.split("\t")[1] for line in changes})
     report("preview", "stages that would run again:", ", ".join(stages) or "none")
