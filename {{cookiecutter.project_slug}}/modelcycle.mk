@@ -180,11 +180,22 @@ airflow: setup .venv-airflow/ready ## run the pipeline and the daily monitor as 
 
 ##@ Stay current
 .PHONY: update update-check
-update: setup ## bring in the template's newest release, or TO=v1.2.0, or another answer: SET=deployment=kubernetes
-	modelcycle update $(UPDATE) $(TO) $(if $(SET),--set "$(SET)")
+# The updater is the template's, and comes with the version that it brings in.
+TEMPLATE = $(shell sed -n 's/^  "template": "\(.*\)",$$/\1/p' .cruft.json 2>/dev/null)
+NO_TEMPLATE = "error: git can't clone the template from '$(TEMPLATE)': write its address into .cruft.json, and commit it."
+UPDATER = clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git clone --quiet "$(TEMPLATE)" "$$clone" && \
+  test -f "$$clone/tools/update.py" || { echo $(NO_TEMPLATE) >&2; exit 1; }; python "$$clone/tools/update.py"
+update: setup ## bring in the template's newest release, or TO=v1.2.0, SET={{ 'deployment=kubernetes' if 'delivery' in cookiecutter.__rooms else 'scope=product' }}; PREVIEW=1 only tells
+	@$(UPDATER) $(TO) $(if $(SET),--set "$(SET)") $(if $(PREVIEW),--preview) $(if $(PROPOSE),--propose)
 
 update-check: setup ## say whether the template has a newer release, and fail if it has
-	@modelcycle update --check
+	@$(UPDATER) --check
+{%- if 'ci' in cookiecutter.__rooms %}
+
+.PHONY: propose
+propose: ## in CI: push the branch that make update PROPOSE=1 has left, and open a request to merge it
+	@sh deploy/propose.sh
+{%- endif %}
 
 ##@ Everything
 .PHONY: cycle

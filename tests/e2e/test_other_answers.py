@@ -29,7 +29,7 @@ def test_an_exploration_runs_passes_its_tests_and_its_checks(bake):
     repository.run("make", "cycle", **HERE)
     assert "passed" in repository.run("make", "test", "check", **HERE)
     listed = re.findall(r"^│ ([a-z]+) ", repository.run("modelcycle", "--help"), re.MULTILINE)
-    assert set(listed) == {"adopt", "ingest", "prepare", "train", "evaluate", "update"}
+    assert set(listed) == {"adopt", "ingest", "prepare", "train", "evaluate"}
 
 
 @pytest.mark.parametrize(

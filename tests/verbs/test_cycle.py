@@ -23,7 +23,7 @@ def test_make_alone_lists_every_verb(default):
     review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}
     deliver = {"image", "push", "deploy", "undeploy", "audit"}
     use = {"release", "rollback", "trace", "serve", "predict", "monitor", "retrain"}
-    assert set(listed) == explore | build | review | deliver | use | {"airflow", "update", "update-check"}
+    assert set(listed) == explore | build | review | deliver | use | {"airflow", "update", "update-check", "propose"}
     assert all(f"`{verb}`" in default.read("README.md") for verb in listed if verb != "help")
 
 
