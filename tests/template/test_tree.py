@@ -56,6 +56,7 @@ def test_the_readme_says_how_many_files_a_bake_has(bake):
     for name in ("README.md", "docs/figures.md"):
         text = (TEMPLATE / name).read_text(encoding="utf-8")
         assert f"{len(bake().files())} files" in text
+        assert f"{len(bake(scope='exploration').files())} files" in text
 
 
 def test_the_hooks_are_short_and_pure():
