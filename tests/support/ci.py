@@ -179,6 +179,7 @@ def use_action(name: str, step: dict[str, Any], stage: Stage, artifacts: dict[st
 GITLAB_CHANGE = '$CI_PIPELINE_SOURCE == "merge_request_event" || $CI_PIPELINE_SOURCE == "schedule"'
 GITLAB_MAIN = "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH"
 GITLAB_WHEN = {
+    '$CI_PIPELINE_SOURCE != "schedule"': {"change", "main"},
     '$CI_PIPELINE_SOURCE != "schedule" && $VERB == ""': {"change", "main"},
     f'$CI_PIPELINE_SOURCE != "schedule" && $VERB == "" && {GITLAB_MAIN}': {"main"},
     f'{GITLAB_MAIN} && ($CI_PIPELINE_SOURCE == "schedule" || $VERB == NAME)': {"schedule", "hand"},
@@ -248,6 +249,7 @@ def asked_in(script: str, asked: Iterable[str], where: str) -> dict[str, str]:
 JENKINS_WHEN = {
     "": {"change", "main", "schedule", "hand"},
     "not triggeredBy 'TimerTrigger', expression !params.VERB": {"change", "main"},
+    "not triggeredBy 'TimerTrigger'": {"change", "main"},
     "branch 'main', not triggeredBy 'TimerTrigger', expression !params.VERB": {"main"},
     "branch 'main', anyOf triggeredBy 'TimerTrigger', anyOf expression params.VERB == NAME": {"schedule", "hand"},
     "branch 'main', expression params.VERB == NAME": {"hand"},
