@@ -100,7 +100,7 @@ def test_the_two_read_the_same_record_and_bring_in_the_same(made, template, tmp_
 
 
 def test_what_cruft_can_not_do_make_update_does(made, template, tmp_path):
-    """As docs/updates.md says: it ends with 0 at a conflict, drops what concerns a moved file, and a page for the team."""
+    """As docs/updates.md says: it ends with 0 at a conflict, drops what is for a moved file, or a page for the team."""
     made.replace("docs/ci.md", "# What CI does", "# What our CI does")
     made.run("git", "mv", "Makefile", "GNUmakefile")
     made.commit("ours")

@@ -294,15 +294,12 @@ def test_a_record_without_an_address_or_a_commit_is_a_sentence_that_helps(instal
         repository.commit("the record")
 
     write_record(commit=None)
-    for address in (
-        "/a/template.zip",
-        "file:///nowhere",
-        str(repository.path),
-    ):  # which is a repository of another kind
+    other_repository = str(repository.path)
+    for address in ("/a/template.zip", "file:///nowhere", other_repository):
         write_record(template=address)
         for verb in ("update", "update-check"):
             printed = repository.run("make", verb, fails=True)
-            sentence = f"error: git can't clone the template from '{address}': write the address of its git repository "
+            sentence = f"error: git can't clone the template from '{address}': write its git address into .cruft.json"
             assert sentence in printed
     write_record(template=str(template.path))
     for verb in ("update", "update-check"):
