@@ -12,6 +12,8 @@ chosen = set(answers["__rooms"].split())
 kept = {path for room in chosen for path in answers["_rooms"][room]}
 for path in sorted({path for paths in answers["_rooms"].values() for path in paths} - kept):
     shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+    if not any(Path(path).parent.iterdir()):
+        Path(path).parent.rmdir()
 for path in Path().rglob("__pycache__"):  # of who has run the machinery inside the template
     shutil.rmtree(path)
 

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +62,11 @@ def stand_in(tmp_path: Path) -> dict[str, str]:
 def calls(stand_in: dict[str, str]) -> list[tuple[list[str], dict[str, str]]]:
     """List the words and the variables of each call of a stand-in."""
     return [json.loads(line) for line in Path(stand_in["CALLS"]).read_text().splitlines()]
+
+
+def fill_in(call: str) -> list[str]:
+    """Give the words of a call of make; each variable that a person is asked for has its name as the value."""
+    return shlex.split(re.sub(r'"\$([A-Z]+)"', r"\1", call.replace("$digest", DIGEST)))
 
 
 def run_stage(
@@ -121,10 +126,14 @@ def test_githubs_scripts_check_release_deploy_and_watch_for_real(job, stand_in, 
         "DATABASE_URL": f"sqlite:///{tmp_path}/predictions.db",
         "DEPLOY_ACCESS": "#",
         "DEPLOY_HOST": "",
+        "DIGEST": "",
         "DVC_CONFIG": f"['remote \"team\"']\\n    url = {tmp_path}/remote\\n",
+        "ENVIRONMENT": "staging",
         "MLFLOW_TRACKING_URI": f"sqlite:///{job.path}/.mlflow/mlflow.db",
+        "REASON": "to try it",
         "REGISTRY_USER": "#",
         "SSH_KNOWN_HOSTS": "#",
+        "VERSION": "1",
     }
     machine = environment() | stand_in
     machine |= {"REAL_MAKE": str(shutil.which("make")), "IMAGE": f"{registry_host}/team/flight-delays"}
@@ -206,7 +215,7 @@ def run_scripts(provider: str, repository: Repository, stand_in: dict[str, str])
             if status or output:
                 yield f"{name}: {output}"
             make_calls = [(words[1:], environ) for words, environ in calls(stand_in) if words[0] == "make"]
-            expected = [shlex.split(call.replace("$digest", DIGEST)) for call in one.calls()]
+            expected = [fill_in(call) for call in one.calls()]
             if [words for words, _ in make_calls] != expected:
                 yield f"{name}: it calls {[words for words, _ in make_calls]}, not {expected}"
             for key, value in variables.items():
@@ -245,6 +254,29 @@ def test_what_only_a_shell_finds_is_found(bake, stand_in, provider, path, right,
     assert message in "".join(run_scripts(provider, repository, stand_in))
 
 
+@pytest.fixture
+def engine(bake, stand_in, tmp_path) -> Callable[..., tuple[dict[str, Stage], dict[str, str]]]:
+    """Run GitLab's file in a clone, on a branch; gives its stages, and how each that ran has ended."""
+    if missing := [name for name in (str(NODE / "gitlab-ci-local"), "rsync") if not shutil.which(name)]:
+        pytest.skip(f"There is no {' and no '.join(missing)}; .ci/run installs it.")
+    repository = bake(ci_provider="gitlab")
+    repository.commit()
+    repository.run("git", "clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
+    repository.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
+    clone = Repository(tmp_path / "clone")
+    flags = "--force-shell-executor --shell-isolation --no-artifacts-to-source --no-color".split()
+
+    def run(branch: str, *options: str, fails: str = "", red: bool = False, **variables: str) -> tuple:
+        clone.run("git", "checkout", "--quiet", "-B", branch)
+        words = [word for name, value in variables.items() for word in ("--variable", f"{name}={value}")]
+        command = [str(NODE / "gitlab-ci-local"), *flags, *words, *options]
+        output = clone.run(*command, fails=red, FAIL=fails, **stand_in)
+        states = re.findall(r"^ *(PASS|FAIL) +(?:build-)?(\S+)", output, re.MULTILINE)
+        return read("gitlab", clone.path), {name: state for state, name in states}
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("kind", "source", "options", "fails", "red"),
     [
@@ -256,29 +288,24 @@ def test_what_only_a_shell_finds_is_found(bake, stand_in, provider, path, right,
     ],
     ids=["change", "main", "approved", "rejected", "alert"],
 )
-def test_gitlabs_engine_runs_the_stages_of_each_kind(bake, stand_in, tmp_path, kind, source, options, fails, red):
-    if missing := [name for name in (str(NODE / "gitlab-ci-local"), "rsync") if not shutil.which(name)]:
-        pytest.skip(f"There is no {' and no '.join(missing)}; .ci/run installs it.")
-    repository = bake(ci_provider="gitlab")
-    repository.commit()
-    repository.run("git", "clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
-    repository.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
-    clone = Repository(tmp_path / "clone")
-    clone.run("git", "checkout", "--quiet", "-B", "a-change" if kind == "change" else "main")
-    flags = "--force-shell-executor --shell-isolation --no-artifacts-to-source --no-color --variable".split()
-    command = [str(NODE / "gitlab-ci-local"), *flags, f"CI_PIPELINE_SOURCE={source}", *options]
-    output = clone.run(*command, fails=bool(red), FAIL=fails, **stand_in)
-    states = {name: state for state, name in re.findall(r"^ *(PASS|FAIL) +(\S+)", output, re.MULTILINE)}
-    stages = read("gitlab", clone.path)
+def test_gitlabs_engine_runs_the_stages_of_each_kind(engine, stand_in, kind, source, options, fails, red):
+    branch = "a-change" if kind == "change" else "main"
+    stages, states = engine(branch, *options, fails=fails, red=bool(red), CI_PIPELINE_SOURCE=source)
     expected = {name for name, stage in stages.items() if kind in stage.when and (options or not stage.person)}
     expected -= {name for name in expected if red in stages[name].needs}  # they do not begin
-    assert {name.removeprefix("build-"): state for name, state in states.items()} == {
-        name: "FAIL" if name == red else "PASS" for name in expected
-    }, output
+    assert states == {name: "FAIL" if name == red else "PASS" for name in expected}
     make_calls = [words[1:] for words, _ in calls(stand_in) if words[0] == "make"]
-    expected_calls = [call for name, stage in stages.items() if name in expected for call in stage.calls()]
+    expected_calls = [fill_in(call) for name, stage in stages.items() if name in expected for call in stage.calls()]
     order = sorted if kind == "schedule" else list  # its stages run side by side
-    assert order(make_calls) == order(shlex.split(call.replace("$digest", DIGEST)) for call in expected_calls)
+    assert order(make_calls) == order(expected_calls)
+
+
+@pytest.mark.parametrize("verb", "monitor retrain audit update retrain-now deploy rollback".split())
+def test_gitlabs_engine_starts_what_is_chosen_by_hand_and_nothing_else(engine, stand_in, verb):
+    asked = {name: name for name in ("ENVIRONMENT", "DIGEST", "VERSION", "REASON")}
+    stages, states = engine("main", CI_PIPELINE_SOURCE="web", VERB=verb, **asked)
+    assert states == {verb: "PASS"}
+    assert [words[1:] for words, _ in calls(stand_in)] == [fill_in(call) for call in stages[verb].calls()]
 
 
 @pytest.mark.parametrize("function", ["hashFiles", "hashFile"])

@@ -5,7 +5,7 @@ The readers know what our files use and raise Unknown for the rest, which could 
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Unknown(Exception):
 class Stage:
     """A job of a pipeline, whatever its provider calls it."""
 
-    when: set[str]  # of change, main, schedule
+    when: set[str]  # of change, main, schedule, hand
     person: bool = False  # it waits for a person's yes
     needs: set[str] = field(default_factory=set)  # the stages that have to succeed before it
     scripts: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # and variables; $NAME is a setting's value
@@ -90,9 +90,11 @@ def look_up(known: dict[Any, Any], value: Any, where: str) -> Any:
 
 
 GITHUB_WHEN = {  # by its own condition; a job also runs only where those that it needs did
-    None: {"change", "main", "schedule"},
-    "github.event_name != 'schedule'": {"change", "main"},
+    None: {"change", "main", "schedule", "hand"},
+    "github.event_name == 'pull_request' || github.event_name == 'push'": {"change", "main"},
     "github.ref == 'refs/heads/main' && github.event_name == 'push'": {"main"},
+    "github.ref == 'refs/heads/main' && (github.event_name == 'schedule' || inputs.verb == NAME)": {"schedule", "hand"},
+    "github.ref == 'refs/heads/main' && inputs.verb == NAME": {"hand"},
     "github.event_name == 'schedule'": {"schedule"},
 }
 GITHUB_RIGHTS = {  # whether the job may push
@@ -101,6 +103,7 @@ GITHUB_RIGHTS = {  # whether the job may push
     "{'contents': 'write', 'pull-requests': 'write'}": True,
 }
 GITHUB_SETTING = r"^\$\{\{ (?:secrets|vars)\.(\w+)(?: \|\| github\.token)? \}\}$"
+GITHUB_INPUT = r"^\$\{\{ inputs\.(\w+) \}\}$"
 GITHUB_TOKEN = "${{ secrets.UPDATE_TOKEN || github.token }}"
 
 
@@ -110,29 +113,38 @@ def read_github(path: Path) -> dict[str, Stage]:
     check_keys(content, "name on permissions defaults env concurrency jobs", "workflow")
     if content["permissions"] != {} or content["defaults"] != {"run": {"shell": "bash"}}:
         raise Unknown("workflow: permissions are not empty, or the shell is not bash with pipefail")
-    triggers = {"pull_request": "change", "push": "main", "schedule": "schedule"}
+    triggers = {"pull_request": "change", "push": "main", "schedule": "schedule", "workflow_dispatch": "hand"}
     triggered = {look_up(triggers, name, "on") for name in content["on"]}
     if content["on"]["push"] != {"branches": ["main"]}:
         raise Unknown("on: pushes to other branches than main")
+    inputs = content["on"].get("workflow_dispatch", {"inputs": {}})["inputs"]
     stages: dict[str, Stage] = {}
     artifacts: dict[str, set[str]] = {}
     for name, job in content["jobs"].items():
         check_keys(job, "needs if runs-on timeout-minutes environment concurrency permissions steps", name)
         if "timeout-minutes" not in job:
             raise Unknown(f"{name}: no timeout")
-        stage = stages[name] = Stage(triggered & look_up(GITHUB_WHEN, job.get("if"), name))
+        condition = job["if"].replace(f"'{name}'", "NAME") if "if" in job else None
+        stage = stages[name] = Stage(triggered & look_up(GITHUB_WHEN, condition, name))
         if "needs" in job:
             before = look_up(stages, job["needs"], f"{name}: needs")
             stage.when &= before.when
             stage.needs = {job["needs"], *before.needs}
-        stage.person = job.get("environment") == "production"  # its settings name those who review
+        if "hand" in stage.when and name not in inputs["verb"]["options"]:
+            raise Unknown(f"{name}: nobody can choose it")
+        place = job.get("environment", "").replace("${{ inputs.environment }}", name)
+        stage.person = place in ("production", "deploy")  # the settings of production name those who review
         stage.pushes = look_up(GITHUB_RIGHTS, str(job.get("permissions")), f"{name}: permissions")
-        scope = f"{job['environment']}/" if "environment" in job else ""  # secrets for main are an environment's
+        scope = f"{place}/" if place else ""  # secrets for main are an environment's
         for step in job["steps"]:
             if "run" in step:
                 check_keys(step, "run env", name)
                 values = content["env"] | step.get("env", {})
                 variables = {key: re.sub(GITHUB_SETTING, rf"${scope}\1", value) for key, value in values.items()}
+                for key, value in variables.items():
+                    if asked := re.match(GITHUB_INPUT, value):
+                        look_up(inputs, asked[1], f"{name}: inputs")
+                        variables[key] = f"${asked[1].upper()}"
                 stage.scripts.append((step["run"], variables))
             else:
                 check_keys(step, "uses with if", name)
@@ -167,9 +179,11 @@ def use_action(name: str, step: dict[str, Any], stage: Stage, artifacts: dict[st
 GITLAB_CHANGE = '$CI_PIPELINE_SOURCE == "merge_request_event" || $CI_PIPELINE_SOURCE == "schedule"'
 GITLAB_MAIN = "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH"
 GITLAB_WHEN = {
-    '$CI_PIPELINE_SOURCE != "schedule"': {"change", "main"},
-    f'$CI_PIPELINE_SOURCE != "schedule" && {GITLAB_MAIN}': {"main"},
-    '$CI_PIPELINE_SOURCE == "schedule"': {"schedule"},
+    '$CI_PIPELINE_SOURCE != "schedule" && $VERB == ""': {"change", "main"},
+    f'$CI_PIPELINE_SOURCE != "schedule" && $VERB == "" && {GITLAB_MAIN}': {"main"},
+    f'{GITLAB_MAIN} && ($CI_PIPELINE_SOURCE == "schedule" || $VERB == NAME)': {"schedule", "hand"},
+    f"{GITLAB_MAIN} && $VERB == NAME": {"hand"},
+    f'{GITLAB_MAIN} && $CI_PIPELINE_SOURCE == "schedule"': {"schedule"},
 }
 GITLAB_JOB = (
     "stage extends needs rules script before_script variables environment artifacts cache timeout resource_group "
@@ -185,6 +199,7 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
     if [rule["if"] for rule in content.pop("workflow")["rules"]] != [GITLAB_CHANGE, GITLAB_MAIN]:
         raise Unknown("workflow: other pipelines than a change's, main's and the schedule's")
     everywhere = {name: value for name, value in content.pop("variables").items() if "$" not in value}
+    asked = {name: everywhere.pop(name) for name in list(everywhere) if isinstance(everywhere[name], dict)}
     stages: dict[str, Stage] = {}
     place: dict[str, int] = {}
     for key, own in content.items():
@@ -196,15 +211,22 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
         (rule,) = job["rules"]
         if rule.get("when", "manual") != "manual":
             raise Unknown(f"{name}: unknown when: {rule['when']}")
-        stage = stages[name] = Stage(look_up(GITLAB_WHEN, rule["if"], name), "when" in rule)
+        stage = stages[name] = Stage(
+            look_up(GITLAB_WHEN, rule["if"].replace(f'"{name}"', "NAME"), name), "when" in rule
+        )
+        if "hand" in stage.when and name not in asked["VERB"]["options"]:
+            raise Unknown(f"{name}: nobody can choose it")
         if job["stage"] not in order:
             raise Unknown(f"{name}: unknown stage {job['stage']}")
         place[name] = order.index(job["stage"])
         if job.get("cache", default["cache"]) != ([] if name == "update" else default["cache"]):
             raise Unknown(f"{name}: a cache of other jobs, or none")
         variables = everywhere | job.get("variables", {})
-        if "environment" in job:  # the scope of a secret
-            variables["DEPLOY_ACCESS"] = f"${job['environment']['name']}/DEPLOY_ACCESS"
+        if "environment" in job:  # the scope of a secret; the settings of production name who may deploy there
+            scope = job["environment"]["name"].replace("$ENVIRONMENT", name)
+            variables["DEPLOY_ACCESS"] = f"${scope}/DEPLOY_ACCESS"
+            stage.person |= scope == "deploy"
+        variables |= asked_in("\n".join(job["script"]), asked, name)
         stage.scripts = [(line, variables) for line in job.get("before_script", [])]
         stage.scripts.append(("\n".join(job["script"]), variables))  # one shell runs them
         artifacts = job.get("artifacts", {})
@@ -217,16 +239,30 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
     return stages
 
 
+def asked_in(script: str, asked: Iterable[str], where: str) -> dict[str, str]:
+    """Give the variables of a script, as "$NAME" in it, whose values are asked of who starts it by hand."""
+    names = {name for name in re.findall(r'"\$(\w+)"', script) if name.isupper()}
+    return {name: f"${name}" for name in names if look_up(dict.fromkeys(asked, True), name, f"{where}: variable")}
+
+
 JENKINS_WHEN = {
-    "": {"change", "main", "schedule"},
-    "not triggeredBy 'TimerTrigger'": {"change", "main"},
-    "branch 'main', not triggeredBy 'TimerTrigger'": {"main"},
+    "": {"change", "main", "schedule", "hand"},
+    "not triggeredBy 'TimerTrigger', expression !params.VERB": {"change", "main"},
+    "branch 'main', not triggeredBy 'TimerTrigger', expression !params.VERB": {"main"},
+    "branch 'main', anyOf triggeredBy 'TimerTrigger', anyOf expression params.VERB == NAME": {"schedule", "hand"},
+    "branch 'main', expression params.VERB == NAME": {"hand"},
     "triggeredBy 'TimerTrigger'": {"schedule"},
 }
 TEXT = r"'[^'\\$]*'"
+JENKINS_ACCESS = '"DEPLOY_ACCESS_${params.ENVIRONMENT.toUpperCase()}"'
+SCRIPT = r"""'([^'\\$]|"\$[A-Z]+")*'"""
 JENKINS = {  # which lines, as regular expressions, a block may have; it is known by the first word of its head
     "": ["pipeline", r"def deployTo\(String environment\)"],
-    "pipeline": ["agent none", "triggers", "options", "environment", "stages"],
+    "pipeline": ["agent none", "triggers", "parameters", "options", "environment", "stages"],
+    "parameters": [
+        rf"choice\(name: {TEXT}, choices: \[({TEXT}(, )?)+\], description: {TEXT}\)",
+        rf"string\(name: {TEXT}, defaultValue: '', description: {TEXT}\)",
+    ],
     "triggers": [r"cron\(env\.BRANCH_NAME == 'main' \? 'H 3 \* \* \*' : ''\)"],
     "options": [
         r"timeout\(time: \d+, unit: '(MINUTES|HOURS|DAYS)'\)",
@@ -234,26 +270,37 @@ JENKINS = {  # which lines, as regular expressions, a block may have; it is know
         r"lock\('delivery'\)",
     ],
     "environment": [rf"\w+ = {TEXT}", r"\w+ = credentials\('\w+'\)"],
-    "stages": [r"stage\('\w+'\)"],
-    "parallel": [r"stage\('\w+'\)"],
+    "stages": [r"stage\('[\w-]+'\)"],
+    "parallel": [r"stage\('[\w-]+'\)"],
     "stage": ["agent", "when", "options", "environment", "input", "stages", "parallel", "steps", "post"],
     "agent": ["label 'mlops'"],
-    "when": ["beforeAgent true", "beforeInput true", "branch 'main'", "not", "triggeredBy 'TimerTrigger'"],
+    "when": [
+        "beforeAgent true",
+        "beforeInput true",
+        "branch 'main'",
+        "triggeredBy 'TimerTrigger'",
+        "not",
+        "anyOf",
+        "expression",
+    ],
     "not": ["triggeredBy 'TimerTrigger'"],
+    "anyOf": ["triggeredBy 'TimerTrigger'", "expression"],
+    "expression": ["!params.VERB", r"params.VERB == '[\w-]+'"],
     "input": [f"message {TEXT}", f"ok {TEXT}", "submitter 'maintainers'"],
     "steps": [
-        f"sh {TEXT}",
+        f"sh {SCRIPT}",
         r"deployTo '\w+'",
         f"archiveArtifacts artifacts: {TEXT}",
         f"stash name: {TEXT}, includes: {TEXT}",
         r"lock\('production'\)",
         r"withCredentials\(\[gitUsernamePassword\(credentialsId: 'GIT_PUSH'\)\]\)",
+        rf"withCredentials\(\[string\(credentialsId: {re.escape(JENKINS_ACCESS)}, variable: 'DEPLOY_ACCESS'\)\]\)",
         r"deleteDir\(\)",
         "checkout scm",
         f"unstash {TEXT}",
     ],
     "lock": [r"deployTo '\w+'"],
-    "withCredentials": [f"sh {TEXT}"],
+    "withCredentials": [f"sh {SCRIPT}"],
     "post": ["always"],
     "always": [f"junit {TEXT}", f"archiveArtifacts artifacts: {TEXT}, allowEmptyArchive: true"],
     "def": [f"unstash {TEXT}", 'sh """'],
@@ -297,6 +344,7 @@ def read_jenkins(path: Path) -> dict[str, Stage]:
         raise Unknown("pipeline: no agent")
     stages: dict[str, Stage] = {}
     homes: dict[str, list[str]] = {}
+    asked = {quoted(line)[0]: quoted(line) for line in under("pipeline", "parameters")}
     variables: dict[str, str] = {}
     stashes: dict[str, set[str]] = {}
     for at, line in lines:
@@ -306,7 +354,9 @@ def read_jenkins(path: Path) -> dict[str, Stage]:
         (name,) = quoted(home[-1])
         if name not in stages:  # begin with what it and the blocks around it say
             stage = stages[name] = Stage(
-                {"change", "main"} | ({"schedule"} if under("pipeline", "triggers") else set())
+                {"change", "main"}
+                | ({"schedule"} if under("pipeline", "triggers") else set())
+                | ({"hand"} if name in asked.get("VERB", []) else set())
             )
             stage.needs = {other for other in homes if common(homes[other], home)[-1] != "parallel"}
             stage.person = bool(under(*home, "input"))
@@ -314,7 +364,7 @@ def read_jenkins(path: Path) -> dict[str, Stage]:
             variables, agents = {}, []
             for block in (home[: length + 1] for length in range(len(home))):
                 words = [word for word in under(*block, "when") if not word.startswith("before")]
-                stage.when &= look_up(JENKINS_WHEN, ", ".join(words), block[-1])
+                stage.when &= look_up(JENKINS_WHEN, ", ".join(words).replace(f"== '{name}'", "== NAME"), block[-1])
                 agents += under(*block, "agent")
                 for value in under(*block, "environment"):
                     variables[value.split()[0]] = "$" * ("credentials(" in value) + quoted(value)[0]
@@ -325,7 +375,11 @@ def read_jenkins(path: Path) -> dict[str, Stage]:
         for step in under("def deployTo(String environment)") if line.startswith("deployTo") else [line]:
             match step.split()[0]:
                 case "sh":
-                    stages[name].scripts.append((jenkins_script(step, line), variables))
+                    script = jenkins_script(step, line)
+                    if JENKINS_ACCESS in " ".join(at):
+                        variables["DEPLOY_ACCESS"] = f"$DEPLOY_ACCESS_{name.upper()}"
+                    variables |= asked_in(script, asked, name)
+                    stages[name].scripts.append((script, variables))
                     stages[name].pushes |= "GIT_PUSH" in " ".join(at)
                 case "junit" | "archiveArtifacts":
                     stages[name].keep(set(quoted(step)[0].split(",")))
@@ -358,7 +412,10 @@ def quoted(line: str) -> list[str]:
 
 BAMBOO_TRIGGERS = {  # version, plan, trigger, and which branches get a plan of their own
     (2, "CI", "polling", "for-pull-request"): {"change", "main"},
-    (2, "WATCH", "cron", "manually"): {"schedule"},
+    (2, "WATCH", "cron", "manually"): {"schedule", "hand"},
+    (2, "RETRAIN", "manually"): {"hand"},
+    (2, "DEPLOY", "manually"): {"hand"},
+    (2, "ROLLBACK", "manually"): {"hand"},
     (2, "UPDATE", "cron", "manually"): {"schedule"},
 }
 
@@ -370,9 +427,9 @@ def read_bamboo(path: Path) -> dict[str, Stage]:
     for plan in YAML(typ="safe", pure=True).load_all(path):
         if plan is None:
             continue
-        kinds = "version plan triggers branches other stages"
-        (trigger,), branches = plan["triggers"], plan["branches"]["create"]
-        when = look_up(BAMBOO_TRIGGERS, (plan["version"], plan["plan"]["key"], *trigger, branches), "plan")
+        kinds = "version plan triggers branches variables other stages"
+        triggers, branches = [name for trigger in plan["triggers"] for name in trigger], plan["branches"]["create"]
+        when = look_up(BAMBOO_TRIGGERS, (plan["version"], plan["plan"]["key"], *triggers, branches), "plan")
         before: set[str] = set()
         shared: dict[str, set[str]] = {}
         for entry in plan["stages"]:
@@ -392,7 +449,8 @@ def read_job(
     name: str, job: dict[str, Any], stage: Stage, everywhere: dict[str, str], shared: dict[str, set[str]]
 ) -> None:
     """Read a job of Bamboo into its stage."""
-    if (job["key"], job["requirements"], job["tasks"][0]) != (name.upper(), ["mlops"], "checkout"):
+    key = name.replace("-", "").upper()
+    if (job["key"], job["requirements"], job["tasks"][0]) != (key, ["mlops"], "checkout"):
         raise Unknown(f"{name}: no key, no agent of ours, or no checkout")
     for subscription in job.get("artifact-subscriptions", []):
         paths = look_up(shared, subscription["artifact"], f"{name}: artifact")

@@ -23,10 +23,14 @@ TABLE = """
 | image | main | `make login image push` | `MLFLOW_TRACKING_URI`, `REGISTRY_PASSWORD`, `REGISTRY_USER` |
 | staging | main | `make login deploy ENV=staging DIGEST=...` | `DEPLOY_ACCESS`, `MLFLOW_TRACKING_URI` |
 | production | main, when a person approves | `make login deploy ENV=production DIGEST=...` | `DEPLOY_ACCESS`, `MLFLOW_TRACKING_URI` |
-| monitor | every night | `make monitor` | `DATABASE_URL`, `MLFLOW_TRACKING_URI` |
-| retrain | every night | `make login fetch retrain RETRAIN="--if-alert --propose"` | `DATABASE_URL`, `DVC_CONFIG`, `MLFLOW_TRACKING_URI` |
+| monitor | every night, or by hand | `make monitor` | `DATABASE_URL`, `MLFLOW_TRACKING_URI` |
+| retrain | every night, or by hand | `make login fetch retrain RETRAIN="--if-alert --propose"` | `DATABASE_URL`, `DVC_CONFIG`, `MLFLOW_TRACKING_URI` |
+| audit | every night, or by hand | `make audit` | `MLFLOW_TRACKING_URI` |
 | update | every night | `make update PROPOSE=1` | |
 | propose | every night | `make propose` | |
+| retrain-now | by hand | `make login fetch retrain RETRAIN=--propose` | `DATABASE_URL`, `DVC_CONFIG`, `MLFLOW_TRACKING_URI` |
+| deploy | by hand, when a person approves | `make login deploy ENV=... DIGEST=...` | `DEPLOY_ACCESS`, `MLFLOW_TRACKING_URI` |
+| rollback | by hand | `make rollback VERSION=... REASON=...` | `MLFLOW_TRACKING_URI` |
 """.strip().split("\n")  # noqa: E501  as in docs/ci.md
 STAGES = [row.split()[1] for row in TABLE]
 WHEN = {
@@ -34,6 +38,9 @@ WHEN = {
     "main": {"main"},
     "main, when a person approves": {"main"},
     "every night": {"schedule"},
+    "every night, or by hand": {"schedule", "hand"},
+    "by hand": {"hand"},
+    "by hand, when a person approves": {"hand"},
 }
 KEEPS = {
     "test": {"reports/tests.xml"},
@@ -43,6 +50,9 @@ KEEPS = {
     "image": {"reports/service.digest", "reports/service.cdx.json"},
     "monitor": {"reports/monitoring.html"},
     "update": {"reports/update.bundle"},
+}
+TAKES = {"propose": {"reports/update.bundle"}} | {
+    name: {"reports/service.digest"} for name in ("staging", "production")
 }
 NEEDS_AT_NIGHT = {"propose": {"update"}}
 SECRETS = sorted(set(re.findall("`([A-Z_]+)`", "".join(TABLE))))
@@ -63,15 +73,19 @@ def expected(provider: str, row: str) -> dict[str, object]:
     """Say what a row of the table means at a provider: of a variable's value, `$NAME` is the setting that holds it."""
     stage, when, calls, secrets = [cell.strip() for cell in row.split("|")[1:-1]]
     names = re.findall(r"\w+", secrets)
-    plain = ["DEPLOY_HOST", "SSH_KNOWN_HOSTS"] if "DEPLOY_ACCESS" in names else []
+    deploys = "DEPLOY_ACCESS" in names
+    plain = ["DEPLOY_HOST", "SSH_KNOWN_HOSTS"] if deploys else ["AUDIT_DATABASE"] if stage == "audit" else []
+    by_hand = "hand" in WHEN[when]
+    filled = re.sub(r"(\w+)=\.\.\.", r'\1="$\1"', calls).replace("$ENV", "$ENVIRONMENT")  # asked of a person
+    calls = filled if by_hand else calls.replace("...", '"$digest"')
     of_change = "change" in WHEN[when]  # what a change may read; main's secrets have the right to write
     variables = EVERYWHERE | OWN[provider]
     if provider == "github":  # secrets for main are those of an environment
-        scope = "" if of_change else f"{stage if plain else 'release'}/"
+        scope = "" if of_change else f"{stage if deploys else 'release'}/"
         variables |= {name: f"${scope}{name}" for name in [*names, *plain]}
         variables |= {"GH_TOKEN": f"${scope}UPDATE_TOKEN"} if stage == "propose" else {}
     elif provider == "gitlab":  # its settings say which jobs see which secret; the file says the environment
-        variables |= {name: f"${stage}/{name}" for name in names if plain and name == "DEPLOY_ACCESS"}
+        variables |= {name: f"${stage}/{name}" for name in names if name == "DEPLOY_ACCESS"}
         variables |= {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"} if stage == "image" else {}
     elif provider == "jenkins":
         other = {"DEPLOY_ACCESS": f"DEPLOY_ACCESS_{stage.upper()}"}
@@ -79,17 +93,18 @@ def expected(provider: str, row: str) -> dict[str, object]:
         variables |= {name: f"${other.get(name, name)}" for name in names}
     else:  # Bamboo masks what has SECRET or PASSWORD in its name
         other = {name: name for name in ["REGISTRY_USER", "REGISTRY_PASSWORD", *plain]}
-        other |= {"DEPLOY_ACCESS": f"DEPLOY_ACCESS_{stage.upper()}_SECRET"}
+        other |= {"DEPLOY_ACCESS": f"DEPLOY_ACCESS_{'STAGING' if by_hand else stage.upper()}_SECRET"}
         variables |= {name: f"${other.get(name, f'{name}_SECRET')}" for name in [*names, *plain]}
+    variables |= {name: f"${name}" for name in re.findall(r'"\$([A-Z]+)"', calls)}
     return {
         "when": WHEN[when],
-        "person": "person" in when,
-        "needs": NEEDS_AT_NIGHT.get(stage, set()) if when == "every night" else set(STAGES[: STAGES.index(stage)]),
-        "calls": re.findall("`make (.+?)`", calls.replace("...", '"$digest"')),
+        "person": "person" in when and not (by_hand and provider == "bamboo"),  # there, who may build that plan
+        "needs": set(STAGES[: STAGES.index(stage)]) if "main" in WHEN[when] else NEEDS_AT_NIGHT.get(stage, set()),
+        "calls": re.findall("`make (.+?)`", calls),
         "variables": variables,
         "keeps": KEEPS.get(stage, set()),
-        "takes": {"reports/service.digest"} if plain else KEEPS["update"] if stage == "propose" else set(),
-        "pushes": stage in ("retrain", "propose") and provider != "gitlab",  # there by a setting
+        "takes": TAKES.get(stage, set()),
+        "pushes": stage in ("retrain", "retrain-now", "propose") and provider != "gitlab",  # there by a setting
     }
 
 
@@ -125,11 +140,13 @@ def complaints(provider: str, folder: Path) -> Iterator[str]:
                         yield f"table: {row.split()[1]}: {column}: {actual[column]}, expected {value}"
         scripts = [(name, script) for name, stage in stages.items() for script, _ in stage.scripts]
         for name, script in scripts:
-            lines = re.sub(r"^export \w+=.*", "", script, flags=re.MULTILINE)  # Bamboo's way to pass one on
+            lines = re.sub(r"^ *export \w+=.*", "", script, flags=re.MULTILINE)  # Bamboo's way to pass one on
             yield from (f"secrets: {name}: {secret} is in a script" for secret in SECRETS if secret in lines)
         whole = "\n".join(f"(\n{script}\n)" for _, script in scripts)
         head = "export bamboo_planRepository_repositoryUrl=\n"  # by Bamboo
-        yield from run("shellcheck", "--norc", "--shell=sh", "--exclude=SC1091,SC2030,SC2031", "-", text=head + whole)
+        yield from run(
+            "shellcheck", "--norc", "--shell=sh", "--exclude=SC1091,SC2030,SC2031,SC2153", "-", text=head + whole
+        )
     if provider == "github":
         yield from run("zizmor", "--offline", "--no-progress", "--min-severity", "low", str(path))
 
@@ -221,7 +238,12 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
             "path: report\n",
             "or to another folder",
         ),
-        ("condition", "event_name != 's", "event_nam != 's", "reader: check: unknown github.event_nam"),
+        (
+            "condition",
+            "if: github.event_name == 'pull",
+            "if: github.event_nam == 'pull",
+            "reader: check: unknown github.event_nam",
+        ),
         (
             "condition",
             "github.ref == 'refs/heads/main' && ",
@@ -230,6 +252,15 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ),
         ("condition", f"    if: {MAIN}\n", "", "table: release: when: "),
         ("condition", '  schedule:\n    - cron: "23 3 * * *"\n', "", "table: monitor: when: "),
+        ("condition", "[monitor, retrain, ", "[monitor, ", "reader: retrain: nobody can choose it"),
+        ("condition", " && inputs.verb == 'deploy'", "", "reader: deploy: unknown github.ref"),
+        (
+            "step",
+            "VERSION: ${{ inputs.version }}",
+            "VERSION: ${{ inputs.digests }}",
+            "rollback: inputs: unknown digests",
+        ),
+        ("approval", "environment: ${{ inputs.environment }}", "environment: release", "table: deploy: "),
         ("approval", "environment: production", "environment: staging", "table: production: person: False"),
         ("secret", "${{ secrets.REGISTRY_PASSWORD }}", "hunter2hunter2", "secrets: a secret in clear text"),
         ("secret", CHECK, CHECK + DATABASE, "table: check: variables: "),
@@ -258,8 +289,12 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("step", "    - make gate\n", "", "table: pipeline: calls: "),
         ("order", "system, release, image", "system, image, release", "table: image: needs: "),
         ("artefact", "[reports/service.digest,", "[reports/service.digests,", "table: image: keeps: "),
-        ("condition", '!= "schedule"\n', '!= "schedule\n', "reader: check: unknown $CI_PIPELINE_SOURCE"),
+        ("condition", '!= "schedule" && $VERB', '!= "schedule && $VERB', "reader: check: unknown $CI_PIPELINE_SOURCE"),
         ("condition", "extends: .main", "extends: .change", "table: release: when: "),
+        ("condition", '", monitor, retrain, ', '", monitor, ', "reader: retrain: nobody can choose it"),
+        ("condition", '&& $VERB == "deploy"', "", "reader: deploy: unknown $CI_COMMIT_BRANCH"),
+        ("step", 'VERSION="$VERSION"', 'VERSION="$VERSIONS"', "reader: rollback: variable: unknown VERSIONS"),
+        ("approval", "name: $ENVIRONMENT", "name: staging", "table: deploy: person: False"),
         ("approval", "      when: manual\n", "", "table: production: person: False"),
         ("secret", "GIT_AUTHOR_NAME: CI", "DB_PASSWORD: hunter2hunter2", "secrets: a secret in clear text"),
         (
@@ -303,6 +338,10 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("condition", BRANCH + TIMER, BRANCH, "reader: stage('deliver'): unknown branch 'main'"),
         ("condition", BRANCH + TIMER, TIMER, "table: release: when: "),
         ("condition", CRON, "", "table: monitor: when: "),
+        ("condition", "'monitor', 'retrain', ", "'monitor', ", "table: retrain: when: "),
+        ("condition", "            expression { params.VERB == 'deploy' }\n", "", "reader: stage('deploy'): unknown"),
+        ("step", 'VERSION="$VERSION"', 'VERSION="$VERSIONS"', "reader: rollback: variable: unknown VERSIONS"),
+        ("secret", "DEPLOY_ACCESS_${params.", "DEPLOY_ACCESS_${env.", "reader: steps: unknown withCredentials"),
         ("approval", "submitter 'maintainers'", "ok 'Go'", "reader: production: anybody may approve"),
         ("approval", "        beforeInput true\n", "", "reader: production: anybody may approve, or is asked"),
         ("secret", "CI = 'true'", "DB_PASSWORD = 'hunter2hunter2'", "secrets: a secret in clear text"),
@@ -318,8 +357,8 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("key", "timeout 15m make check", "make check", "reader: check: no timeout"),
         ("value", "polling: 60", "polling: often", "schema: $.triggers[0]"),
         ("need", "jobs: [pipeline]", "jobs: [pipelines]", "reader: stages: job: unknown pipelines"),
-        ("need", "[monitor, retrain]", "[monitor]", "reader: plan: unknown retrain"),
-        ("need", "[monitor, retrain]", "[monitor]\n  - second:\n      jobs: [retrain]", "table: retrain: needs: "),
+        ("need", "[monitor, retrain, audit]", "[monitor, audit]", "reader: plan: unknown retrain"),
+        ("need", ", retrain, audit]", ", audit]\n  - second:\n      jobs: [retrain]", "table: retrain: needs: "),
         (
             "rights",
             "            timeout 15m make update",
@@ -336,6 +375,8 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("condition", "planRepository.branch: m", "planRepository.brunch: m", "reader: release: unknown condition"),
         ("condition", ON_MAIN, "", "table: release: when: "),
         ("condition", "create: for-pull-request", "create: manually", "reader: plan: unknown"),
+        ("condition", "triggers: []", "triggers: [{polling: 60}]", "reader: plan: unknown (2, 'RETRAIN', 'polling'"),
+        ("step", 'VERSION="$VERSION"', 'VERSION="$VERSIONS"', "table: rollback: calls: "),
         ("approval", "manual: true", "manual: false", "table: production: person: False"),
         ("secret", '"${bamboo_REGISTRY_PASSWORD:-}"', '"hunter2hunter2"', "secrets: a secret in clear text"),
         ("secret", SOURCED, SOURCED + PROBE, "secrets: check: REGISTRY_USER"),

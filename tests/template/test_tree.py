@@ -3,13 +3,14 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support.repository import CHOICES, QUESTIONS, TEMPLATE, TREE
+from support.repository import CHOICES, QUESTIONS, TEMPLATE, TREE, Repository, render, swap
 
 MACHINERY = TREE / "src/modelcycle"
 PAGES = {*MACHINERY.rglob("*.html"), *MACHINERY.rglob("*.md")}  # which the machinery fills in, with Jinja of its own
@@ -56,6 +57,7 @@ def test_the_readme_says_how_many_files_a_bake_has(bake):
     for name in ("README.md", "docs/figures.md"):
         text = (TEMPLATE / name).read_text(encoding="utf-8")
         assert f"{len(bake().files())} files" in text
+        assert f"{len(bake(scope='exploration').files())} files" in text
 
 
 def test_the_hooks_are_short_and_pure():
@@ -75,15 +77,57 @@ def test_the_table_of_rooms_names_paths_that_exist_and_every_folder_that_may_be_
     assert not [path for path in paths if not (TREE / path).exists()]
     assert {f"src/modelcycle/{path.parent.name}" for path in MACHINERY.glob("*/__init__.py")} <= paths
     assert {f"deploy/{path.name}" for path in (TREE / "deploy").iterdir() if path.is_dir()} <= paths
-    assert {*CHOICES["ci_provider"], *CHOICES["deployment"]} <= set(rooms)
+    assert {*CHOICES["ci_provider"], *CHOICES["deployment"]} - {"none"} <= set(rooms)
 
 
-def test_a_room_that_is_not_chosen_is_absent(bake):
-    made = bake(ci_provider="gitlab", deployment="openshift", airflow=False, license="MIT")
-    absent = {"github", "jenkins", "bamboo", "server", "airflow"}
-    for room, paths in QUESTIONS["_rooms"].items():
-        for path in paths:
-            assert (made.path / path).exists() == (room not in absent), path
+@pytest.mark.parametrize(
+    ("answers", "absent"),
+    [
+        ({"ci_provider": "gitlab", "deployment": "openshift"}, "github jenkins bamboo server airflow"),
+        (
+            {"ci_provider": "none", "deployment": "kubernetes"},
+            "ci github gitlab jenkins bamboo server openshift airflow",
+        ),
+        (
+            {"scope": "exploration", "airflow": True},
+            "ci github gitlab jenkins bamboo server kubernetes openshift delivery airflow versions release serving "
+            "monitoring process",
+        ),
+    ],
+)
+def test_a_room_that_is_not_chosen_is_absent(bake, answers, absent):
+    made = bake(**{"airflow": False, "license": "MIT", **answers})
+    rooms = QUESTIONS["_rooms"]
+    kept = {path for room in rooms.keys() - absent.split() for path in rooms[room]}
+    for path in {path for paths in rooms.values() for path in paths}:
+        assert (made.path / path).exists() == (path in kept), path
+    assert not [path for path in made.path.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
+@pytest.mark.slow
+def test_a_room_is_added_by_the_table_and_the_blocks_that_the_page_names(tmp_path):
+    template = tmp_path / "template"
+    for name in ("hooks", TREE.name):
+        shutil.copytree(TEMPLATE / name, template / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TEMPLATE / "cookiecutter.json", template)
+    swap(template / "cookiecutter.json", '"_rooms": {', '"_rooms": {"lab": ["src/modelcycle/lab", "docs/lab.md"],')
+    swap(template / "cookiecutter.json", "delivery process ", "delivery process lab ")
+    source = template / TREE.name / "src/modelcycle"
+    (source / "lab").mkdir()
+    (source / "lab/__init__.py").write_text('"""A laboratory."""\n')
+    verbs = 'import typer\n\napp = typer.Typer()\n\n\n@app.command()\ndef brew() -> None:\n    """Brew."""\n'
+    (source / "lab/verbs.py").write_text(verbs)
+    swap(source / "cli.py", '"process")', '"process", "lab")')
+    (template / TREE.name / "docs/lab.md").write_text("# The laboratory\n")
+    with (template / TREE.name / "modelcycle.mk").open("a", encoding="utf-8") as file:
+        file.write("{%- if 'lab' in cookiecutter.__rooms %}\n\nbrew: setup ## brew\n\tmodelcycle brew\n{%- endif %}\n")
+    for scope, is_there in (("product", True), ("exploration", False)):
+        (tmp_path / scope).mkdir()
+        repository = Repository(render(template, tmp_path / scope, scope=scope))
+        assert (repository.path / "docs/lab.md").exists() == is_there
+        assert ("make brew " in repository.run("make")) == is_there
+        code = {"PYTHONPATH": str(repository.path / "src")}
+        assert ("brew" in repository.run(sys.executable, "-m", "modelcycle", "--help", **code)) == is_there
 
 
 def test_every_question_and_choice_has_a_prompt_in_words():
@@ -107,10 +151,12 @@ def test_no_path_is_illegal_on_windows():
 
 
 def test_jinja_stays_at_a_handful_of_lines():
+    """But for what a room brings to a file that several share."""
     blocks = {}
     for path in files_of(TREE):
         if path.suffix != ".csv" and path not in PAGES:
-            blocks[path.name] = sum("{%" in line for line in path.read_text(encoding="utf-8").splitlines())
+            text = re.sub(r"{%-? if '\w+' in cookiecutter\.__rooms -?%}|{%-? endif -?%}", "", path.read_text("utf-8"))
+            blocks[path.name] = sum("{%" in line for line in text.splitlines())
     assert max(blocks.values()) <= 6, blocks
 
 
@@ -160,11 +206,11 @@ def test_no_update_prints_what_to_do_next(tmp_path):
     run(project, "git", "init", "--quiet")
     run(project, "git", "add", "--all")
     run(project, *commit, "bake")
-    makefile = source / "{{cookiecutter.project_slug}}/Makefile"
+    makefile = source / "{{cookiecutter.project_slug}}/modelcycle.mk"
     makefile.write_text(makefile.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     run(source, *commit, "two")
     assert "make cycle" not in run(project, *cruft, "update", "--skip-apply-ask")
-    assert (project / "Makefile").read_text(encoding="utf-8").endswith("# changed\n")
+    assert (project / "modelcycle.mk").read_text(encoding="utf-8").endswith("# changed\n")
 
 
 def test_make_alone_lists_every_verb():

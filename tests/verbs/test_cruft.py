@@ -33,7 +33,7 @@ def release(template, number):
 def change(template):
     """Change, add and give up files of the template."""
     swap(template.path / TREE.name / "docs/ci.md", "# What CI does", "# What newer CI does")
-    swap(template.path / TREE.name / "Makefile", "##@ Start", "##@ Begin")
+    swap(template.path / TREE.name / "modelcycle.mk", "##@ Start", "##@ Begin")
     (template.path / TREE.name / "docs/new.md").write_text("# New\n", encoding="utf-8")
     (template.path / TREE.name / "docs/scale.md").unlink()
     release(template, "9.1.0")
@@ -102,17 +102,17 @@ def test_the_two_read_the_same_record_and_bring_in_the_same(made, template, tmp_
 def test_what_cruft_can_not_do_make_update_does(made, template, tmp_path):
     """As docs/updates.md says: it ends with 0 at a conflict, drops what is for a moved file, or a page for the team."""
     made.replace("docs/ci.md", "# What CI does", "# What our CI does")
-    made.run("git", "mv", "Makefile", "GNUmakefile")
+    made.run("git", "mv", "modelcycle.mk", "template.mk")
     made.commit("ours")
     (template.path / TREE.name / "docs/operations/new.md").write_text("# New\n", encoding="utf-8")  # among the team's
     change(template)
     other = made.copy_to(tmp_path / "other")
     assert cruft(made, "update", "--skip-apply-ask")[0] == 0
     assert "<<<<<<<" in made.read("docs/ci.md") or list(made.path.rglob("*.rej"))
-    assert "##@ Begin" not in made.read("GNUmakefile")
+    assert "##@ Begin" not in made.read("template.mk")
     assert not (made.path / "docs/operations/new.md").exists()
     assert update(other) == 3
-    assert "##@ Begin" in other.read("GNUmakefile")
+    assert "##@ Begin" in other.read("template.mk")
     assert (other.path / "docs/operations/new.md").exists()
 
 

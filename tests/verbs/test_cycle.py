@@ -17,11 +17,11 @@ def test_the_cycle_leaves_a_judged_and_tracked_model(default):
 
 def test_make_alone_lists_every_verb(default):
     listed = re.findall(r"^  make ([\w-]+) +\S", default.run("make"), re.MULTILINE)
-    phony = " ".join(re.findall(r"^\.PHONY: ([a-z].*)", default.read("Makefile"), re.MULTILINE)).split()
+    phony = " ".join(re.findall(r"^\.PHONY: ([a-z].*)", default.read("modelcycle.mk"), re.MULTILINE)).split()
     assert sorted(listed) == sorted(phony)
     explore, build = {"help", "setup", "notebooks", "ui"}, {"reproduce", "check", "test", "cycle"}
     review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}
-    deliver = {"image", "push", "deploy", "undeploy"}
+    deliver = {"image", "push", "deploy", "undeploy", "audit"}
     use = {"release", "rollback", "trace", "serve", "predict", "monitor", "retrain"}
     assert set(listed) == explore | build | review | deliver | use | {"airflow", "update", "update-check", "propose"}
     assert all(f"`{verb}`" in default.read("README.md") for verb in listed if verb != "help")
@@ -114,3 +114,17 @@ def test_a_search_shows_progress_on_a_terminal(copy):
     (copy.path / "params.yaml").write_text(re.sub(r"search: null", search, copy.read("params.yaml")), encoding="utf-8")
     on_a_terminal = "import pty, sys; sys.exit(pty.spawn(['modelcycle', 'train']) >> 8)"
     assert "100%" in copy.run("python", "-c", on_a_terminal, TERM="xterm")
+
+
+def test_a_conflict_in_dvc_lock_is_solved_as_the_readme_says(copy):
+    copy.run("git", "checkout", "--quiet", "-b", "other")
+    copy.commit_change("seed: 0", "seed: 1")
+    copy.run("git", "checkout", "--quiet", "main")
+    copy.commit_change("test_share: 0.2", "test_share: 0.3")
+    assert "CONFLICT (content): Merge conflict in dvc.lock" in copy.run("git", "merge", "other", fails=True)
+    recipe = copy.read("README.md").partition("a conflict in `dvc.lock`")[2].split("```")[1]
+    copy.run("sh", "-ec", recipe, GIT_EDITOR="true")
+    assert copy.run("git", "status", "--porcelain") == ""
+    assert "up to date" in copy.run("dvc", "status")
+    assert "seed: 1" in copy.read("params.yaml")
+    assert "test_share: 0.3" in copy.read("params.yaml")

@@ -19,7 +19,7 @@ PARAMS = ("# share of the keys that go to the test data, for ever", "# once said
 # Many of them are the last line before a place for the team's.
 OLDER = [
     ("pyproject.toml", "httptools>=0.7", "httptools>=0.6"),
-    ("Makefile", "commit, then: make release", "then: make release"),
+    ("modelcycle.mk", "list the verbs", "list all verbs"),
     ("src/modelcycle/serving/answer.py", '"""From rows to', '"""Long ago: from rows to'),
     ("tests/unit/test_features.py", "import pandas as pd\n", "import pandas as pd  # once\n"),
     (".pre-commit-config.yaml", "types: [text]", "types: [file]"),
@@ -51,7 +51,8 @@ ADDED = {
 }
 RELEASES = Repository(TEMPLATE).run("git", "tag", "--list", "v*").split()
 PYPROJECT = (TREE / "pyproject.toml").read_text(encoding="utf-8")
-TEAMS = tomllib.loads(PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))["tool"]["cruft"]["skip"]
+PYPROJECT = re.sub("{%.*?%}", "", PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))
+TEAMS = tomllib.loads(PYPROJECT)["tool"]["cruft"]["skip"]
 
 
 @pytest.fixture(scope="module")

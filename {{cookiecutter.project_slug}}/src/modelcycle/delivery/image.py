@@ -18,12 +18,13 @@ from urllib.parse import quote
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_text
 from modelcycle.core.paths import REPORT
-from modelcycle.core.project import read_project
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.bundle import write_version
+from modelcycle.core.team import read_project
+from modelcycle.tracking import store
 from modelcycle.tracking.git import check_out, git
-from modelcycle.tracking.ledger import pushed_images, read_ledger
-from modelcycle.tracking.registry import Version
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import write_version
+from modelcycle.versions.ledger import pushed_images, read_ledger
+from modelcycle.versions.registry import Version
 
 BUILDERS = ("docker", "podman", "buildah")
 # Only Docker's format has HEALTHCHECK; buildah caches layers only if told; older Dockers need BuildKit for secrets.
@@ -86,8 +87,11 @@ def make_bill_of_materials(packages: list[str], image_name: str, labels: dict[st
     """List an image's contents in the format CycloneDX 1.6. packages: (n,) package URLs; labels: the image's."""
     components = []
     for package in packages:
-        head, _, version = package.lower().replace("_", "-").rpartition("@")
-        url = f"{head}@{quote(version, safe='')}"
+        place, _, qualifiers = package.partition("?")  # a Debian package has some: its release and its source
+        head, _, version = place.lower().replace("_", "-").rpartition("@")
+        pairs = [pair.partition("=") for pair in qualifiers.split("&") if pair]
+        url = f"{head}@{quote(version, safe='')}" + "?" * bool(pairs)
+        url += "&".join(f"{key}={quote(value, safe='')}" for key, _, value in pairs)
         name = head.rpartition("/")[2]
         components.append({"type": "library", "name": name, "version": version, "purl": url, "bom-ref": url})
     image = {"type": "container", "name": image_name, "version": labels[f"{OCI}.version"]}

@@ -56,3 +56,15 @@ def undeploy(environment: Annotated[str, typer.Argument(help="staging or product
     from modelcycle.delivery.deploy import undeploy
 
     undeploy(environment)
+
+
+@app.command()
+def audit() -> None:
+    """Look for known vulnerabilities in the packages of uv.lock, and of the images that run or are to run.
+
+    The database is osv.dev's, or the service or folder that AUDIT_DATABASE names. The exit status is 2 where there is
+    a vulnerability that pyproject.toml does not accept, and 1 where the database gives no answer.
+    """
+    from modelcycle.delivery.audit import audit
+
+    audit()
