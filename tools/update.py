@@ -21,7 +21,7 @@ from pathlib import Path
 
 from updater import merge, migrations, preview
 from updater import template as templates
-from updater.git import CALLERS_VARIABLES, Conflict, InputError, git, report
+from updater.git import CALLERS_VARIABLES, Conflict, InputError, git, mask_passwords, report
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 BUNDLE = Path("reports/update.bundle")
@@ -105,7 +105,7 @@ def bring(asked: Namespace, template: Path, record: templates.Record, commit: st
     start = git("rev-parse", "HEAD")
     merge.pick_here([*filter(None, [migrated]), new])
     report("update", f"{message}: {git('diff', '--shortstat', start, 'HEAD')}")
-    report("", "look at it with git show, then: make cycle test")
+    report("", f"look at it with git show{' HEAD^ HEAD' if migrated else ''}, then: make cycle test")
 
 
 def propose(copy: Path, commit: str, message: str, branch: str) -> None:
@@ -124,7 +124,7 @@ def check(template: Path) -> int:
     try:
         newest = templates.find_newer(template, templates.read_record(template).commit)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {mask_passwords(str(error))}", file=sys.stderr)
         return 2
     print(f"The template's {newest} is newer: make update" if newest else templates.describe_newest(template))
     return 1 if newest else 0
@@ -141,8 +141,11 @@ def main(words: list[str], template: Path = TEMPLATE) -> int:
         print(f"conflict: {conflict}", file=sys.stderr)
         return 3
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {mask_passwords(str(error))}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the next `make update` says what is left of it", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

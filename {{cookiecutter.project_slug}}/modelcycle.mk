@@ -182,7 +182,7 @@ airflow: setup .venv-airflow/ready ## run the pipeline and the daily monitor as 
 .PHONY: update update-check
 # The updater is the template's, and comes with the version that it brings in.
 TEMPLATE = $(shell sed -n 's/^  "template": "\(.*\)",$$/\1/p' .cruft.json 2>/dev/null)
-NO_TEMPLATE = "error: git can't clone the template from '$(TEMPLATE)': write its address into .cruft.json, and commit it."
+NO_TEMPLATE = "error: git can't clone the template from '$(TEMPLATE)': write its git address into .cruft.json, and commit."
 UPDATER = clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git clone --quiet "$(TEMPLATE)" "$$clone" && \
   test -f "$$clone/tools/update.py" || { echo $(NO_TEMPLATE) >&2; exit 1; }; python "$$clone/tools/update.py"
 update: setup ## bring in the template's newest release, or TO=v1.2.0, SET={{ 'deployment=kubernetes' if 'delivery' in cookiecutter.__rooms else 'scope=product' }}; PREVIEW=1 only tells

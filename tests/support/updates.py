@@ -58,6 +58,15 @@ class Project(Repository):
         return printed
 
 
+def copy_template(folder):
+    """Copy the real template, as it is now, into a folder, which is no git repository yet."""
+    for name in Repository(TEMPLATE).run("git", "ls-files", "-coz", "--exclude-standard").split("\0"):
+        if name and (TEMPLATE / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(TEMPLATE / name, folder / name)
+    return Repository(folder)
+
+
 def make_template(folder):
     """Make the template with its releases v0.9.0, v1.0.0, which is main, and the preliminary v2.0.0-rc1."""
     template = Repository(folder)

@@ -106,7 +106,11 @@ def test_a_folder_of_a_larger_repository_is_updated_in_its_place(old, tmp_path):
     (whole.path / "docs").mkdir()
     (whole.path / "docs/page.md").write_text("All teams\n")
     whole.commit("bake")
+    assert "nothing is written" in part.update("v1.0.0", "--preview")
+    part.update("v1.0.0", "--propose")
+    whole.run("git", "fetch", "--quiet", str(part.path / "reports/update.bundle"), "update-v1.0.0:proposed")
     part.update("v1.0.0")
+    assert whole.run("git", "diff", "HEAD", "proposed") == ""
     assert content(part)["docs/page.md"] == PAGE.replace("{{ cookiecutter.colour }}", "red")
     assert (part.path / "docs/new.md").exists()
     assert not (part.path / "docs/gone.md").exists()
@@ -272,6 +276,10 @@ def propose(old, origin, *words, fails=False, **environment):
     (job.path / "reports").mkdir()
     shutil.copy(old.path / "reports/update.bundle", job.path / "reports")
     return printed + job.run("sh", str(TREE / "deploy/propose.sh"), fails=fails, **environment)
+
+
+def test_the_script_that_pushes_is_plain_shell(old):
+    old.run("shellcheck", "--norc", str(TREE / "deploy/propose.sh"), PATH=f"{Path(cli.__file__).parents[4] / 'bin'}")
 
 
 def test_an_update_is_proposed_once_as_a_branch(old, origin):

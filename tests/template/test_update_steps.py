@@ -155,6 +155,7 @@ def importing(make, restructured):
 def test_what_a_merge_can_not_do_is_a_commit_of_its_own(importing):
     printed = importing.update()
     assert re.search(r"^update +yours, and migrated: +team/model.py$", printed, re.MULTILINE)
+    assert "look at it with git show HEAD^ HEAD, then: make cycle test" in printed
     assert importing.read("team/model.py") == "import reply\n"
     assert not (importing.path / "src/answer.py").exists()
     subjects = importing.run("git", "log", "--format=%s").splitlines()
@@ -386,6 +387,26 @@ def test_a_kill_before_git_has_begun_is_said(killable, tmp_path):
     status, printed = run_updater(killable)
     assert (status, updated(killable)) == (0, True)
     assert "the last one was stopped when it was about to begin" in printed
+
+
+def test_a_kill_at_a_conflict_leaves_it_to_git(killable, tmp_path):
+    killable.replace("docs/page.md", "Line 5", "Ours")
+    killable.commit("ours")
+    before = head(killable)
+    status, _ = run_updater(killable, **plant(tmp_path, on("cherry-pick", f'{GIT} "$@"; kill -9 $PPID; exit')))
+    assert status == -signal.SIGKILL
+    status, printed = run_updater(killable)
+    assert status == 3
+    assert printed.startswith("conflict: git has not finished a cherry-pick here, such as an update with a conflict.")
+    killable.run(*re.search("`(git cherry-pick --abort)`", printed)[1].split())
+    assert (head(killable), killable.run("git", "status", "--porcelain")) == (before, "")
+    assert "have both changed docs/page.md" in run_updater(killable)[1]
+
+
+def test_control_c_is_a_sentence_and_no_traceback(killable, tmp_path):
+    status, printed = run_updater(killable, **plant(tmp_path, on("write-tree", "kill -INT $PPID; sleep 0.2")))
+    assert (status, printed.splitlines()[-1]) == (130, "stopped; the next `make update` says what is left of it")
+    assert killable.run("git", "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["git", "git and the updater"])

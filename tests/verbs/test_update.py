@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.repository import CHOICES, TEMPLATE, TREE, Repository, link_environment, render, swap
+from support.updates import copy_template, read_record
 
 PARAMS = ("# share of the keys that go to the test data, for ever", "# once said something else")
 # An older state of the template: file, a text of today, what it was. Of a file without a text, all is given up or new.
@@ -61,10 +62,7 @@ def template(tmp_path_factory) -> Repository:
     source.run("git", "clone", "--quiet", "--no-hardlinks", ".", str(template.path))
     template.run("git", "checkout", "--quiet", "-B", "main")
     template.run("git", "rm", "-rf", "--quiet", ".")
-    for name in source.run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0"):
-        if name and (TEMPLATE / name).is_file():
-            (template.path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(TEMPLATE / name, template.path / name)
+    copy_template(template.path)
     version = json.loads(source.read("cookiecutter.json"))["_version"]
     template.replace("cookiecutter.json", f'"{version}"', '"0.9.0"')
     tree, now = template.path / TREE.name, {}
@@ -120,10 +118,6 @@ def is_current(template):
         return done.returncode == 0
 
     return check
-
-
-def read_record(repository):
-    return json.loads(repository.read(".cruft.json"))
 
 
 def owned(name):
@@ -292,23 +286,26 @@ def test_what_make_is_told_reaches_the_updater_and_nothing_is_left(installed_old
     assert list(tmp_path.glob("tmp*")) == []
 
 
-def test_a_template_that_is_not_where_the_record_says_is_one_sentence(installed_old, template, tmp_path):
+def test_a_record_without_an_address_or_a_commit_is_a_sentence_that_helps(installed_old, template):
     repository = installed_old()
-    for address in (
-        "/nowhere",
-        "file:///nowhere",
-        str(repository.path),
-    ):  # the last one is a repository, and no template
-        (repository.path / ".cruft.json").write_text(
-            json.dumps(read_record(repository) | {"template": address}, indent=2), encoding="utf-8"
-        )
-        repository.commit("elsewhere")
+
+    def write_record(**values):
+        text = json.dumps(read_record(repository) | values, indent=2)
+        (repository.path / ".cruft.json").write_text(text, encoding="utf-8")
+        repository.commit("the record")
+
+    write_record(commit=None)
+    other_repository = str(repository.path)
+    for address in ("/a/template.zip", "file:///nowhere", other_repository):
+        write_record(template=address)
         for verb in ("update", "update-check"):
             printed = repository.run("make", verb, fails=True)
-            sentence = f"error: git can't clone the template from '{address}': write its address into .cruft.json,"
+            sentence = f"error: git can't clone the template from '{address}': write its git address into .cruft.json"
             assert sentence in printed
-    repository.replace(".cruft.json", str(repository.path), str(template.path))
-    repository.commit("here")
+    write_record(template=str(template.path))
+    for verb in ("update", "update-check"):
+        assert "error: .cruft.json names no commit of the template: write " in repository.run("make", verb, fails=True)
+    write_record(commit="v0.9.0")
     assert "Update the template to v9.0.0: " in repository.run("make", "update")
 
 

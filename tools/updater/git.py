@@ -65,6 +65,11 @@ def run(*command: str | Path, folder: Path | None = None, scratch: Path | None =
         raise InputError(f"{name} failed: {re.sub('^(error|ERROR|ValueError): ', '', reasons[-1])}")
 
 
+def mask_passwords(text: str) -> str:
+    """Mask the passwords in URLs such as https://user:password@host."""
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+
+
 def find_commit(repository: Path, name: str) -> str:
     """Resolve a tag, a branch, of the remote as well, or a commit to its whole hash; empty where there is none."""
     for full in (name, f"origin/{name}"):

@@ -23,11 +23,12 @@ if [ -n "${GITLAB_CI:-}" ]; then
     ${draft:+--push-option=merge_request.label=conflict}
 fi
 git push --quiet "$@" origin "refs/heads/$branch:refs/heads/$branch"
-if [ -n "${GITHUB_ACTIONS:-}" ]; then
-  { [ -z "$draft" ] || gh label create conflict --force; } &&
-    gh pr create --head "$branch" --title "$title" --body "${body:-No conflicts.}" ${draft:+--draft --label conflict} || {
-    git push --quiet origin --delete "$branch" # or it would count as proposed the next time
-    exit 1
-  }
+open_request() {
+  [ -z "$draft" ] || gh label create conflict --force || return
+  gh pr create --head "$branch" --title "$title" --body "${body:-No conflicts.}" ${draft:+--draft --label conflict}
+}
+if [ -n "${GITHUB_ACTIONS:-}" ] && ! open_request; then
+  git push --quiet origin --delete "$branch" # or it would count as proposed the next time
+  exit 1
 fi
 echo "propose   for review${body:+: $body}: $branch"
