@@ -33,7 +33,7 @@ def project(bake, tmp_path, request) -> Repository:
     groups = '[dependency-groups]\nbake = []\nmachinery = []\ntest = []\nchecks = ["pre-commit>=4.3"]\n\n'
     text = (path / "pyproject.toml").read_text(encoding="utf-8")
     text = re.sub(r"\[dependency-groups\]\n.*?\n(?=\[)", groups, text, flags=re.DOTALL)
-    text = text.replace('"machinery", "test"]', '"machinery", "test", "checks"]').replace("compile-bytecode = true", "")
+    text = re.sub(r"default-groups = .*", 'default-groups = ["checks"]', text).replace("compile-bytecode = true", "")
     (path / "pyproject.toml").write_text(text, encoding="utf-8")
     return Repository(path)
 
