@@ -49,7 +49,7 @@ def make_data(rows: int) -> None:
     import pandas as pd
 
     from modelcycle.pipeline.prepare import describe_column
-    from modelcycle.tracking.prediction_log import ANSWERS, check_log, open_log
+    from modelcycle.versions.prediction_log import ANSWERS, check_log, open_log
 
     random = np.random.default_rng(0)
     for name, many in (("reference", 100_000), ("current", rows)):
@@ -87,11 +87,11 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
 
     from modelcycle.core.contract import Contract
     from modelcycle.core.params import Monitor
-    from modelcycle.core.project import Project
+    from modelcycle.core.team import Project
     from modelcycle.monitoring.monitor import compare_with_training
     from modelcycle.pipeline.prepare import describe_column
-    from modelcycle.tracking.bundle import Bundle
-    from modelcycle.tracking.prediction_log import open_log
+    from modelcycle.versions.bundle import Bundle
+    from modelcycle.versions.prediction_log import open_log
 
     profile = json.loads(Path("profile.json").read_text())
     types = {name: "number" if name in NUMBERS else "category" for name in profile}

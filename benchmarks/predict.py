@@ -21,7 +21,7 @@ RUNS = 3
 IN_MEMORY = """
 import sys, time
 import pandas as pd
-from modelcycle.tracking.bundle import load_champion
+from modelcycle.versions.bundle import load_champion
 from modelcycle.tracking.store import connect
 champion, rows = load_champion(connect()), pd.read_parquet(sys.argv[1])
 started = time.perf_counter()

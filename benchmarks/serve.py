@@ -52,7 +52,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 """
 MLFLOW = """
 import mlflow, sys
-from modelcycle.tracking.bundle import load_champion
+from modelcycle.versions.bundle import load_champion
 from modelcycle.tracking.store import connect
 champion = load_champion(connect())
 class Same(mlflow.pyfunc.PythonModel):
@@ -66,7 +66,7 @@ mlflow.pyfunc.save_model("served", python_model=Same(champion), pip_requirements
 MODEL = """
 import json, sys, time
 from modelcycle.core.contract import make_request_table
-from modelcycle.tracking.bundle import load_champion
+from modelcycle.versions.bundle import load_champion
 from modelcycle.tracking.store import connect
 row, n_rows, seconds = map(json.loads, sys.argv[1:])
 champion = load_champion(connect())

@@ -48,7 +48,7 @@ def faults() -> list[str]:
     questions = json.loads(Path("cookiecutter.json").read_text(encoding="utf-8"))
     version = questions["_version"]
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        return [*said, f"_version in cookiecutter.json is {version!r}; expected three numbers, as in 1.2.0"]
+        return [*said, f"_version in cookiecutter.json is {version!r}; a release's has three numbers, as in 1.2.0"]
     told = sections(Path("CHANGELOG.md").read_text(encoding="utf-8"), version)
     if not told:
         return [*said, f"CHANGELOG.md does not begin with `## {version} - ` and the release's day"]

@@ -29,10 +29,11 @@ from modelcycle.core.contract import Contract, extract_target, find_violations, 
 from modelcycle.core.metrics import draw_resamples, score_resamples
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
-from modelcycle.core.project import read_project
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.bundle import load_version
-from modelcycle.tracking.ledger import champion_number, read_ledger
+from modelcycle.core.team import read_project
+from modelcycle.tracking import store
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import load_version
+from modelcycle.versions.ledger import champion_number, read_ledger
 
 SOURCE = Path("example/flights.csv")
 MONTHS = pd.period_range("2013-07", "2013-12", freq="M")

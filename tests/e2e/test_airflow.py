@@ -35,16 +35,16 @@ print("BAG" + json.dumps([bag.import_errors, told, sorted(known)]))
 ANSWERS = """
 import sys
 import pandas as pd
-from modelcycle.tracking import prediction_log, store
+from modelcycle.tracking import store
+from modelcycle.versions import prediction_log
 from modelcycle.serving.answer import Job, answer_jobs
-from modelcycle.tracking.bundle import load_champion
-from modelcycle.core.settings import Connections
+from modelcycle.versions.bundle import load_champion
 served = load_champion(store.connect())
 rows = pd.read_parquet("data/test.parquet").sample(int(sys.argv[1]), random_state=0)[served.contract.inputs]
 rows["temperature"] += float(sys.argv[2])
 job = Job(rows.astype(object).where(rows.notna(), None).to_dict("records"), "test", served, None)
 answer_jobs([job])
-with prediction_log.connect_writer(prediction_log.open_log(Connections().database_url)) as connection:
+with prediction_log.connect_writer(prediction_log.open_log()) as connection:
     prediction_log.write_answers(connection, job.lines)
 """
 

@@ -34,7 +34,8 @@ with open(os.environ["CALLS"], "a") as log:
 if words[0] == "make" and "REAL_MAKE" in os.environ:
     os.execv(os.environ["REAL_MAKE"], words)
 Path("reports").mkdir(exist_ok=True)
-for name in "tests.xml report.html comparison.md release.html service.digest service.cdx.json monitoring.html".split():
+names = "tests.xml report.html comparison.md release.html service.digest service.cdx.json monitoring.html update.bundle"
+for name in names.split():
     Path("reports", name).write_text("{DIGEST}")
 sys.exit(os.environ.get("FAIL") in words)
 """
@@ -109,7 +110,6 @@ def job(released: Repository, tmp_path: Path) -> Repository:
     record = json.loads(repository.read(".cruft.json"))
     repository.run("git", "clone", "--quiet", str(TEMPLATE), "../template")
     template = Repository(tmp_path / "template")
-    template.run("git", "tag", "--force", record["commit"])
     swap(template.path / TREE.name / "docs/scale.md", "# ", "# Newer: ")
     template.commit("newer")
     template.run("git", "tag", "v99.0.0")
@@ -168,6 +168,7 @@ def test_githubs_scripts_check_release_deploy_and_watch_for_real(job, stand_in, 
     assert "alert: " in output["monitor"]
     assert "for review: merging it releases it" in output["retrain"]
     assert re.search(r"for review +update-v99.0.0", output["update"])
+    assert "propose   for review: update-v99.0.0" in output["propose"]
     job.run("git", "fetch", "--quiet", "origin")
     assert main == job.run("git", "rev-parse", "origin/main")
     changed = job.run("git", "diff", "--name-only", "origin/main", "origin/update-v99.0.0").split()

@@ -50,7 +50,7 @@ def test_the_image_answers_like_the_pipeline_though_it_has_no_pyarrow(service, r
     code = f"""
 import json
 from modelcycle.serving.answer import predict_rows
-from modelcycle.tracking.bundle import load_champion
+from modelcycle.versions.bundle import load_champion
 bundle = load_champion(client)
 row = dict.fromkeys(bundle.contract.inputs) | {ROW!r}
 (shares,) = predict_rows(bundle, [row])[1].tolist()

@@ -22,6 +22,16 @@ def test_other_names_set_up_run_and_pass_their_tests(bake, default):
     assert "ingest" in repository.run("modelcycle", "--help")
 
 
+def test_an_exploration_runs_passes_its_tests_and_its_checks(bake):
+    repository = bake(scope="exploration")
+    repository.run("make", "setup", **HERE)
+    repository.commit()
+    repository.run("make", "cycle", **HERE)
+    assert "passed" in repository.run("make", "test", "check", **HERE)
+    listed = re.findall(r"^│ ([a-z]+) ", repository.run("modelcycle", "--help"), re.MULTILINE)
+    assert set(listed) == {"adopt", "ingest", "prepare", "train", "evaluate"}
+
+
 @pytest.mark.parametrize(
     "answers",
     [

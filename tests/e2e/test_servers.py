@@ -22,7 +22,7 @@ TOOL = "modelcycle"
 FILL = """
 import sys
 from datetime import timedelta
-from modelcycle.tracking.prediction_log import *
+from modelcycle.versions.prediction_log import *
 log = open_log(sys.argv[1])
 check_log(log)
 odd = {"text": 'ü "q" \\\\ \\n', "number": 1.5, "none": None, "yes": True, "list": [1, {}]}
@@ -36,7 +36,7 @@ write_monitoring_result(log, utc_now(), odd)
 """
 READ = """
 import sys
-from modelcycle.tracking.prediction_log import *
+from modelcycle.versions.prediction_log import *
 log = open_log(sys.argv[1])
 with log.connect() as connection:
     for table in (ANSWERS, FEEDBACK, MONITORING):
@@ -44,7 +44,7 @@ with log.connect() as connection:
 """
 GO_ON = """
 import sys
-from modelcycle.tracking.prediction_log import *
+from modelcycle.versions.prediction_log import *
 print(write_feedback(open_log(sys.argv[1]), '0' * 32, False, ''))
 """
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.questions import change_an_answer
-from support.repository import TREE, Repository
+from support.repository import TEMPLATE, TREE, Repository, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,14 +85,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import sqlalchemy
 
     from modelcycle.release import row_wise
-    from modelcycle.tracking import code
+    from modelcycle.versions import code
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
     row_wise.N_ROWS = 10  # of 500, in each of many releases; test_row_wise.py asks for all
     folder = tmp_path_factory.mktemp("project")
+    made = render(TEMPLATE, tmp_path_factory.mktemp("bake"))
     for name in ("contract.yaml", "params.yaml"):
-        shutil.copy(TREE / name, folder)
-    shutil.copytree(TREE / "docs", folder / "docs")
+        shutil.copy(made / name, folder)
+    shutil.copytree(made / "docs", folder / "docs")
     (folder / "example").symlink_to(TREE / "example")
     (folder / "pyproject.toml").write_text('[tool.modelcycle]\npackage = "flight_delays"\n', encoding="utf-8")
     (folder / "src").mkdir()
@@ -110,7 +111,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run each test in the project's folder, and the programs that it starts with the project's code."""
+    from modelcycle.core import team
+
     monkeypatch.chdir(project)
+    team._import_module.cache_clear()  # a process works in one project, this one in several
     # A process for each of many releases.
     monkeypatch.setattr("modelcycle.release.release.run_alone", lambda _: None)
     monkeypatch.setattr("modelcycle.release.release.require_same_answers", lambda *_: None)
@@ -187,8 +191,8 @@ def other_answers(repository: Project, client: Any) -> Callable[[], None]:
     """Let the first version have answered differently when it was released, once this is called."""
 
     def change() -> None:
-        from modelcycle.core.digest import md5
-        from modelcycle.tracking import registry
+        from modelcycle.core.output import md5
+        from modelcycle.versions import registry
 
         version = registry.find_version(client, "1")
         path = registry.download_version(client, version) / "questions.json"

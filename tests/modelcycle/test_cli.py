@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from modelcycle import cli
 from modelcycle.cli import app, require_own_code
-from modelcycle.core.errors import Alert, Conflict, InputError
+from modelcycle.core.errors import Alert, InputError
 from modelcycle.core.output import configure_logging
 
 
@@ -61,7 +61,6 @@ def test_quiet_and_verbose_change_the_diagnostics_and_not_the_sentence(call):
     [
         (InputError("no https://me:secret@host/x"), 1, "error: no https://me:***@host/x"),
         (Alert("the answers are worse"), 2, "the answers are worse"),
-        (Conflict("both"), 3, "conflict: both"),
         (FileNotFoundError(2, "No such file", "git"), 1, "error: git is not installed, or not on the PATH."),
         (PermissionError(13, "Permission denied", "data/raw.parquet"), 1, "error: data/raw.parquet: Permission denied"),
         (OSError("closed"), 1, "error: input and output: closed"),

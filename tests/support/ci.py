@@ -3,6 +3,7 @@
 The readers know what our files use and raise Unknown for the rest, which could change what runs when.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -66,8 +67,13 @@ def read(provider: str, folder: Path) -> dict[str, Stage]:
         raise Unknown(f"something is missing or has another form: {error!r}") from error
     for stage in stages.values():  # a stage waits only for those that its kind of pipeline has
         stage.needs = {name for name in stage.needs if stages[name].when & stage.when}
-        stage.takes = {name for name in stage.takes if any(name in script for script, _ in stage.scripts)}
+        stage.takes = {path for path in stage.takes if any(is_read(path, script) for script, _ in stage.scripts)}
     return stages
+
+
+def is_read(path: str, script: str) -> bool:
+    """Say whether a script reads a file: it names it, or calls the verb that does."""
+    return path in script or (path == "reports/update.bundle" and "make propose" in script)
 
 
 def check_keys(content: dict[str, Any], known: str, where: str) -> None:
@@ -89,6 +95,7 @@ GITHUB_WHEN = {  # by its own condition; a job also runs only where those that i
     "github.ref == 'refs/heads/main' && github.event_name == 'push'": {"main"},
     "github.ref == 'refs/heads/main' && (github.event_name == 'schedule' || inputs.verb == NAME)": {"schedule", "hand"},
     "github.ref == 'refs/heads/main' && inputs.verb == NAME": {"hand"},
+    "github.event_name == 'schedule'": {"schedule"},
 }
 GITHUB_RIGHTS = {  # whether the job may push
     "{'contents': 'read'}": False,
@@ -176,9 +183,11 @@ GITLAB_WHEN = {
     f'$CI_PIPELINE_SOURCE != "schedule" && $VERB == "" && {GITLAB_MAIN}': {"main"},
     f'{GITLAB_MAIN} && ($CI_PIPELINE_SOURCE == "schedule" || $VERB == NAME)': {"schedule", "hand"},
     f"{GITLAB_MAIN} && $VERB == NAME": {"hand"},
+    f'{GITLAB_MAIN} && $CI_PIPELINE_SOURCE == "schedule"': {"schedule"},
 }
 GITLAB_JOB = (
-    "stage extends rules script before_script variables environment artifacts timeout resource_group interruptible"
+    "stage extends needs rules script before_script variables environment artifacts cache timeout resource_group "
+    "interruptible"
 )
 
 
@@ -210,6 +219,8 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
         if job["stage"] not in order:
             raise Unknown(f"{name}: unknown stage {job['stage']}")
         place[name] = order.index(job["stage"])
+        if job.get("cache", default["cache"]) != ([] if name == "update" else default["cache"]):
+            raise Unknown(f"{name}: a cache of other jobs, or none")
         variables = everywhere | job.get("variables", {})
         if "environment" in job:  # the scope of a secret; the settings of production name who may deploy there
             scope = job["environment"]["name"].replace("$ENVIRONMENT", name)
@@ -222,7 +233,8 @@ def read_gitlab(path: Path) -> dict[str, Stage]:
         check_keys(artifacts, "when expose_as paths reports expire_in", name)
         stage.keeps = {*artifacts.get("paths", []), *artifacts.get("reports", {}).values()}
     for name, stage in stages.items():
-        stage.needs = {other for other in stages if place[other] < place[name]}
+        own = content.get(name, {}).get("needs")
+        stage.needs = set(own or (other for other in stages if place[other] < place[name]))
         stage.takes = {path for other in stage.needs for path in stages[other].keeps}
     return stages
 
@@ -239,6 +251,7 @@ JENKINS_WHEN = {
     "branch 'main', not triggeredBy 'TimerTrigger', expression !params.VERB": {"main"},
     "branch 'main', anyOf triggeredBy 'TimerTrigger', anyOf expression params.VERB == NAME": {"schedule", "hand"},
     "branch 'main', expression params.VERB == NAME": {"hand"},
+    "triggeredBy 'TimerTrigger'": {"schedule"},
 }
 TEXT = r"'[^'\\$]*'"
 JENKINS_ACCESS = '"DEPLOY_ACCESS_${params.ENVIRONMENT.toUpperCase()}"'
@@ -261,7 +274,15 @@ JENKINS = {  # which lines, as regular expressions, a block may have; it is know
     "parallel": [r"stage\('[\w-]+'\)"],
     "stage": ["agent", "when", "options", "environment", "input", "stages", "parallel", "steps", "post"],
     "agent": ["label 'mlops'"],
-    "when": ["beforeAgent true", "beforeInput true", "branch 'main'", "not", "anyOf", "expression"],
+    "when": [
+        "beforeAgent true",
+        "beforeInput true",
+        "branch 'main'",
+        "triggeredBy 'TimerTrigger'",
+        "not",
+        "anyOf",
+        "expression",
+    ],
     "not": ["triggeredBy 'TimerTrigger'"],
     "anyOf": ["triggeredBy 'TimerTrigger'", "expression"],
     "expression": ["!params.VERB", r"params.VERB == '[\w-]+'"],
@@ -274,6 +295,9 @@ JENKINS = {  # which lines, as regular expressions, a block may have; it is know
         r"lock\('production'\)",
         r"withCredentials\(\[gitUsernamePassword\(credentialsId: 'GIT_PUSH'\)\]\)",
         rf"withCredentials\(\[string\(credentialsId: {re.escape(JENKINS_ACCESS)}, variable: 'DEPLOY_ACCESS'\)\]\)",
+        r"deleteDir\(\)",
+        "checkout scm",
+        f"unstash {TEXT}",
     ],
     "lock": [r"deployTo '\w+'"],
     "withCredentials": [f"sh {SCRIPT}"],
@@ -334,9 +358,9 @@ def read_jenkins(path: Path) -> dict[str, Stage]:
                 | ({"schedule"} if under("pipeline", "triggers") else set())
                 | ({"hand"} if name in asked.get("VERB", []) else set())
             )
-            stage.needs = {other for other in homes if homes[other] != home[:-1] or "parallel" not in home}
+            stage.needs = {other for other in homes if common(homes[other], home)[-1] != "parallel"}
             stage.person = bool(under(*home, "input"))
-            homes[name] = home[:-1]
+            homes[name] = home
             variables, agents = {}, []
             for block in (home[: length + 1] for length in range(len(home))):
                 words = [word for word in under(*block, "when") if not word.startswith("before")]
@@ -376,6 +400,11 @@ def jenkins_script(step: str, call: str) -> str:
     return script.replace("\\$", "$")
 
 
+def common(one: list[str], other: list[str]) -> list[str]:
+    """List the blocks that two stages are both in, from the outermost."""
+    return [a for a, b in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))]
+
+
 def quoted(line: str) -> list[str]:
     """List the texts in quotes."""
     return re.findall("'([^']*)'", line)
@@ -387,6 +416,7 @@ BAMBOO_TRIGGERS = {  # version, plan, trigger, and which branches get a plan of 
     (2, "RETRAIN", "manually"): {"hand"},
     (2, "DEPLOY", "manually"): {"hand"},
     (2, "ROLLBACK", "manually"): {"hand"},
+    (2, "UPDATE", "cron", "manually"): {"schedule"},
 }
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 from sqlalchemy import insert
 
 from modelcycle.core.contract import find_violations
-from modelcycle.core.settings import Connections
-from modelcycle.tracking import prediction_log, store
-from modelcycle.tracking.bundle import load_champion
+from modelcycle.tracking import store
+from modelcycle.versions import prediction_log
+from modelcycle.versions.bundle import load_champion
 
 since, until, share = sys.argv[1], sys.argv[2], float(sys.argv[3])
 served = load_champion(store.connect())
@@ -36,7 +36,7 @@ for row, given, late in zip(
     answers.append(facts | {"inputs": row, "answer": answer})
     if random.random() < share and not pd.isna(late):
         outcomes.append({"prediction_id": facts["id"], "at": at, "outcome": bool(late), "comment": ""})
-engine = prediction_log.open_log(Connections().database_url)
+engine = prediction_log.open_log()
 prediction_log.check_log(engine)
 with engine.begin() as transaction:
     transaction.execute(insert(prediction_log.ANSWERS), answers)

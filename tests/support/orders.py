@@ -10,11 +10,11 @@ SOURCE = "data/orders.csv"
 ANSWER = """
 import json, sys
 from datetime import datetime
-from modelcycle.core.settings import Connections
 from modelcycle.serving.answer import Job, answer_jobs
-from modelcycle.tracking import prediction_log, store
-from modelcycle.tracking.bundle import load_champion
-engine = prediction_log.open_log(Connections().database_url)
+from modelcycle.tracking import store
+from modelcycle.versions import prediction_log
+from modelcycle.versions.bundle import load_champion
+engine = prediction_log.open_log()
 rows = json.loads(sys.argv[1])
 rows_as_sent = [row | {"ordered": datetime.fromisoformat(row["ordered"])} for row, _ in rows]
 job = Job(rows_as_sent, "test", load_champion(store.connect()), None)

@@ -8,7 +8,7 @@ from support.repository import Repository
 def ask(repository: Repository, code: str, *arguments: str) -> str:
     """Run Python with a client of the registry named `client`; gives what it printed."""
     names = "client, EXPERIMENT = connect(), read_project().registered_name\n"
-    lines = f"from modelcycle.tracking.registry import *\nfrom modelcycle.tracking.store import connect\n{names}{code}"
+    lines = f"from modelcycle.versions.registry import *\nfrom modelcycle.tracking.store import connect\n{names}{code}"
     return repository.run("python", "-c", lines, *arguments).strip()
 
 

@@ -171,10 +171,10 @@ def test_no_other_file_carries_free_text(bake):
     }
 
 
-def test_every_dependency_s_name_is_taken():
+def test_every_dependency_s_name_is_taken(bake):
     hook = (TEMPLATE / "hooks/pre_gen_project.py").read_text(encoding="utf-8")
     taken = re.search(r'TAKEN = """(.*?)"""', hook, re.DOTALL)[1]
-    groups = re.search(r"\[dependency-groups\].*?\n\[", (TREE / "pyproject.toml").read_text(encoding="utf-8"), re.S)
+    groups = re.search(r"\[dependency-groups\].*?\n\[", bake().read("pyproject.toml"), re.S)
     names = set(re.findall(r'"([a-z][a-z0-9-]*)[^"]*[>=]=', groups[0]))
     assert len(names) > 15
     code = [path.read_text(encoding="utf-8") for path in TREE.glob("src/**/*.py")]

@@ -26,7 +26,8 @@ TABLE = """
 | monitor | every night, or by hand | `make monitor` | `DATABASE_URL`, `MLFLOW_TRACKING_URI` |
 | retrain | every night, or by hand | `make login fetch retrain RETRAIN="--if-alert --propose"` | `DATABASE_URL`, `DVC_CONFIG`, `MLFLOW_TRACKING_URI` |
 | audit | every night, or by hand | `make audit` | `MLFLOW_TRACKING_URI` |
-| update | every night, or by hand | `make update UPDATE=--propose` | |
+| update | every night | `make update PROPOSE=1` | |
+| propose | every night | `make propose` | |
 | retrain-now | by hand | `make login fetch retrain RETRAIN=--propose` | `DATABASE_URL`, `DVC_CONFIG`, `MLFLOW_TRACKING_URI` |
 | deploy | by hand, when a person approves | `make login deploy ENV=... DIGEST=...` | `DEPLOY_ACCESS`, `MLFLOW_TRACKING_URI` |
 | rollback | by hand | `make rollback VERSION=... REASON=...` | `MLFLOW_TRACKING_URI` |
@@ -36,6 +37,7 @@ WHEN = {
     "a change, and main": {"change", "main"},
     "main": {"main"},
     "main, when a person approves": {"main"},
+    "every night": {"schedule"},
     "every night, or by hand": {"schedule", "hand"},
     "by hand": {"hand"},
     "by hand, when a person approves": {"hand"},
@@ -47,7 +49,12 @@ KEEPS = {
     "release": {"reports/release.html", "docs/*_card.md"},
     "image": {"reports/service.digest", "reports/service.cdx.json"},
     "monitor": {"reports/monitoring.html"},
+    "update": {"reports/update.bundle"},
 }
+TAKES = {"propose": {"reports/update.bundle"}} | {
+    name: {"reports/service.digest"} for name in ("staging", "production")
+}
+NEEDS_AT_NIGHT = {"propose": {"update"}}
 SECRETS = sorted(set(re.findall("`([A-Z_]+)`", "".join(TABLE))))
 EVERYWHERE = {"UV_LOCKED": "1"} | {
     f"GIT_{who}_{what}": text
@@ -76,7 +83,7 @@ def expected(provider: str, row: str) -> dict[str, object]:
     if provider == "github":  # secrets for main are those of an environment
         scope = "" if of_change else f"{stage if deploys else 'release'}/"
         variables |= {name: f"${scope}{name}" for name in [*names, *plain]}
-        variables |= {"GH_TOKEN": f"${scope}UPDATE_TOKEN"} if stage == "update" else {}
+        variables |= {"GH_TOKEN": f"${scope}UPDATE_TOKEN"} if stage == "propose" else {}
     elif provider == "gitlab":  # its settings say which jobs see which secret; the file says the environment
         variables |= {name: f"${stage}/{name}" for name in names if name == "DEPLOY_ACCESS"}
         variables |= {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"} if stage == "image" else {}
@@ -92,12 +99,12 @@ def expected(provider: str, row: str) -> dict[str, object]:
     return {
         "when": WHEN[when],
         "person": "person" in when and not (by_hand and provider == "bamboo"),  # there, who may build that plan
-        "needs": set() if by_hand else set(STAGES[: STAGES.index(stage)]),
+        "needs": set(STAGES[: STAGES.index(stage)]) if "main" in WHEN[when] else NEEDS_AT_NIGHT.get(stage, set()),
         "calls": re.findall("`make (.+?)`", calls),
         "variables": variables,
         "keeps": KEEPS.get(stage, set()),
-        "takes": {"reports/service.digest"} if deploys and not by_hand else set(),
-        "pushes": stage in ("retrain", "retrain-now", "update") and provider != "gitlab",  # there by a setting
+        "takes": TAKES.get(stage, set()),
+        "pushes": stage in ("retrain", "retrain-now", "propose") and provider != "gitlab",  # there by a setting
     }
 
 
@@ -196,6 +203,13 @@ BRANCH, TIMER = "        branch 'main'\n", "        not { triggeredBy 'TimerTrig
 CRON = "    cron(env.BRANCH_NAME == 'main' ? 'H 3 * * *' : '')\n"
 ARCHIVE = "            archiveArtifacts artifacts: 'reports/service.digest,reports/service.cdx.json'\n"
 BUILD = "            sh 'make login image push'\n"
+SCHEDULED = "    if: github.event_name == 'schedule'\n    runs-on: ubuntu-24.04\n"
+RENDER_JOB = f"{SCHEDULED}    timeout-minutes: 15\n    permissions:\n      contents: read\n"
+SET_URL = '            git remote set-url origin "$bamboo_planRepository_repositoryUrl"\n'
+PUSHED = """                withCredentials([gitUsernamePassword(credentialsId: 'GIT_PUSH')]) {
+                  sh 'make update PROPOSE=1'
+                }
+"""
 DATABASE = "        env:\n          X: ${{ secrets.DATABASE_URL }}\n"
 FAULTS = {  # kind, right, wrong, a part of the complaint
     "github": [
@@ -255,6 +269,8 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("rights", "contents: read", "contents: write", "reader: check: checkout needs"),
         ("rights", "permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
         ("rights", "persist-credentials: false", "clean: true", "artipacked"),
+        ("rights", RENDER_JOB, RENDER_JOB.replace("read", "write"), "reader: update: checkout needs"),
+        ("need", "needs: update", "needs: monitor", "table: propose: needs: "),
         ("pin", "@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0", "@v5", "unpinned-uses"),
         ("script", "make check", "make check ${{ github.head_ref }}", "template-injection"),
         ("script", 'DIGEST="$digest"', "DIGEST=$digest", "SC2086"),
@@ -291,6 +307,9 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("secret", "name: staging", "name: production", "table: staging: variables: "),
         ("script", 'DIGEST="$digest"', "DIGEST=$digest", "SC2086"),
         ("depth", '  GIT_DEPTH: "0"', '  GIT_DEPTH: "1"', "table: check: variables: "),
+        ("need", "needs: [update]", "needs: [monitor]", "table: propose: needs: "),
+        ("artefact", "paths: [reports/update.bundle]", "paths: [reports/updates]", "table: propose: takes: "),
+        ("rights", "  cache: []\n", "", "reader: update: a cache of other jobs"),
     ],
     "jenkins": [
         ("syntax", "sh 'make check'", "sh 'make check", "reader: steps: unknown sh 'make check"),
@@ -329,6 +348,8 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("secret", "    CI = 'true'", "    X = credentials('DATABASE_URL')", "table: check: variables: "),
         ("secret", "DEPLOY_ACCESS_PRODUCTION", "DEPLOY_ACCESS_STAGING", "table: production: variables: "),
         ("script", 'DIGEST="\\$digest"', "DIGEST=\\$digest", "SC2086"),
+        ("rights", "                sh 'make update PROPOSE=1'\n", PUSHED, "table: update: pushes: True"),
+        ("artefact", "unstash 'update'", "unstash 'updates'", "reader: propose: stash: unknown updates"),
     ],
     "bamboo": [
         ("syntax", "stages:\n", "stages\n", "yaml: "),
@@ -336,8 +357,14 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("key", "timeout 15m make check", "make check", "reader: check: no timeout"),
         ("value", "polling: 60", "polling: often", "schema: $.triggers[0]"),
         ("need", "jobs: [pipeline]", "jobs: [pipelines]", "reader: stages: job: unknown pipelines"),
-        ("need", "[monitor, retrain,", "[monitor,", "reader: plan: unknown retrain"),
-        ("need", "[monitor, retrain,", "[monitor]\n  - second:\n      jobs: [retrain,", "table: retrain: needs: "),
+        ("need", "[monitor, retrain, audit]", "[monitor, audit]", "reader: plan: unknown retrain"),
+        ("need", ", retrain, audit]", ", audit]\n  - second:\n      jobs: [retrain]", "table: retrain: needs: "),
+        (
+            "rights",
+            "            timeout 15m make update",
+            f"{SET_URL}            timeout 15m make update",
+            "update: pushes",
+        ),
         ("step", "make gate", "make gates", "table: pipeline: calls: "),
         ("step", "            timeout 30m make gate\n", "", "table: pipeline: calls: "),
         ("step", f"            set -eu\n{SOURCED}", SOURCED, "reader: check: a script does not begin with set -eu"),

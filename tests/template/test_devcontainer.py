@@ -55,7 +55,7 @@ def test_it_has_the_python_of_the_answers_and_runs_setup(bake, python_version):
     assert complaints(text) == ""
     content = json.loads(text)
     assert content["image"].endswith(f":{python_version}")
-    makefile = repository.read("Makefile")
+    makefile = repository.read("modelcycle.mk")
     verbs = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
     labels = {int(port): about["label"] for port, about in content["portsAttributes"].items()}
     assert sorted(labels) == content["forwardPorts"]

@@ -63,7 +63,18 @@ def test_a_release_that_lacks_nothing_passes(template):
 @pytest.mark.parametrize(
     ("file", "old", "new", "sentence"),
     [
-        ("cookiecutter.json", '"2.0.0"', '"two"', "_version in cookiecutter.json is 'two'; expected three numbers"),
+        (
+            "cookiecutter.json",
+            '"2.0.0"',
+            '"two"',
+            "_version in cookiecutter.json is 'two'; a release's has three numbers",
+        ),
+        (
+            "cookiecutter.json",
+            '"2.0.0"',
+            '"2.0.0.dev"',
+            "_version in cookiecutter.json is '2.0.0.dev'; a release's has",
+        ),
         ("cookiecutter.json", '"2.0.0"', '"2.0.1"', "CHANGELOG.md does not begin with `## 2.0.1 - `"),
         (
             "CHANGELOG.md",
@@ -93,7 +104,8 @@ def test_a_version_that_is_out_already_and_a_change_that_is_not_committed(templa
     assert "v2.0.0 is a release already" in said
 
 
-def test_this_version_is_told_in_the_changelog():
+def test_this_version_is_told_in_the_changelog_with_its_day_or_is_in_development():
     version = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))["_version"]
     changelog = (TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.search(rf"^## {re.escape(version)} - (\d{{4}}-\d\d-\d\d|unreleased)$", changelog, re.MULTILINE)
+    day = "unreleased" if version.endswith(".dev") else r"\d{4}-\d\d-\d\d"
+    assert re.search(rf"^## {re.escape(version.removesuffix('.dev'))} - {day}$", changelog, re.MULTILINE)

@@ -56,6 +56,7 @@ def test_the_readme_says_how_many_files_a_bake_has(bake):
     for name in ("README.md", "docs/figures.md"):
         text = (TEMPLATE / name).read_text(encoding="utf-8")
         assert f"{len(bake().files())} files" in text
+        assert f"{len(bake(scope='exploration').files())} files" in text
 
 
 def test_the_hooks_are_short_and_pure():
@@ -75,15 +76,31 @@ def test_the_table_of_rooms_names_paths_that_exist_and_every_folder_that_may_be_
     assert not [path for path in paths if not (TREE / path).exists()]
     assert {f"src/modelcycle/{path.parent.name}" for path in MACHINERY.glob("*/__init__.py")} <= paths
     assert {f"deploy/{path.name}" for path in (TREE / "deploy").iterdir() if path.is_dir()} <= paths
-    assert {*CHOICES["ci_provider"], *CHOICES["deployment"]} <= set(rooms)
+    assert {*CHOICES["ci_provider"], *CHOICES["deployment"]} - {"none"} <= set(rooms)
 
 
-def test_a_room_that_is_not_chosen_is_absent(bake):
-    made = bake(ci_provider="gitlab", deployment="openshift", airflow=False, license="MIT")
-    absent = {"github", "jenkins", "bamboo", "server", "airflow"}
-    for room, paths in QUESTIONS["_rooms"].items():
-        for path in paths:
-            assert (made.path / path).exists() == (room not in absent), path
+@pytest.mark.parametrize(
+    ("answers", "absent"),
+    [
+        ({"ci_provider": "gitlab", "deployment": "openshift"}, "github jenkins bamboo server airflow"),
+        (
+            {"ci_provider": "none", "deployment": "kubernetes"},
+            "ci github gitlab jenkins bamboo server openshift airflow",
+        ),
+        (
+            {"scope": "exploration", "airflow": True},
+            "ci github gitlab jenkins bamboo server kubernetes openshift delivery airflow versions release serving "
+            "monitoring process",
+        ),
+    ],
+)
+def test_a_room_that_is_not_chosen_is_absent(bake, answers, absent):
+    made = bake(**{"airflow": False, "license": "MIT", **answers})
+    rooms = QUESTIONS["_rooms"]
+    kept = {path for room in rooms.keys() - absent.split() for path in rooms[room]}
+    for path in {path for paths in rooms.values() for path in paths}:
+        assert (made.path / path).exists() == (path in kept), path
+    assert not [path for path in made.path.rglob("*") if path.is_dir() and not any(path.iterdir())]
 
 
 def test_every_question_and_choice_has_a_prompt_in_words():
@@ -107,10 +124,12 @@ def test_no_path_is_illegal_on_windows():
 
 
 def test_jinja_stays_at_a_handful_of_lines():
+    """But for what a room brings to a file that several share."""
     blocks = {}
     for path in files_of(TREE):
         if path.suffix != ".csv" and path not in PAGES:
-            blocks[path.name] = sum("{%" in line for line in path.read_text(encoding="utf-8").splitlines())
+            text = re.sub(r"{%-? if '\w+' in cookiecutter\.__rooms -?%}|{%-? endif -?%}", "", path.read_text("utf-8"))
+            blocks[path.name] = sum("{%" in line for line in text.splitlines())
     assert max(blocks.values()) <= 6, blocks
 
 
@@ -160,11 +179,11 @@ def test_no_update_prints_what_to_do_next(tmp_path):
     run(project, "git", "init", "--quiet")
     run(project, "git", "add", "--all")
     run(project, *commit, "bake")
-    makefile = source / "{{cookiecutter.project_slug}}/Makefile"
+    makefile = source / "{{cookiecutter.project_slug}}/modelcycle.mk"
     makefile.write_text(makefile.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     run(source, *commit, "two")
     assert "make cycle" not in run(project, *cruft, "update", "--skip-apply-ask")
-    assert (project / "Makefile").read_text(encoding="utf-8").endswith("# changed\n")
+    assert (project / "modelcycle.mk").read_text(encoding="utf-8").endswith("# changed\n")
 
 
 def test_make_alone_lists_every_verb():

@@ -18,7 +18,7 @@ def repository(installed) -> Repository:
 @pytest.mark.parametrize(
     ("path", "planted", "failing"),
     [
-        ("src/modelcycle/core/digest.py", UNFORMATTED, []),
+        ("src/modelcycle/core/output.py", UNFORMATTED, []),
         ("src/modelcycle/core/style.css", "\n\n\n", []),
         (
             "src/flight_delays/features.py",
@@ -43,7 +43,7 @@ def test_a_planted_fault_fails_in_the_team_s_files_only(repository, path, plante
 
 @pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]])
 def test_tools_that_are_typed_by_hand_leave_the_machinery_alone_too(repository, command):
-    path = repository.path / "src/modelcycle/core/digest.py"
+    path = repository.path / "src/modelcycle/core/output.py"
     path.write_text(path.read_text(encoding="utf-8") + UNFORMATTED, encoding="utf-8")
     try:
         repository.run(*command)

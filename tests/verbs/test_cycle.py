@@ -34,13 +34,13 @@ def test_setup_shows_that_it_compiles_libraries_and_uv_run_says_nothing_of_it(co
 
 def test_make_alone_lists_every_verb(default):
     listed = re.findall(r"^  make ([\w-]+) +\S", default.run("make"), re.MULTILINE)
-    phony = " ".join(re.findall(r"^\.PHONY: ([a-z].*)", default.read("Makefile"), re.MULTILINE)).split()
+    phony = " ".join(re.findall(r"^\.PHONY: ([a-z].*)", default.read("modelcycle.mk"), re.MULTILINE)).split()
     assert sorted(listed) == sorted(phony)
     explore, build = {"help", "setup", "notebooks", "ui"}, {"reproduce", "check", "test", "cycle"}
     review = {"process", "review", "docs", "login", "fetch", "verify", "compare", "gate"}
     deliver = {"image", "push", "deploy", "undeploy", "audit"}
     use = {"release", "rollback", "trace", "serve", "predict", "monitor", "retrain"}
-    assert set(listed) == explore | build | review | deliver | use | {"airflow", "update", "update-check"}
+    assert set(listed) == explore | build | review | deliver | use | {"airflow", "update", "update-check", "propose"}
     assert all(f"`{verb}`" in default.read("README.md") for verb in listed if verb != "help")
 
 

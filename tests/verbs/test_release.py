@@ -33,7 +33,7 @@ def start(repository, *command):
 ANSWERS = """
 import sys
 import pandas as pd
-from modelcycle.tracking.bundle import load_champion
+from modelcycle.versions.bundle import load_champion
 test = pd.read_parquet("data/test.parquet")
 table = pd.concat([test[["flight_id", "late"]], load_champion(client).predict(test)], axis=1)
 table.to_parquet(sys.argv[1], index=False)

@@ -1,4 +1,4 @@
-"""The real template is updated from an older state; tests/modelcycle/test_update.py has every kind of merge."""
+"""The real template is updated from an older state; tests/template/test_update.py has every kind of merge."""
 
 import json
 import os
@@ -18,14 +18,14 @@ PARAMS = ("# share of the keys that go to the test data, for ever", "# once said
 # Many of them are the last line before a place for the team's.
 OLDER = [
     ("pyproject.toml", "httptools>=0.7", "httptools>=0.6"),
-    ("Makefile", "commit, then: make release", "then: make release"),
+    ("modelcycle.mk", "list the verbs", "list all verbs"),
     ("src/modelcycle/serving/answer.py", '"""From rows to', '"""Long ago: from rows to'),
     ("tests/unit/test_features.py", "import pandas as pd\n", "import pandas as pd  # once\n"),
     (".pre-commit-config.yaml", "types: [text]", "types: [file]"),
-    (".github/workflows/ci.yml", "make update UPDATE=--propose", "make update"),
-    (".gitlab-ci.yml", "make update UPDATE=--propose", "make update"),
-    ("Jenkinsfile", "make update UPDATE=--propose", "make update"),
-    ("bamboo-specs/bamboo.yaml", "make update UPDATE=--propose", "make update"),
+    (".github/workflows/ci.yml", "make update PROPOSE=1", "make update"),
+    (".gitlab-ci.yml", "make update PROPOSE=1", "make update"),
+    ("Jenkinsfile", "make update PROPOSE=1", "make update"),
+    ("bamboo-specs/bamboo.yaml", "make update PROPOSE=1", "make update"),
     ("dvc.yaml", "- reports/slices.csv\n", "- reports/slices.csv # once\n"),
     ("deploy/monitoring/alerts.yml", "            does not.\n", "            does not. Once.\n"),
     ("deploy/airflow/dags.py", '"""Two DAGs', '"""Once: two DAGs'),
@@ -50,8 +50,8 @@ ADDED = {
 }
 RELEASES = Repository(TEMPLATE).run("git", "tag", "--list", "v*").split()
 PYPROJECT = (TREE / "pyproject.toml").read_text(encoding="utf-8")
-TEAMS = tomllib.loads(PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))["tool"]["cruft"]["skip"]
-CRUFT = str(Path(sys.executable).with_name("cruft"))
+PYPROJECT = re.sub("{%.*?%}", "", PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))
+TEAMS = tomllib.loads(PYPROJECT)["tool"]["cruft"]["skip"]
 
 
 @pytest.fixture(scope="module")
@@ -100,22 +100,30 @@ def bake_release(template, tmp_path_factory):
 
 
 @pytest.fixture
-def old(bake_release, default):
-    """Bake the older release, with an environment."""
+def update(template):
+    """Run the updater in a repository, by this environment; `make update` does so by the repository's own."""
 
-    def bake(release="v0.9.0", **answers):
-        repository = bake_release(release, **answers)
-        link_environment(default, repository.path)
-        return repository
+    def run(repository, *words, fails=False):
+        return repository.run(sys.executable, str(template.path / "tools/update.py"), *words, fails=fails)
 
-    return bake
+    return run
 
 
-def is_current(repository):
-    check = ["modelcycle", "update", "--check"]
-    done = subprocess.run(check, cwd=repository.path, env=repository.environment(), check=False)
-    assert done.returncode in (0, 1)
-    return done.returncode == 0
+@pytest.fixture
+def is_current(template):
+    """Ask the updater whether something is newer."""
+
+    def check(repository):
+        command = [sys.executable, str(template.path / "tools/update.py"), "--check"]
+        done = subprocess.run(command, cwd=repository.path, env=repository.environment(), check=False)
+        assert done.returncode in (0, 1)
+        return done.returncode == 0
+
+    return check
+
+
+def read_record(repository):
+    return json.loads(repository.read(".cruft.json"))
 
 
 def owned(name):
@@ -138,19 +146,20 @@ def templates_part(files):
 
 
 @pytest.mark.parametrize("release", [*RELEASES, "v0.9.0"])
-def test_a_repository_that_nobody_changed_becomes_what_is_baked_now(bake_release, old, release):
-    repository, now = old(release), bake_release("v9.0.0")
+def test_a_repository_that_nobody_changed_becomes_what_is_baked_now(bake_release, update, is_current, release):
+    repository, now = bake_release(release), bake_release("v9.0.0")
     assert not is_current(repository)
-    printed = repository.run("modelcycle", "update")
+    printed = update(repository)
     assert "Update the template to v9.0.0: " in printed
     assert (
         re.search("yours and left as they are, changed in the template: .*params.yaml", printed) or release in RELEASES
     )
     assert is_current(repository)
     assert templates_part(content(repository)) == templates_part(content(now))
+    assert read_record(repository) == read_record(now) | {"checkout": "v9.0.0"}
     assert (repository.path / "docs/operations/ai_act.md").exists()
     assert repository.run("git", "log", "--format=%s") == "Update the template to v9.0.0\nbake\n"
-    assert "release 9.0.0 of it" in repository.read("docs/updates.md")
+    assert "version 9.0.0 of it" in repository.read("docs/updates.md")
 
 
 def edit(repository):
@@ -181,8 +190,8 @@ def edit(repository):
     ],
     ids=lambda answers: answers.get("ci_provider", "github"),
 )
-def test_edits_a_moved_and_a_deleted_file_and_another_style_are_kept(bake_release, old, answers):
-    updated, now = old(**answers), bake_release("v9.0.0", **answers)
+def test_edits_a_moved_and_a_deleted_file_and_another_style_are_kept(bake_release, update, answers):
+    updated, now = bake_release("v0.9.0", **answers), bake_release("v9.0.0", **answers)
     for repository in (updated, now):
         edit(repository)
         repository.run("git", "mv", "src/modelcycle/serving/answer.py", "src/modelcycle/serving/answers.py")
@@ -190,7 +199,7 @@ def test_edits_a_moved_and_a_deleted_file_and_another_style_are_kept(bake_releas
         if not answers:
             repository.replace("pyproject.toml", "line-length = 120", "line-length = 79")
             updated.run(
-                "ruff",
+                str(Path(sys.executable).with_name("ruff")),
                 "format",
                 "--quiet",
                 "--no-cache",
@@ -200,7 +209,7 @@ def test_edits_a_moved_and_a_deleted_file_and_another_style_are_kept(bake_releas
     if not answers:
         formatted = now.run("git", "show", "--name-only", "--format=").split()
         assert {"deploy/airflow/dags.py", "tests/unit/test_features.py"} <= set(formatted)  # which have changed since
-    assert re.search("left out, as not here .*: docs/ci.md", updated.run("modelcycle", "update"))
+    assert re.search("left out, as not here .*: docs/ci.md", update(updated))
     assert content(updated) == content(now)
     assert not {"docs/gone.md", "docs/ci.md", "src/modelcycle/serving/answer.py"} & set(content(updated))
 
@@ -220,30 +229,42 @@ OTHERS = [{name: others[min(i, len(others) - 1)] for name, (_, *others) in CHOIC
 
 
 @pytest.mark.parametrize("answers", OTHERS, ids=lambda answers: answers["ci_provider"])
-def test_answers_are_changed_and_changed_back(bake_release, old, answers):
-    repository, fresh = old("v9.0.0"), bake_release("v9.0.0", **answers)
+def test_answers_are_changed_and_changed_back(bake_release, update, answers):
+    repository, fresh = bake_release("v9.0.0"), bake_release("v9.0.0", **answers)
     (repository.path / "src/flight_delays/ours.py").write_text("OURS = 1\n")
     repository.commit("ours")
     before = content(repository)
-    repository.run("modelcycle", "update", *[f"--set={name}={answer}" for name, answer in answers.items()])
+    update(repository, *[f"--set={name}={answer}" for name, answer in answers.items()])
     changed = content(repository)
     assert changed.pop("src/flight_delays/ours.py") == b"OURS = 1\n"
     assert templates_part(changed) == templates_part(content(fresh)) != templates_part(before)
-    repository.run("modelcycle", "update", *[f"--set={name}={default}" for name, (default, *_) in CHOICES.items()])
+    update(repository, *[f"--set={name}={default}" for name, (default, *_) in CHOICES.items()])
     assert content(repository) == before
 
 
-def test_an_answer_that_is_no_choice_is_refused_and_changes_nothing(old):
-    repository = old("v9.0.0")
+def test_an_answer_that_is_no_choice_is_refused_and_changes_nothing(bake_release, update):
+    repository = bake_release("v9.0.0")
     before = content(repository)
-    printed = repository.run("modelcycle", "update", "--set=deployment=moon", fails=True)
+    printed = update(repository, "--set=deployment=moon", fails=True)
     assert re.search("^error: .*moon", printed, re.MULTILINE)
     assert "Traceback" not in printed
     assert content(repository) == before
 
 
-def test_an_updated_repository_passes_its_checks_and_tests(old, default):
-    repository = old()
+@pytest.fixture
+def installed_old(bake_release, default):
+    """An older repository with an environment of its own."""
+
+    def bake(**answers):
+        repository = bake_release("v0.9.0", **answers)
+        link_environment(default, repository.path)
+        return repository
+
+    return bake
+
+
+def test_an_updated_repository_passes_its_checks_and_tests(installed_old, default):
+    repository = installed_old()
     edit(repository)
     (repository.path / "tests/unit/test_ours.py").unlink()
     for path in default.files():
@@ -251,15 +272,48 @@ def test_an_updated_repository_passes_its_checks_and_tests(old, default):
             shutil.copy(default.path / path, repository.path / path)
     repository.commit("ours")
     os.utime(repository.path / ".venv/ready")  # so that lightgbm is not installed
+    assert "The template's v9.0.0 is newer: make update\n" in repository.run("make", "update-check", fails=True)
     assert "Update the template to v9.0.0: " in repository.run("make", "update")
     os.utime(repository.path / ".venv/ready")
+    assert "Nothing is newer: the template's newest release is v9.0.0\n" in repository.run("make", "update-check")
     repository.run("make", "check")
     assert "passed" in repository.run("make", "test", "TESTS=tests/unit")
     assert "ours" in repository.run("make", "ours")
 
 
-def test_an_update_is_proposed_as_ci_does_it(old, tmp_path):
-    repository, origin = old(ci_provider="gitlab"), Repository(tmp_path / "origin.git")
+def test_what_make_is_told_reaches_the_updater_and_nothing_is_left(installed_old, template, tmp_path):
+    repository = installed_old()
+    before = repository.run("git", "rev-parse", "HEAD")
+    folder = {"TMPDIR": str(tmp_path)}
+    assert "nothing is written" in repository.run("make", "update", "PREVIEW=1", **folder)
+    assert "The template has no v8.0.0; " in repository.run("make", "update", "TO=v8.0.0", fails=True, **folder)
+    assert repository.run("git", "rev-parse", "HEAD") == before
+    assert "Render the template with airflow=False: " in repository.run("make", "update", "SET=airflow=False", **folder)
+    assert list(tmp_path.glob("tmp*")) == []
+
+
+def test_a_template_that_is_not_where_the_record_says_is_one_sentence(installed_old, template, tmp_path):
+    repository = installed_old()
+    for address in (
+        "/nowhere",
+        "file:///nowhere",
+        str(repository.path),
+    ):  # the last one is a repository, and no template
+        (repository.path / ".cruft.json").write_text(
+            json.dumps(read_record(repository) | {"template": address}, indent=2), encoding="utf-8"
+        )
+        repository.commit("elsewhere")
+        for verb in ("update", "update-check"):
+            printed = repository.run("make", verb, fails=True)
+            sentence = f"error: git can't clone the template from '{address}': write its address into .cruft.json,"
+            assert sentence in printed
+    repository.replace(".cruft.json", str(repository.path), str(template.path))
+    repository.commit("here")
+    assert "Update the template to v9.0.0: " in repository.run("make", "update")
+
+
+def test_an_update_is_proposed_as_ci_does_it(installed_old, tmp_path):
+    repository, origin = installed_old(ci_provider="gitlab"), Repository(tmp_path / "origin.git")
     repository.run("git", "clone", "--quiet", "--bare", ".", str(origin.path))
     origin.run("git", "config", "receive.advertisePushOptions", "true")
     repository.run("git", "remote", "add", "origin", str(origin.path))
@@ -267,43 +321,10 @@ def test_an_update_is_proposed_as_ci_does_it(old, tmp_path):
     repository.commit("ours")
     repository.run("git", "push", "--quiet", "origin", "main")
     repository.run("git", "checkout", "--quiet", "--detach")
-    printed = repository.run("make", "update", "UPDATE=--propose", GITLAB_CI="true")
-    assert "for review: The template and you have both changed docs/ci.md." in printed
+    sentence = "for review: The template and you have both changed docs/ci.md."
+    assert sentence in repository.run("make", "update", "PROPOSE=1")
+    assert origin.run("git", "branch", "--format=%(refname:short)").split() == ["main"]
+    assert sentence in repository.run("make", "propose", GITLAB_CI="true")
     assert origin.run("git", "branch", "--format=%(refname:short)").split() == ["main", "update-v9.0.0"]
     assert "<<<<<<<" in origin.run("git", "show", "update-v9.0.0:docs/ci.md")
-    assert "v9.0.0 is proposed already" in repository.run("modelcycle", "update", "--propose")
-
-
-def test_cruft_links_a_repository_without_a_record_and_reads_what_is_recorded(template, old):
-    repository = old()
-    expected = json.loads(repository.read(".cruft.json"))["context"]["cookiecutter"]
-    repository.run("git", "rm", "--quiet", ".cruft.json")
-    repository.commit("lost")
-    assert "uvx cruft link" in repository.run("modelcycle", "update", fails=True)
-    repository.run(CRUFT, "link", "--no-input", "--checkout", "v0.9.0", str(template.path))
-    repository.commit("found")
-    repository.run(CRUFT, "check", fails=True)
-    repository.run("modelcycle", "update")
-    assert json.loads(repository.read(".cruft.json"))["context"]["cookiecutter"] == expected
-    assert "httptools>=0.7" in repository.read("pyproject.toml")
-    repository.run(CRUFT, "check")
-    assert repository.run(CRUFT, "diff") == ""
-
-
-def test_what_cruft_has_made_is_updated_and_cruft_updates_by_the_same_record(
-    template, bake_release, old, default, tmp_path
-):
-    now, baked = content(bake_release("v9.0.0")), old()
-    template.run(CRUFT, "create", "--no-input", "--checkout", "v0.9.0", "--output-dir", str(tmp_path / "cruft"), ".")
-    created = Repository(tmp_path / "cruft/flight-delays")
-    created.commit("bake")
-    link_environment(default, created.path)
-    created.run("modelcycle", "update")
-    baked.run(CRUFT, "update", "--skip-apply-ask", "--refresh-private-variables", "--checkout", "v9.0.0")
-    baked.commit("cruft")
-    assert is_current(baked)
-    for repository in (created, baked):
-        found = content(repository)
-        record = found[".cruft.json"]["cookiecutter"]
-        assert now[".cruft.json"]["cookiecutter"].items() <= record.items()
-        assert found | {".cruft.json": None} == now | {".cruft.json": None}
+    assert "proposed already: update-v9.0.0" in repository.run("make", "propose")

@@ -1,4 +1,4 @@
-from modelcycle.core.digest import content_md5, md5
+from modelcycle.core.output import content_md5, md5
 
 
 def test_files_bytes_and_texts_are_digested_as_by_md5sum(tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.project import read_project
-from modelcycle.tracking.bundle import load_folder
+from modelcycle.core.team import read_project
+from modelcycle.versions.bundle import load_folder
 from support.repository import swap
 
 

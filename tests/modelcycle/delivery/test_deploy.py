@@ -5,8 +5,9 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.delivery.deploy import choose_image, find_begun, find_running, find_script
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.ledger import LedgerEntry, pushed_images, read_ledger, was_champion
+from modelcycle.tracking import store
+from modelcycle.versions import registry
+from modelcycle.versions.ledger import LedgerEntry, pushed_images, read_ledger, was_champion
 
 
 def ledger(text: str) -> list[LedgerEntry]:

@@ -12,7 +12,7 @@ from modelcycle.core.contract import Contract, find_violations
 from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import bootstrap_intervals
 from modelcycle.core.params import Monitor
-from modelcycle.core.project import Project
+from modelcycle.core.team import Project
 from modelcycle.monitoring.monitor import (
     describe_alerts,
     describe_difference,
@@ -24,8 +24,8 @@ from modelcycle.monitoring.monitor import (
 from modelcycle.monitoring.observations import read_observations, split_into_periods
 from modelcycle.pipeline.evaluate import make_monitoring_reference
 from modelcycle.pipeline.prepare import make_profile
-from modelcycle.tracking.bundle import Bundle, load_folder
-from modelcycle.tracking.prediction_log import (
+from modelcycle.versions.bundle import Bundle, load_folder
+from modelcycle.versions.prediction_log import (
     ANSWERS,
     FEEDBACK,
     check_log,

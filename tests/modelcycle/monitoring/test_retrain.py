@@ -9,13 +9,13 @@ from dvc.cli import main as dvc
 from dvc.repo import Repo
 
 from modelcycle.core.contract import Column, Contract
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import Alert, InputError
+from modelcycle.core.output import md5
 from modelcycle.core.params import Ingest
 from modelcycle.monitoring import retrain
 from modelcycle.monitoring.retrain import labelled_rows
 from modelcycle.tracking.command import run
-from modelcycle.tracking.prediction_log import ANSWERS, FEEDBACK, check_log, open_log
+from modelcycle.versions.prediction_log import ANSWERS, FEEDBACK, check_log, open_log
 
 COLUMNS = {
     "order": Column(role="key", type="integer"),

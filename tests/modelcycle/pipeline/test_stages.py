@@ -14,10 +14,9 @@ STAGES = ("ingest", "prepare", "train", "evaluate")
 # Modules that make no result: what they read is declared by itself (params.yaml, contract.yaml, the package), or they
 # say where a file lies, how something is told, or where it is computed.
 NEUTRAL = {
-    *(f"modelcycle/core/{name}.py" for name in "config errors output params paths project verdict".split()),
+    *(f"modelcycle/core/{name}.py" for name in "config errors output params paths verdict".split()),
     "modelcycle/pipeline/cluster.py",
     "modelcycle/tracking/dvc_file.py",
-    "modelcycle/tracking/runs.py",
     "modelcycle/tracking/store.py",
 }
 

@@ -6,10 +6,9 @@ from sklearn.model_selection import cross_val_score
 
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.estimator import make_estimator
 from modelcycle.core.params import Search, Train
 from modelcycle.core.team import make_features, make_model
-from modelcycle.pipeline.train import fit_model, search_parameters
+from modelcycle.pipeline.train import fit_model, make_estimator, search_parameters
 
 random = np.random.default_rng(0)
 TREE = "sklearn.tree.DecisionTree"

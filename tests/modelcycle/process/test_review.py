@@ -21,8 +21,8 @@ from modelcycle.process.review import (
     plot_points,
     review,
 )
-from modelcycle.tracking.ledger import LedgerEntry
-from modelcycle.tracking.prediction_log import (
+from modelcycle.versions.ledger import LedgerEntry
+from modelcycle.versions.prediction_log import (
     ANSWERS,
     FEEDBACK,
     check_log,

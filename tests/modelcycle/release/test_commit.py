@@ -16,7 +16,7 @@ from modelcycle.release.commit import (
     require_whole_commit,
 )
 from modelcycle.tracking import store
-from modelcycle.tracking.code import digest_code, read_code, read_code_at
+from modelcycle.versions.code import digest_code, read_code, read_code_at
 from support.repository import swap
 
 FEATURES = "src/flight_delays/features.py"

@@ -9,11 +9,11 @@ from sklearn.dummy import DummyClassifier
 from modelcycle.core.contract import Contract, find_violations
 from modelcycle.core.metrics import score_predictions
 from modelcycle.core.params import Duel, read_params
-from modelcycle.core.project import Project
-from modelcycle.core.run_version import RunningVersion
+from modelcycle.core.team import Project
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.release.duel import compare_with_champion, judge_duel, judge_missing_duel, select_duel_rows
-from modelcycle.tracking.bundle import Bundle
+from modelcycle.versions.bundle import Bundle
+from modelcycle.versions.run_version import RunningVersion
 
 
 def test_a_model_that_is_as_good_passes_the_duel_and_a_worse_one_does_not():

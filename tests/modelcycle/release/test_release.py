@@ -12,8 +12,8 @@ from modelcycle.core.params import read_params
 from modelcycle.core.verdict import Verdict
 from modelcycle.release import release
 from modelcycle.release.release import report_verdicts
-from modelcycle.tracking import registry
-from modelcycle.tracking.ledger import read_ledger
+from modelcycle.versions import registry
+from modelcycle.versions.ledger import read_ledger
 
 
 def decisions(client):

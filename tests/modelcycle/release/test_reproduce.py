@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from modelcycle.core.digest import md5
+from modelcycle.core.output import md5
 from modelcycle.release import reproduce as module
 from modelcycle.release.reproduce import link_cache, prepare_environment, reproduce, run_pipeline
-from modelcycle.tracking import environment as version_environment
-from modelcycle.tracking import registry
-from modelcycle.tracking.lineage import read_lock
+from modelcycle.versions import environment as version_environment
+from modelcycle.versions import registry
+from modelcycle.versions.lineage import read_lock
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from modelcycle.release.rollback import find_previous_champion
-from modelcycle.tracking import registry
-from modelcycle.tracking.ledger import LedgerEntry, read_ledger
+from modelcycle.versions import registry
+from modelcycle.versions.ledger import LedgerEntry, read_ledger
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
+from modelcycle.core.output import md5
 from modelcycle.release import trace
 from modelcycle.release.chain import Link
 from modelcycle.release.trace import resolve_version
-from modelcycle.tracking import registry
-from modelcycle.tracking.ledger import append_to_ledger, read_ledger
-from modelcycle.tracking.prediction_log import connect_writer, open_log, write_answers
+from modelcycle.versions import registry
+from modelcycle.versions.ledger import append_to_ledger, read_ledger
+from modelcycle.versions.prediction_log import connect_writer, open_log, write_answers
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from modelcycle.serving.answer import (
     resolve_jobs,
 )
 from modelcycle.serving.schema import typical_value
-from modelcycle.tracking.prediction_log import open_log, read_answer
+from modelcycle.versions.prediction_log import open_log, read_answer
 
 ORDER = {"at": "2024-03-01T10:00:00", "price": 9.5, "shop": "Köln", "gift": True}
 ROW = {"at": datetime(2024, 3, 1, 10), "price": 60.0, "pieces": 4, "shop": "NO", "city": "Rome", "gift": False}

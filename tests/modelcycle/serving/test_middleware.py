@@ -7,8 +7,8 @@ import time
 import pytest
 from fastapi import HTTPException
 
-from modelcycle.core.settings import Settings
 from modelcycle.serving.middleware import AccessMiddleware, is_unread
+from modelcycle.serving.settings import Settings
 from modelcycle.serving.telemetry import Telemetry
 
 KNOWN, OLD = (hashlib.sha256(key).hexdigest() for key in (b"open sesame", b"worn out"))

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import uvicorn
 
-from modelcycle.core.digest import md5
+from modelcycle.core.output import md5
 from modelcycle.serving.logs import JsonLinesFormatter
-from modelcycle.tracking.prediction_log import open_log, read_answer, write_monitoring_result
+from modelcycle.versions.prediction_log import open_log, read_answer, write_monitoring_result
 from support.questions import change_an_answer
 from support.service import ROW, wait
 

@@ -1,9 +1,9 @@
 import json
 
-from modelcycle.core.digest import md5
+from modelcycle.core.output import md5
 from modelcycle.core.paths import CONTRACT, MODEL, PARAMS, RAW, REPORT, TEST, TRAIN
-from modelcycle.tracking import runs
-from modelcycle.tracking.runs import find_run, log_evaluation, log_training
+from modelcycle.tracking import store
+from modelcycle.tracking.store import find_run, log_evaluation, log_training
 
 
 def runs_of(client):
@@ -46,7 +46,7 @@ def test_the_latest_training_with_these_inputs_is_found(repository, client):
 
 
 def test_a_model_that_was_trained_elsewhere_has_a_run_of_its_own(repository, client, monkeypatch):
-    monkeypatch.setattr(runs, "connect", lambda: client)
+    monkeypatch.setattr(store, "connect", lambda: client)
     (before,) = runs_of(client)
     log_evaluation({"roc_auc": 0.5}, REPORT)
     assert client.get_run(before.info.run_id).data.metrics["roc_auc"] == 0.5

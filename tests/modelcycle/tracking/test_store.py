@@ -16,10 +16,10 @@ from mlflow.store.db.base_sql_model import Base
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from sqlalchemy import create_engine, inspect
 
-from modelcycle.core.digest import md5
+from modelcycle.core.output import md5
 from modelcycle.tracking import store
-from modelcycle.tracking.bundle import load_folder
 from modelcycle.tracking.store import artifact_location, lock_decisions, require_own_experiment
+from modelcycle.versions.bundle import load_folder
 
 
 def begin_again(repository):

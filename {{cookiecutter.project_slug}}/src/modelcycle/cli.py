@@ -1,7 +1,7 @@
 """The command `modelcycle VERB`: each room brings its verbs, in its verbs.py.
 
 Results go to standard output, diagnostics and progress to standard error. What a person can correct becomes one
-sentence and exit status 1; an alert is 2, a conflict 3.
+sentence and exit status 1; an alert is 2.
 """
 
 import gc
@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from modelcycle.core.errors import Alert, Conflict, InputError, first_line
+from modelcycle.core.errors import Alert, InputError, first_line
 from modelcycle.core.output import configure_logging, mask_passwords
 from modelcycle.tracking.git import forget_callers_repository
 
@@ -24,7 +24,8 @@ ROOMS = ("adopt", "pipeline", "release", "serving", "monitoring", "delivery", "p
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for room in ROOMS:
-    app.add_typer(import_module(f"modelcycle.{room}.verbs").app)
+    if Path(__file__).with_name(room).joinpath("verbs.py").exists():  # the rooms that the answers have chosen
+        app.add_typer(import_module(f"modelcycle.{room}.verbs").app)
 log = logging.getLogger(__name__)
 
 
@@ -40,26 +41,6 @@ def configure(
     configure_logging(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
-@app.command()
-def update(
-    to: Annotated[str, typer.Argument(help="Release, branch or commit of the template; the newest release.")] = "",
-    answer: Annotated[list[str] | None, typer.Option("--set", help="Another answer: deployment=kubernetes.")] = None,
-    propose: Annotated[bool, typer.Option("--propose", help="Push it as a branch for review instead.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether there is one: exit status 1.")] = False,
-) -> None:
-    """Bring in a newer release of the template, merged with your changes, as a commit; exit status 3 on a conflict."""
-    from modelcycle import update
-
-    if not check:
-        return update.update(to, answer or [], propose)
-    try:
-        newest = update.check_for_release()
-    except (InputError, OSError) as error:
-        exit_with_message(f"error: {describe_error(error)}", 2)
-    print(f"The template's {newest} is newer: make update" if newest else "This is the newest release of the template.")
-    raise typer.Exit(1 if newest else 0)
-
-
 def main() -> None:
     """Run a command."""
     forget_callers_repository()
@@ -71,8 +52,6 @@ def main() -> None:
         app()
     except Alert as alert:
         exit_with_message(str(alert), 2)
-    except Conflict as conflict:
-        exit_with_message(f"conflict: {conflict}", 3)
     except Exception as error:
         is_mlflow_error = type(error).__module__.startswith("mlflow.")  # the store went away meanwhile
         if not (is_mlflow_error or isinstance(error, InputError | OSError)):

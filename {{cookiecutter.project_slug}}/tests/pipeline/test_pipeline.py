@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from modelcycle.core.digest import md5
+from modelcycle.core.output import md5
 from modelcycle.testing import run
 from nbclient import NotebookClient
 from ruamel.yaml import YAML

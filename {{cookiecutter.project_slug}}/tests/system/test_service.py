@@ -15,8 +15,8 @@ from modelcycle.core import paths
 from modelcycle.core.contract import read_contract
 from modelcycle.serving.schema import typical_value
 from modelcycle.testing import ENVIRONMENT
-from modelcycle.tracking.bundle import FILES, write_export
-from modelcycle.tracking.code import read_code
+from modelcycle.versions.bundle import FILES, write_export
+from modelcycle.versions.code import read_code
 from pydantic_core import to_jsonable_python
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -13,9 +13,8 @@ from modelcycle.adopt.infer import infer_contract
 from modelcycle.adopt.sniff import detect_csv_format, detect_number_format, find_missing_words
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import read_text, report_line, write_atomically
+from modelcycle.core.output import md5, read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
 from modelcycle.core.table import read_source
@@ -39,7 +38,8 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract) -> N
     with edit_params() as params:
         if Path(params["ingest"]["source"]).is_relative_to(EXAMPLE):
             params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
-            params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
+            if "gate" in params:
+                params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
         params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
         groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
         params["evaluate"]["slices"] = groups[:2]

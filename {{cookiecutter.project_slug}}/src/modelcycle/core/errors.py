@@ -12,10 +12,6 @@ class Alert(Exception):
     """Something that a person should look at; the text gives the reasons. The exit status is 2."""
 
 
-class Conflict(Exception):
-    """Something that only a person can decide; the text says what and how. The exit status is 3."""
-
-
 def first_line(error: Exception) -> str:
     """Give the first line of an error's message, or its type where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,5 +1,6 @@
-"""How files are written and read, and how a command reports: results on standard output, all else on standard error."""
+"""How files are written, read and digested, and how commands report: results to standard output, the rest to stderr."""
 
+import hashlib
 import logging
 import os
 import re
@@ -100,3 +101,14 @@ def require_output(path: Path, verb: str) -> Path:
     if not path.exists():
         raise InputError(f"{path} is missing; `make reproduce` writes it (its step is {verb}).")
     return path
+
+
+def md5(path: Path) -> str:
+    """Digest a file's content: 32 hexadecimal digits, the same as DVC's."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def content_md5(content: bytes | str) -> str:
+    """Digest bytes or a text as DVC does."""
+    return hashlib.md5(content if isinstance(content, bytes) else content.encode(), usedforsecurity=False).hexdigest()

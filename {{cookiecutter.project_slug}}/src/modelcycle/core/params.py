@@ -82,25 +82,28 @@ class Behaviour(Section):
 class Duel(Section):
     """How much worse than the champion a model may be, and how sure of that the gate has to be."""
 
-    margin: float = Field(ge=0)
-    confidence: float = Field(gt=0.5, lt=1)
+    margin: float = Field(default=0.015, ge=0)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
 class Gate(Section):
-    """What a model has to show before it becomes the champion."""
+    """What a model has to show before it becomes the champion.
+
+    Every value has a default, here and in Monitor: a team's params.yaml may be older than a section.
+    """
 
     bound: float | None = None
     too_good: float | None = None
-    slice_gap: float = Field(ge=0)
-    calibration_gap: float = Field(ge=0)
-    fewest_rows: float = Field(ge=0)
-    duel: Duel
+    slice_gap: float = Field(default=0.1, ge=0)
+    calibration_gap: float = Field(default=0.03, ge=0)
+    fewest_rows: float = Field(default=0.5, ge=0)
+    duel: Duel = Duel()
     behaviour: list[Behaviour] = []
     process: bool = False
 
 
 class Monitor(Section):
-    """When `monitor` alerts. Every value has a default: a team's params.yaml may be older than this section."""
+    """When `monitor` alerts."""
 
     chance: float = Field(default=0.01, gt=0, lt=1)
     shift: float = Field(default=0.1, gt=0)
@@ -118,7 +121,7 @@ class Params(Section):
     prepare: Prepare
     train: Train
     evaluate: Evaluate
-    gate: Gate
+    gate: Gate = Gate()
     monitor: Monitor = Monitor()
 
 

@@ -12,12 +12,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from modelcycle.core.errors import Alert, InputError
 from modelcycle.core.output import read_text, report_line
-from modelcycle.core.project import PYPROJECT, read_project
+from modelcycle.core.team import PYPROJECT, read_project
 from modelcycle.delivery.deploy import ENVIRONMENTS, find_running
 from modelcycle.delivery.vulnerabilities import Package, Vulnerability, find_vulnerabilities
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.environment import LOCK
-from modelcycle.tracking.ledger import champion_number, read_ledger
+from modelcycle.tracking import store
+from modelcycle.versions import registry
+from modelcycle.versions.environment import LOCK
+from modelcycle.versions.ledger import champion_number, read_ledger
 
 SERVICE = "https://api.osv.dev"
 

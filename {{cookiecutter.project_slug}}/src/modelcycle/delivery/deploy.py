@@ -9,9 +9,10 @@ from pathlib import Path
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.bundle import load_version
-from modelcycle.tracking.ledger import LedgerEntry, champion_number, pushed_images, read_ledger, was_champion
+from modelcycle.tracking import store
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import load_version
+from modelcycle.versions.ledger import LedgerEntry, champion_number, pushed_images, read_ledger, was_champion
 
 ENVIRONMENTS = ("staging", "production")
 PLATFORMS = ("openshift", "server", "kubernetes")  # the first one here counts: OpenShift's builds upon kubernetes

@@ -18,12 +18,13 @@ from urllib.parse import quote
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line, write_text
 from modelcycle.core.paths import REPORT
-from modelcycle.core.project import read_project
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.bundle import write_version
+from modelcycle.core.team import read_project
+from modelcycle.tracking import store
 from modelcycle.tracking.git import check_out, git
-from modelcycle.tracking.ledger import pushed_images, read_ledger
-from modelcycle.tracking.registry import Version
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import write_version
+from modelcycle.versions.ledger import pushed_images, read_ledger
+from modelcycle.versions.registry import Version
 
 BUILDERS = ("docker", "podman", "buildah")
 # Only Docker's format has HEALTHCHECK; buildah caches layers only if told; older Dockers need BuildKit for secrets.

@@ -20,14 +20,13 @@ from modelcycle.core.metrics import LEADING_METRIC, bootstrap_intervals, directi
 from modelcycle.core.output import report_line, write_atomically, write_text
 from modelcycle.core.params import Monitor, read_params
 from modelcycle.core.paths import MONITORING, MONITORING_REPORT
-from modelcycle.core.settings import Connections
 from modelcycle.monitoring.drift import compare_column, mark_alerts
 from modelcycle.monitoring.histogram import Profile
 from modelcycle.monitoring.monitor_report import write_monitoring_report
 from modelcycle.monitoring.observations import Observations, read_observations, summarize_periods, to_records
 from modelcycle.tracking import store
-from modelcycle.tracking.bundle import Bundle, load_champion
-from modelcycle.tracking.prediction_log import (
+from modelcycle.versions.bundle import Bundle, load_champion
+from modelcycle.versions.prediction_log import (
     convert_database_errors,
     open_log,
     read_outcomes,
@@ -198,7 +197,7 @@ def monitor(since: str, until: str) -> None:
     start = read_time(since, "--since") if since else end - timedelta(days=DEFAULT_DAYS)
     if start >= end:
         raise InputError(f"--since {start} is not before --until {end}, in UTC.")
-    log, champion = open_log(Connections().database_url), load_champion(store.connect())
+    log, champion = open_log(), load_champion(store.connect())
     result, observations = compare_with_training(log, champion, start, end, params.monitor, params.evaluate.bootstrap)
     text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
     write_text(MONITORING, text + "\n")

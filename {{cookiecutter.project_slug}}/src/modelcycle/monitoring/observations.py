@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 
 from modelcycle.core.errors import InputError
 from modelcycle.monitoring.histogram import Histogram, Profile
-from modelcycle.tracking.bundle import Bundle
-from modelcycle.tracking.prediction_log import read_hourly_counts, read_json_lines
+from modelcycle.versions.bundle import Bundle
+from modelcycle.versions.prediction_log import read_hourly_counts, read_json_lines
 
 MAX_PERIODS = 60  # that are plotted
 

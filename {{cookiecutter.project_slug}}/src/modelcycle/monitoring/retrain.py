@@ -14,23 +14,22 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from modelcycle.core.config import edit_params
 from modelcycle.core.contract import Contract, find_violations, make_request_table, read_contract
-from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import Alert, InputError
-from modelcycle.core.output import report_line, write_atomically
+from modelcycle.core.output import content_md5, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import DATA_CARD, FEEDBACK, MODEL_CARD, PARAMS
-from modelcycle.core.settings import Connections
 from modelcycle.monitoring.monitor import monitor, read_time
 from modelcycle.pipeline.feedback import POINTER, has_feedback, merge_feedback, read_feedback
 from modelcycle.release.commit import require_clean_tree
 from modelcycle.release.release import release
-from modelcycle.tracking import registry, store
+from modelcycle.tracking import store
 from modelcycle.tracking.command import run
 from modelcycle.tracking.dvc_file import add_dependency
 from modelcycle.tracking.git import git
-from modelcycle.tracking.ledger import read_ledger
-from modelcycle.tracking.lineage import list_outputs, read_provenance
-from modelcycle.tracking.prediction_log import convert_database_errors, open_log, read_labelled_inputs
+from modelcycle.versions import registry
+from modelcycle.versions.ledger import read_ledger
+from modelcycle.versions.lineage import list_outputs, read_provenance
+from modelcycle.versions.prediction_log import convert_database_errors, open_log, read_labelled_inputs
 
 log = logging.getLogger(__name__)
 TITLE = "Retrain: "  # of the commits
@@ -56,7 +55,7 @@ def add_feedback(ingest: Ingest, contract: Contract) -> int:
     if Path(ingest.source) == FEEDBACK:
         raise InputError(f"params.yaml: ingest.source is {FEEDBACK}, which retrain writes; rename the file.")
     with convert_database_errors():
-        cases = read_labelled_inputs(open_log(Connections().database_url))
+        cases = read_labelled_inputs(open_log())
     if not cases:
         return 0
     new = labelled_rows(cases, contract)

@@ -15,10 +15,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from modelcycle.core.digest import content_md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.project import read_project
-from modelcycle.core.settings import Connections
+from modelcycle.core.output import content_md5
+from modelcycle.core.team import read_project
 
 REQUIRED_LIBRARIES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -30,7 +29,7 @@ def connect_to_cluster() -> Iterator[Any]:
     Dask gives the tasks of a lost worker to another one. Its own setting DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT
     says how long it waits for a connection.
     """
-    address = Connections().dask_scheduler_address
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS", "")
     if not address:
         yield None
         return

@@ -23,11 +23,10 @@ from modelcycle.core.metrics import (
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, track_progress, write_atomically, write_text
 from modelcycle.core.params import Evaluate, read_params
-from modelcycle.core.project import read_project
-from modelcycle.core.team import make_features
+from modelcycle.core.team import make_features, read_project
 from modelcycle.pipeline.prepare import describe_column
 from modelcycle.pipeline.report import write_report
-from modelcycle.tracking.runs import log_evaluation
+from modelcycle.tracking.store import log_evaluation
 
 
 def predict_baseline(train_target: np.ndarray, n_rows: int, classification: bool) -> pd.DataFrame:

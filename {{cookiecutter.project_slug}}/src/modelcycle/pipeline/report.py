@@ -10,7 +10,7 @@ from modelcycle.core.contract import Contract
 from modelcycle.core.metrics import LEADING_METRIC, METRIC_MEANINGS, direction
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
-from modelcycle.core.project import read_project
+from modelcycle.core.team import read_project
 from modelcycle.core.verdict import Duel, Verdict
 
 

@@ -1,26 +1,24 @@
-"""Train a model and record how it was made."""
+"""Train the model that params.yaml names, and record how it was made."""
 
+import importlib
 import time
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
 
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.estimator import make_estimator
 from modelcycle.core.model_file import save_model
 from modelcycle.core.output import report_line, track_progress, write_atomically
 from modelcycle.core.params import Search, Train, read_params
 from modelcycle.core.paths import MODEL, TRAIN
-from modelcycle.core.project import read_project
-from modelcycle.core.team import make_features, make_model
+from modelcycle.core.team import make_features, make_model, read_project
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster
-from modelcycle.tracking.runs import log_training
-from modelcycle.tracking.store import connect
+from modelcycle.tracking.store import connect, log_training
 
 
 def search_parameters(
@@ -96,3 +94,38 @@ def train() -> None:
     logged = {"estimator": name, "seed": params.seed} | parameters
     log_training(logged, {"train_rows": len(rows), "train_seconds": seconds})
     report_line("train", f"{name}, {model.n_features_in_} features, {seconds:.1f} s", MODEL)
+
+
+def make_estimator(name: str, parameters: dict[str, Any], seed: int, classification: bool) -> Any:
+    """Create the scikit-learn compatible estimator that params.yaml names.
+
+    name: a class with its module; the ending Classifier or Regressor may be left to the target's type.
+    Raises InputError for a class or parameter that does not exist, or that does not fit the target.
+    """
+    module_name, _, class_name = name.rpartition(".")
+    suffix = "Classifier" if classification else "Regressor"
+    try:
+        module = importlib.import_module(module_name or "builtins")
+        estimator = (getattr(module, class_name, None) or getattr(module, class_name + suffix))()
+        estimator.get_params()
+    except (ImportError, AttributeError, TypeError):
+        raise InputError(
+            f"params.yaml: train.estimator is {name}; expected a scikit-learn compatible class with its module, "
+            "such as sklearn.linear_model.LogisticRegression."
+        ) from None
+    if not (is_classifier(estimator) if classification else is_regressor(estimator)):
+        kind = "classes" if classification else "amounts"
+        raise InputError(f"params.yaml: train.estimator is {name}, but the target of contract.yaml holds {kind}.")
+    defaults = estimator.get_params()
+    for parameter in parameters:
+        if parameter not in defaults:
+            raise InputError(
+                f"params.yaml: train.parameters.{parameter} is no parameter of {type(estimator).__name__}; "
+                f"expected one of {', '.join(defaults)}."
+            )
+    estimator.set_params(**({"random_state": seed} if "random_state" in defaults else {}) | parameters)
+    if classification and not hasattr(estimator, "predict_proba"):
+        raise InputError(
+            f"params.yaml: train.estimator is {name}, which gives no probabilities; expected one that does."
+        )
+    return estimator

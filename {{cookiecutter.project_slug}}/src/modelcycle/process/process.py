@@ -25,7 +25,7 @@ from modelcycle.core.output import read_text, report_line, write_text
 from modelcycle.core.params import Params, Section, read_params
 from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES, PROCESS_STATE
 from modelcycle.release.cards import replace_generated
-from modelcycle.tracking.lineage import list_outputs
+from modelcycle.versions.lineage import list_outputs
 
 ROLES = Path("docs/roles.md")
 OVERVIEW, TEST_RESULTS = Path("docs/process.md"), Path("reports/tests.xml")
@@ -132,7 +132,8 @@ def find_check_fault(check: str, failed: list[str]) -> str | None:
     if not (code := re.fullmatch(r"`(make (\w+).*|.+)`", check)):
         return f"definition of done: '{check}' is neither a check in `code` nor a sign-off"
     name, verb = code.groups()
-    if not (re.search(rf"^{verb}:.*##", read_text(Path("Makefile")), re.MULTILINE) if verb else Path(name).exists()):
+    verbs = read_text(Path("Makefile")) + read_text(Path("modelcycle.mk"))
+    if not (re.search(rf"^{verb}:.*##", verbs, re.MULTILINE) if verb else Path(name).exists()):
         return f"definition of done: there is no {name}"
     prefix = name.removesuffix(".py").rstrip("/") + "/"
     has_failed = failed if verb == "test" else any(f"{case}/".startswith(prefix) for case in failed)

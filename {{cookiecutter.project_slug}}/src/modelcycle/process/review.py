@@ -22,16 +22,16 @@ from modelcycle.core.page import render_page
 from modelcycle.core.params import read_params
 from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
-from modelcycle.core.project import read_project
-from modelcycle.core.settings import Connections
+from modelcycle.core.team import read_project
 from modelcycle.core.verdict import Verdict
 from modelcycle.monitoring.monitor import MAX_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases
-from modelcycle.tracking import registry, store
+from modelcycle.tracking import store
 from modelcycle.tracking.git import find_commit, git, has_commit
-from modelcycle.tracking.ledger import LedgerEntry, champion_number, read_ledger
-from modelcycle.tracking.lineage import read_at_commit, read_lock
-from modelcycle.tracking.prediction_log import (
+from modelcycle.versions import registry
+from modelcycle.versions.ledger import LedgerEntry, champion_number, read_ledger
+from modelcycle.versions.lineage import read_at_commit, read_lock
+from modelcycle.versions.prediction_log import (
     convert_database_errors,
     open_log,
     read_feedback,
@@ -39,7 +39,7 @@ from modelcycle.tracking.prediction_log import (
     to_utc,
     utc_now,
 )
-from modelcycle.tracking.registry import Version
+from modelcycle.versions.registry import Version
 
 SPRINT_DAYS = 14  # the length of a sprint, without --since
 MAX_ITEMS = 25  # rows of a table, points of the plot
@@ -200,7 +200,7 @@ def review(since: str) -> None:
     """Write the page. Raises InputError when `since` is no tag, commit or date, or a store can't be reached."""
     contract, params, client = read_contract(), read_params(), store.connect()
     start_commit, start = find_start(since)
-    metric, log = LEADING_METRIC[contract.is_classification], open_log(Connections().database_url)
+    metric, log = LEADING_METRIC[contract.is_classification], open_log()
     with convert_database_errors():
         feedback = read_feedback(log, start, MAX_OUTCOMES)
         comments = read_feedback(log, start, MAX_ITEMS, with_comment=True)

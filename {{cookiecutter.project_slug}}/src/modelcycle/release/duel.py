@@ -13,9 +13,9 @@ from modelcycle.core.metrics import LEADING_METRIC, direction, draw_resamples, s
 from modelcycle.core.paths import EXAMPLE, PARAMS
 from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.prepare import is_test
-from modelcycle.tracking.bundle import Bundle
 from modelcycle.tracking.git import read_file_at
-from modelcycle.tracking.registry import Version
+from modelcycle.versions.bundle import Bundle
+from modelcycle.versions.registry import Version
 
 RULE = "duel with the champion"
 

@@ -14,14 +14,11 @@ import pandas as pd
 
 from modelcycle.core import paths
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
-from modelcycle.core.digest import md5
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import load_model, predict
-from modelcycle.core.output import report_line, require_output, write_atomically, write_text
+from modelcycle.core.output import md5, report_line, require_output, write_atomically, write_text
 from modelcycle.core.params import Params, read_params
-from modelcycle.core.project import read_project
-from modelcycle.core.run_version import RunningVersion
-from modelcycle.core.team import make_features
+from modelcycle.core.team import make_features, read_project
 from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.report import write_report
@@ -43,13 +40,15 @@ from modelcycle.release.gate import (
     judge_training_rows,
 )
 from modelcycle.release.row_wise import judge_row_wise
-from modelcycle.tracking import registry, runs, store
-from modelcycle.tracking.bundle import load_version
-from modelcycle.tracking.ledger import read_ledger
-from modelcycle.tracking.lineage import read_provenance
-from modelcycle.tracking.questions import ask_questions
-from modelcycle.tracking.registry import Version
-from modelcycle.tracking.version_process import VersionProcess
+from modelcycle.tracking import store
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import load_version
+from modelcycle.versions.ledger import read_ledger
+from modelcycle.versions.lineage import read_provenance
+from modelcycle.versions.questions import ask_questions
+from modelcycle.versions.registry import Version
+from modelcycle.versions.run_version import RunningVersion
+from modelcycle.versions.version_process import VersionProcess
 
 
 def judge_model(
@@ -99,10 +98,10 @@ def register_version(client: Any, facts: dict[str, str], params: Params) -> Vers
                 client.set_model_version_tag(model, version.number, name, value)
             client.log_artifact(version.run_id, str(paths.QUESTIONS), version.source.rpartition("/")[2])
             return registry.find_version(client, version.number)
-    run = runs.find_run(client, {tag: facts[tag] for tag in runs.RUN_TAGS})
+    run = store.find_run(client, {tag: facts[tag] for tag in store.RUN_TAGS})
     if run is None:  # trained with another store: what the commit says is recorded here
         parameters = {"estimator": params.train.estimator, "seed": params.train.seed, **params.train.parameters}
-        run = runs.log_training(parameters, {})
+        run = store.log_training(parameters, {})
     if not client.search_registered_models(f"name = '{model}'"):
         with suppress(MlflowException):  # another machine has made it meanwhile
             client.create_registered_model(model)

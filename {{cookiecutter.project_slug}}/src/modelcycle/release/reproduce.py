@@ -12,10 +12,10 @@ from ruamel.yaml import YAML
 from modelcycle.core.errors import InputError
 from modelcycle.core.paths import MODEL, PARAMS, PREDICTIONS, REPORT
 from modelcycle.release.chain import Link, open_stores
-from modelcycle.tracking.environment import LOCK, read_other_lock, sync_environment
 from modelcycle.tracking.git import git, read_file_at
-from modelcycle.tracking.lineage import parse_lock, read_lock
-from modelcycle.tracking.registry import Version
+from modelcycle.versions.environment import LOCK, read_other_lock, sync_environment
+from modelcycle.versions.lineage import parse_lock, read_lock
+from modelcycle.versions.registry import Version
 
 # A model's bytes depend on the number of cores; its predictions, which are compared, do not. The report quotes git.
 UNSTABLE = (MODEL.as_posix(), REPORT.as_posix())

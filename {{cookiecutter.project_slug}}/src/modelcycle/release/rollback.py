@@ -2,9 +2,10 @@
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import report_line
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.bundle import load_version
-from modelcycle.tracking.ledger import CHAMPION_EVENTS, LedgerEntry, champion_number, read_ledger
+from modelcycle.tracking import store
+from modelcycle.versions import registry
+from modelcycle.versions.bundle import load_version
+from modelcycle.versions.ledger import CHAMPION_EVENTS, LedgerEntry, champion_number, read_ledger
 
 
 def find_previous_champion(entries: list[LedgerEntry]) -> str | None:

@@ -16,18 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
+from modelcycle.core.output import content_md5, md5
 from modelcycle.core.paths import PREDICTIONS
 from modelcycle.release.chain import Link, check_commit
 from modelcycle.release.reproduce import reproduce
-from modelcycle.tracking import registry, store
-from modelcycle.tracking.code import read_code_at
-from modelcycle.tracking.ledger import champion_number, pushed_images, read_ledger
-from modelcycle.tracking.lineage import read_lock
-from modelcycle.tracking.manifest import MANIFEST_TAGS, read_manifest
-from modelcycle.tracking.registry import Version
-from modelcycle.tracking.runs import RUN_TAGS
+from modelcycle.tracking import store
+from modelcycle.tracking.store import RUN_TAGS
+from modelcycle.versions import registry
+from modelcycle.versions.code import read_code_at
+from modelcycle.versions.ledger import champion_number, pushed_images, read_ledger
+from modelcycle.versions.lineage import read_lock
+from modelcycle.versions.manifest import MANIFEST_TAGS, read_manifest
+from modelcycle.versions.registry import Version
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +99,10 @@ def resolve_version(client: Any, name: str) -> Version:
             raise InputError(f"The ledger knows no image with {digest}: it was not pushed by `make push`.")
         return registry.find_version(client, versions[0])
     if re.fullmatch("[0-9a-f]{32}", name):
-        from modelcycle.core.settings import Connections
-        from modelcycle.tracking.prediction_log import convert_database_errors, open_log, read_answer
+        from modelcycle.versions.prediction_log import convert_database_errors, open_log, read_answer
 
         with convert_database_errors():
-            answer = read_answer(open_log(Connections().database_url), name)
+            answer = read_answer(open_log(), name)
         if answer is None:
             raise InputError(f"The prediction log holds no prediction {name}; DATABASE_URL says where the log is.")
         log.info("prediction %s %s %s", name, f"{answer['at']:%Y-%m-%d %H:%M:%S}", answer["answer"])

@@ -28,8 +28,8 @@ def release(
     """
     if history:
         # Without what a release needs: this takes half the time.
-        from modelcycle.tracking.ledger import print_ledger, read_ledger
         from modelcycle.tracking.store import connect
+        from modelcycle.versions.ledger import print_ledger, read_ledger
 
         return print_ledger(read_ledger(connect()))
     from modelcycle.release.release import release

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.settings import Settings, find_key_owner
+from modelcycle.serving.settings import Settings, find_key_owner
 from modelcycle.serving.telemetry import Telemetry
 
 # Paths that need no key. They show no row, only which columns there are and which values are typical.

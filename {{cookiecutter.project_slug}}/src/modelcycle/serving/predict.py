@@ -22,15 +22,22 @@ import rich.progress
 from filelock import FileLock, Timeout
 
 from modelcycle.core.contract import Contract, find_violations, require_columns, select_rejects
-from modelcycle.core.digest import content_md5, md5
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.output import progress_console, report_line, track_progress, write_atomically, write_text
+from modelcycle.core.output import (
+    content_md5,
+    md5,
+    progress_console,
+    report_line,
+    track_progress,
+    write_atomically,
+    write_text,
+)
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, refuse_surplus_fields, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
 from modelcycle.tracking import store
-from modelcycle.tracking.bundle import Bundle, load_named
-from modelcycle.tracking.manifest import MANIFEST_TAGS, manifest_path, read_manifest
+from modelcycle.versions.bundle import Bundle, load_named
+from modelcycle.versions.manifest import MANIFEST_TAGS, manifest_path, read_manifest
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
 NULLABLE_INTEGERS = {kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())}

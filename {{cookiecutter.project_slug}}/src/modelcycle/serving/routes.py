@@ -16,7 +16,7 @@ from modelcycle.core.page import render_page
 from modelcycle.serving.answer import find_drivers
 from modelcycle.serving.schema import typical_value
 from modelcycle.serving.service import PredictionService, ServedModel
-from modelcycle.tracking.prediction_log import read_answer, read_monitoring_result, write_feedback
+from modelcycle.versions.prediction_log import read_answer, read_monitoring_result, write_feedback
 
 PAGE_TEMPLATE = Path(__file__).with_name("serve.html")
 

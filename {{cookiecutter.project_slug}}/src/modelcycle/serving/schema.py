@@ -9,7 +9,7 @@ from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
 from modelcycle.core.contract import Column, Contract
-from modelcycle.tracking.prediction_log import to_utc
+from modelcycle.versions.prediction_log import to_utc
 
 Row = dict[str, Any]
 

@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelcycle.core.errors import first_line
 from modelcycle.core.output import report_line
-from modelcycle.core.settings import Settings, read_settings, require_keys
 from modelcycle.serving.logs import log_from_a_thread
 from modelcycle.serving.middleware import AccessMiddleware, close_slow_connections
 from modelcycle.serving.routes import get_service, router
 from modelcycle.serving.service import PredictionService, ServedModel
+from modelcycle.serving.settings import Settings, read_settings, require_keys
 from modelcycle.tracking import store
-from modelcycle.tracking.bundle import Bundle, load_champion, load_folder
-from modelcycle.tracking.ledger import champion_number, read_ledger
+from modelcycle.versions.bundle import Bundle, load_champion, load_folder
+from modelcycle.versions.ledger import champion_number, read_ledger
 
 
 def create_app(

@@ -11,12 +11,12 @@ from fastapi import HTTPException
 from pydantic import TypeAdapter, conlist
 
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.settings import Settings
 from modelcycle.serving.answer import Job, answer_waiting_jobs, resolve_jobs
 from modelcycle.serving.schema import Row, make_feedback_type, make_row_type
+from modelcycle.serving.settings import Settings
 from modelcycle.serving.telemetry import Telemetry
-from modelcycle.tracking.bundle import Bundle
-from modelcycle.tracking.prediction_log import check_log, open_log
+from modelcycle.versions.bundle import Bundle
+from modelcycle.versions.prediction_log import check_log, open_log
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,6 @@ def export(
     version: Annotated[str, typer.Option(help="A version or an alias.")] = "champion",
 ) -> None:
     """Write a version into a folder, from which it is served without MLflow, DVC and git: SERVE_MODEL=FOLDER."""
-    from modelcycle.tracking.bundle import export
+    from modelcycle.versions.bundle import export
 
     export(version, folder)

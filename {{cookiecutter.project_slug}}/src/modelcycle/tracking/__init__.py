@@ -1,5 +1,4 @@
-"""Where results come from and what was decided: git and DVC, the MLflow store with its ledger, the prediction log.
+"""Where results come from: git, DVC, and the runs in the MLflow store.
 
-Imports core. Offers versions of the model (`registry`, `bundle`), the md5 of every file that a commit's results come
-from (`lineage`), and the log of answers and feedback (`prediction_log`).
+Imports core. Offers a strict `git`, the parts of dvc.yaml that commands edit (`dvc_file`), and the store.
 """

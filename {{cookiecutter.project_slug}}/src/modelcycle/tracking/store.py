@@ -1,4 +1,4 @@
-"""The MLflow store of runs, versions and decisions: on SQLite in .mlflow, or wherever MLFLOW_TRACKING_URI says."""
+"""The MLflow store on SQLite in .mlflow, or wherever MLFLOW_TRACKING_URI says, and its runs: one for each training."""
 
 import os
 import re
@@ -12,9 +12,10 @@ from filelock import FileLock
 from sqlalchemy import NullPool, create_engine
 
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.paths import PARAMS
-from modelcycle.core.project import read_project
-from modelcycle.tracking.git import find_root_commits
+from modelcycle.core.output import md5
+from modelcycle.core.paths import CONTRACT, MODEL, PARAMS, RAW, TEST, TRAIN
+from modelcycle.core.team import read_project
+from modelcycle.tracking.git import describe_head, find_root_commits
 
 LOCAL_STORE = Path(".mlflow")
 FIRST_COMMIT = "first_commit"  # the experiment's tag by which two projects of one name are told apart
@@ -176,3 +177,41 @@ def lock_decisions() -> Iterator[None]:
     LOCAL_STORE.mkdir(exist_ok=True)
     with FileLock(LOCAL_STORE / "decision.lock"):
         yield
+
+
+RUN_FILES = (RAW, TRAIN, TEST, CONTRACT, MODEL)  # whose md5 a run has as tags; a version has the same
+RUN_TAGS = tuple(f"md5.{path.stem}" for path in RUN_FILES)
+
+
+def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:
+    """Record the training that has just written the model, with its inputs and metrics. Returns the run's id."""
+    connect()
+    import mlflow
+
+    commit = describe_head()
+    digests = {tag: md5(path) for tag, path in zip(RUN_TAGS, RUN_FILES, strict=True)}
+    with mlflow.start_run(run_name=f"train {commit[:7]}", tags={"git_commit": commit, **digests}) as run:
+        mlflow.log_params(parameters)
+        mlflow.log_metrics(metrics)
+        for path in (MODEL, CONTRACT, PARAMS):
+            mlflow.log_artifact(str(path), artifact_path="model")
+    return str(run.info.run_id)
+
+
+def find_run(client: Any, digests: dict[str, str]) -> str | None:
+    """Find the latest training with these md5 tags; None where it was done elsewhere, with another store."""
+    experiment = client.get_experiment_by_name(read_project().registered_name).experiment_id
+    conditions = "".join(f"tags.`{name}` = '{digest}' and " for name, digest in digests.items())
+    runs = client.search_runs([experiment], f"{conditions}params.seed != ''", max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+def log_evaluation(metrics: dict[str, float], report: Path) -> None:
+    """Add the evaluation to the run that trained the model, or to a run of its own."""
+    client = connect()
+    import mlflow
+
+    run = find_run(client, {"md5.model": md5(MODEL)})
+    with mlflow.start_run(run_id=run, tags=None if run else {"git_commit": describe_head(), "md5.model": md5(MODEL)}):
+        mlflow.log_metrics(metrics)
+        mlflow.log_artifact(str(report))
