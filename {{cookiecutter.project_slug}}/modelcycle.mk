@@ -12,6 +12,7 @@ EXTRA := $(if $(DASK_SCHEDULER_ADDRESS),--extra dask)
 COMPILE := .venv/bin/python -m compileall -j 0 .venv/lib 2>/dev/null | \
   awk '/^Compiling/ && ++n % 1000 == 0 {printf "\rCompiling libraries, once: %d files", n; fflush()} END {if (n > 999) print ""}'
 STALE := "dvc.lock is not what the pipeline gives: make reproduce, commit dvc.lock, then uv run dvc push."
+NO_FILES := "git knows no file of this folder yet, so nothing would be checked: type git add . first."
 # A change is compared with the main branch; the main branch with what it was before.
 BASE = $(shell git diff --quiet HEAD origin/main 2>/dev/null && echo HEAD^ || echo origin/main)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -42,8 +43,8 @@ OLD_VENV := $(shell ! read -r path 2>/dev/null <.venv/ready || test "$$path" -ef
 ifneq ($(OLD_VENV),)
 .PHONY: .venv/ready
 endif
-# Everything goes into .venv, whatever other environment is active here.
-unexport UV_PROJECT_ENVIRONMENT VIRTUAL_ENV
+# Everything goes into .venv and comes from there, whatever other environment is active here.
+unexport UV_PROJECT_ENVIRONMENT VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .venv/ready: pyproject.toml $(wildcard uv.lock) | $(UV)
 	@$(if $(OLD_VENV),echo ".venv was made in another folder: it is made again." >&2; rm -rf .venv)
@@ -53,9 +54,10 @@ unexport UV_PROJECT_ENVIRONMENT VIRTUAL_ENV
 	@[ -n "$$(git rev-parse --show-prefix)" ] || pre-commit install >/dev/null || echo "No checks before each commit: pre-commit can't install them here." >&2
 	@echo "$(CURDIR)/$@" >$@
 
+# Any Python will do, where pyenv lacks the one that .python-version names.
 .uv/bin/uv:
 	@echo "There is no uv $(UV_NEEDED) or newer that runs: one is installed for this project alone, into .uv." >&2
-	python3 -m venv .uv
+	python3 -m venv .uv || PYENV_VERSION=system python3 -m venv .uv
 	.uv/bin/pip install --quiet "uv>=$(UV_NEEDED)"
 
 ##@ Explore
@@ -72,6 +74,7 @@ reproduce: setup ## run the steps of the pipeline that are not up to date
 	dvc repro
 
 check: setup ## lint, format, types, notebooks, secrets
+	@git ls-files --error-unmatch . >/dev/null 2>&1 || { echo $(NO_FILES) >&2; exit 1; }
 	pre-commit run --all-files
 
 test: setup ## test the code, the model, the pipeline and the notebooks, or TESTS="tests/unit tests/model"
