@@ -73,7 +73,7 @@ ifneq ($(OLD_VENV),)
 .PHONY: .venv/ready
 endif
 # Everything goes into .venv, whatever other environment is active here.
-unexport UV_PROJECT_ENVIRONMENT VIRTUAL_ENV
+unexport UV_PROJECT_ENVIRONMENT VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .venv/ready: pyproject.toml | $(UV)
 	@$(if $(OLD_VENV),echo ".venv was made in another folder: it is made again." >&2; rm -rf .venv)

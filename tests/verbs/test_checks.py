@@ -1,6 +1,7 @@
 """`make check` looks at the team's code and tests; the machinery is the template's, and is checked there."""
 
 import re
+import shutil
 
 import pytest
 
@@ -39,6 +40,18 @@ def test_a_planted_fault_fails_in_the_team_s_files_only(repository, path, plante
         repository.run("git", "checkout", "--quiet", ".")
     assert re.findall(r"^(.*?)\.{3,}.*Failed$", printed, re.MULTILINE) == failing
     assert kept or failing
+
+
+def test_before_the_first_git_add_it_fails_and_says_so(repository, tmp_path):
+    """pre-commit looks at what git knows, and would pass."""
+    new = repository.copy_to(tmp_path)
+    shutil.rmtree(new.path / ".git")
+    new.run("git", "init", "--quiet")
+    printed = new.run("make", "check", fails=True)
+    assert "git knows no file of this folder yet, so nothing would be checked: type git add . first." in printed
+    assert "Skipped" not in printed
+    new.run("git", "add", ".")
+    assert "Passed" in new.run("make", "check")
 
 
 @pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]])

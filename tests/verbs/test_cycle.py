@@ -1,7 +1,9 @@
 """What a newcomer does: set up, list the verbs, run the cycle, test, check, experiment, share the data."""
 
 import json
+import os
 import re
+import shutil
 
 from support.repository import Repository, link_environment
 
@@ -13,6 +15,21 @@ def test_the_cycle_leaves_a_judged_and_tracked_model(default):
     assert default.run("git", "status", "--porcelain") == ""
     lock = default.read("dvc.lock")
     assert all(name in lock for name in ("raw.parquet", "train.parquet", "model.skops", "report.html"))
+
+
+def test_setup_shows_that_it_compiles_libraries_and_uv_run_says_nothing_of_it(copy):
+    (pandas,) = (copy.path / ".venv").glob("lib/*/site-packages/pandas")
+    compiled = sorted(pandas.rglob("__pycache__"))
+    for folder in compiled:
+        shutil.rmtree(folder)
+    shown = copy.run("uv", "run", "modelcycle", "--help")
+    assert "Usage: modelcycle" in shown
+    assert "ompil" not in shown
+    os.utime(copy.path / "pyproject.toml")
+    assert "Compiling libraries, once: 1000 files" in copy.run("make", "setup")
+    assert all(folder.exists() for folder in compiled)
+    os.utime(copy.path / "pyproject.toml")
+    assert "Compiling" not in copy.run("make", "setup")
 
 
 def test_make_alone_lists_every_verb(default):

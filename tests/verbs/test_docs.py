@@ -6,6 +6,13 @@ from itertools import chain
 import pytest
 
 
+def test_sphinx_is_installed_with_the_first_use(default, copy):
+    assert not (default.path / ".venv/bin/sphinx-build").exists()
+    copy.run("make", "docs")
+    assert (copy.path / ".venv/bin/sphinx-build").exists()
+    assert (copy.path / ".venv/bin/dvc").exists()
+
+
 def test_the_site_has_every_page_and_the_team_s_own_in_the_side_bar(copy):
     for name in ("ours", "teams/ours"):
         (copy.path / f"docs/{name}.md").parent.mkdir(exist_ok=True)

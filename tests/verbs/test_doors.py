@@ -33,7 +33,7 @@ def project(bake, tmp_path, request) -> Repository:
     groups = '[dependency-groups]\nbake = []\nmachinery = []\ntest = []\nchecks = ["pre-commit>=4.3"]\n\n'
     text = (path / "pyproject.toml").read_text(encoding="utf-8")
     text = re.sub(r"\[dependency-groups\]\n.*?\n(?=\[)", groups, text, flags=re.DOTALL)
-    text = text.replace('"machinery", "test"]', '"machinery", "test", "checks"]').replace("compile-bytecode = true", "")
+    text = re.sub(r"default-groups = .*", 'default-groups = ["checks"]', text).replace("compile-bytecode = true", "")
     (path / "pyproject.toml").write_text(text, encoding="utf-8")
     return Repository(path)
 
@@ -79,6 +79,16 @@ def test_uv_is_installed_where_there_is_none(project, tmp_path):
     assert (project.path / ".uv/bin/uv").exists()
 
 
+def test_uv_is_installed_where_pyenv_lacks_the_repository_s_python(bake, tmp_path):
+    project = bake()
+    missing = """echo "pyenv: version '$(cat .python-version)' is not installed (set by .python-version)" >&2; exit 1"""
+    python = Path(sys.base_prefix) / "bin/python3"
+    program(tmp_path / "bin/python3", f'[ "$PYENV_VERSION" = system ] || {{ {missing}; }}\nexec {python} "$@"')
+    program(tmp_path / "bin/uv", "echo 'pyenv: uv: command not found' >&2; exit 127")
+    project.run(MAKE, ".uv/bin/uv", PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    assert (project.path / ".uv/bin/uv").exists()
+
+
 @pytest.fixture(scope="session")
 def old_uv(tmp_path_factory) -> Path:
     """The folder of a uv from 2024."""
@@ -117,6 +127,9 @@ def test_a_uv_is_taken_if_it_runs_and_is_new_enough(project, tmp_path, uv, taken
 
 def test_another_environment_that_is_active_or_named_is_left_alone(project, tmp_path):
     other = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "named"), "VIRTUAL_ENV": str(tmp_path / "active")}
+    other |= {"PYTHONHOME": str(tmp_path / "nowhere"), "PYTHONPATH": str(tmp_path / "src")}
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/json.py").write_text("raise SystemExit('code of another project')\n", encoding="utf-8")
     printed = project.run(MAKE, ".venv/ready", **other)
     assert "VIRTUAL_ENV" not in printed
     assert (project.path / ".venv/bin/pre-commit").exists()

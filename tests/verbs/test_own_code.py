@@ -1,6 +1,7 @@
 """The command runs the code of the repository that it is called in, and no other's."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -35,6 +36,16 @@ def test_another_project_s_activated_environment_is_refused_with_what_to_type(de
     active = {"PATH": f"{default.path / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
     told = refused(other, "modelcycle", "rollback", "2", "--reason", "too slow", **active)
     assert "type `make setup`, then `.venv/bin/modelcycle rollback 2 --reason 'too slow'`" in told
+
+
+def test_another_project_s_pythonpath_does_no_harm_to_make_and_is_named_elsewhere(copy, other):
+    leads_away = {"PYTHONPATH": str(other.path / "src")}
+    (copy.path / "data/raw.parquet").unlink()
+    copy.run("make", "reproduce", **leads_away)
+    told = refused(copy, "modelcycle", "ingest", **leads_away)
+    unset, command = re.findall("`(.*?)`", told)
+    assert unset == "unset PYTHONPATH"
+    copy.run("sh", "-c", f"{unset}; {command}", **leads_away)
 
 
 def test_code_that_is_found_by_another_way_is_the_repository_s_own(default, other, tmp_path):

@@ -74,14 +74,17 @@ def require_identity() -> None:
 
 
 def require_own_code() -> None:
-    """Raise InputError where other code than this repository's would run: .venv was copied, or another is active."""
+    """Raise InputError where other code would run: .venv was copied, another is active, or PYTHONPATH leads away."""
     own, imported = Path("src/modelcycle"), Path(__file__).parent
     if own.exists() and not own.samefile(imported):
         command = shlex.join([".venv/bin/modelcycle", *sys.argv[1:]])
-        raise InputError(
-            f"{imported} would have run instead of this repository's {own}: type `make setup`, then `{command}`; "
-            "if that says the same, .venv was copied from there: `rm -rf .venv` first."
+        remedy = (
+            f"type `make setup`, then `{command}`; if that says the same, .venv was copied from there: "
+            "`rm -rf .venv` first."
         )
+        if str(imported.parent) in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+            remedy = f"PYTHONPATH names {imported.parent}: type `unset PYTHONPATH`, then `{command}`."
+        raise InputError(f"{imported} would have run instead of this repository's {own}: {remedy}")
 
 
 def describe_error(error: Exception) -> str:

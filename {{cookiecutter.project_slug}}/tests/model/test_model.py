@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from modelcycle.core.model_file import load_model, predict, save_model
-from modelcycle.core.team import read_project
-from modelcycle.core.team import make_features
+from modelcycle.core.team import make_features, read_project
 from modelcycle.pipeline.train import fit_model
 
 
