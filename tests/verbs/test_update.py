@@ -51,7 +51,7 @@ ADDED = {
 }
 RELEASES = Repository(TEMPLATE).run("git", "tag", "--list", "v*").split()
 PYPROJECT = (TREE / "pyproject.toml").read_text(encoding="utf-8")
-PYPROJECT = re.sub("{%.*?%}", "", PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))
+PYPROJECT = re.sub("{%.*?%}|{{ .*? }}", "", PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))
 TEAMS = tomllib.loads(PYPROJECT)["tool"]["cruft"]["skip"]
 
 
