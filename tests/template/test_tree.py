@@ -3,13 +3,14 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support.repository import CHOICES, QUESTIONS, TEMPLATE, TREE
+from support.repository import CHOICES, QUESTIONS, TEMPLATE, TREE, Repository, render, swap
 
 MACHINERY = TREE / "src/modelcycle"
 PAGES = {*MACHINERY.rglob("*.html"), *MACHINERY.rglob("*.md")}  # which the machinery fills in, with Jinja of its own
@@ -101,6 +102,32 @@ def test_a_room_that_is_not_chosen_is_absent(bake, answers, absent):
     for path in {path for paths in rooms.values() for path in paths}:
         assert (made.path / path).exists() == (path in kept), path
     assert not [path for path in made.path.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
+@pytest.mark.slow
+def test_a_room_is_added_by_the_table_and_the_blocks_that_the_page_names(tmp_path):
+    template = tmp_path / "template"
+    for name in ("hooks", TREE.name):
+        shutil.copytree(TEMPLATE / name, template / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TEMPLATE / "cookiecutter.json", template)
+    swap(template / "cookiecutter.json", '"_rooms": {', '"_rooms": {"lab": ["src/modelcycle/lab", "docs/lab.md"],')
+    swap(template / "cookiecutter.json", "delivery process ", "delivery process lab ")
+    source = template / TREE.name / "src/modelcycle"
+    (source / "lab").mkdir()
+    (source / "lab/__init__.py").write_text('"""A laboratory."""\n')
+    verbs = 'import typer\n\napp = typer.Typer()\n\n\n@app.command()\ndef brew() -> None:\n    """Brew."""\n'
+    (source / "lab/verbs.py").write_text(verbs)
+    swap(source / "cli.py", '"process")', '"process", "lab")')
+    (template / TREE.name / "docs/lab.md").write_text("# The laboratory\n")
+    with (template / TREE.name / "modelcycle.mk").open("a", encoding="utf-8") as file:
+        file.write("{%- if 'lab' in cookiecutter.__rooms %}\n\nbrew: setup ## brew\n\tmodelcycle brew\n{%- endif %}\n")
+    for scope, is_there in (("product", True), ("exploration", False)):
+        (tmp_path / scope).mkdir()
+        repository = Repository(render(template, tmp_path / scope, scope=scope))
+        assert (repository.path / "docs/lab.md").exists() == is_there
+        assert ("make brew " in repository.run("make")) == is_there
+        code = {"PYTHONPATH": str(repository.path / "src")}
+        assert ("brew" in repository.run(sys.executable, "-m", "modelcycle", "--help", **code)) == is_there
 
 
 def test_every_question_and_choice_has_a_prompt_in_words():

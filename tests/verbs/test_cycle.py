@@ -131,3 +131,17 @@ def test_a_search_shows_progress_on_a_terminal(copy):
     (copy.path / "params.yaml").write_text(re.sub(r"search: null", search, copy.read("params.yaml")), encoding="utf-8")
     on_a_terminal = "import pty, sys; sys.exit(pty.spawn(['modelcycle', 'train']) >> 8)"
     assert "100%" in copy.run("python", "-c", on_a_terminal, TERM="xterm")
+
+
+def test_a_conflict_in_dvc_lock_is_solved_as_the_readme_says(copy):
+    copy.run("git", "checkout", "--quiet", "-b", "other")
+    copy.commit_change("seed: 0", "seed: 1")
+    copy.run("git", "checkout", "--quiet", "main")
+    copy.commit_change("test_share: 0.2", "test_share: 0.3")
+    assert "CONFLICT (content): Merge conflict in dvc.lock" in copy.run("git", "merge", "other", fails=True)
+    recipe = copy.read("README.md").partition("a conflict in `dvc.lock`")[2].split("```")[1]
+    copy.run("sh", "-ec", recipe, GIT_EDITOR="true")
+    assert copy.run("git", "status", "--porcelain") == ""
+    assert "up to date" in copy.run("dvc", "status")
+    assert "seed: 1" in copy.read("params.yaml")
+    assert "test_share: 0.3" in copy.read("params.yaml")
