@@ -3,6 +3,7 @@
 import json
 import keyword
 import re
+import shlex
 import sys
 
 answers = json.loads(r"""{{ cookiecutter | tojson }}""")  # {% raw %}
@@ -45,5 +46,7 @@ def instead_of(name, value):
 
 for name in RULES:
     if instead := instead_of(name, str(answers[name])):
+        others = shlex.join(f"{key}={value}" for key, value in answers.items() if key[0] != "_" and key != name)
+        print(f"To be asked again with your other answers as defaults: cookiecutter {answers['_template']} {others}")
         sys.exit(f"{name} can't be {answers[name]!r}: {instead}.")
 # {% endraw %}

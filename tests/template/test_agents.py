@@ -16,6 +16,7 @@ def test_it_is_short_and_names_what_is_there(bake, answers):
     told = re.findall(r"^make (\S+)|`make (\S+?)`", page, re.MULTILINE)
     assert len(told) > 5
     assert {line or word for line, word in told} <= verbs
+    assert ("gate" in page) == ("gate" in verbs)
     paths = [name for name in re.findall(r"`([^` ]+)`", page) if re.search(r"[./]", name) and not name.startswith("-")]
     assert len(paths) > 12
     assert [name for name in paths if not (repository.path / name).exists() and name not in MADE] == []

@@ -1,6 +1,9 @@
 """Answers that would not work are refused in words; all others land intact in every file that carries them."""
 
+import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -117,6 +120,27 @@ def test_a_bad_answer_is_refused_with_what_to_type_instead(bake, capfd, question
     (sentence,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith(question)]
     assert instead in sentence
     assert repr(answer) in sentence
+
+
+def test_after_a_bad_answer_the_others_can_be_kept(tmp_path):
+    """By the command that is shown; a person presses Enter for each, and types the one that was refused."""
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", str(TEMPLATE), 'description=it\'s 100 % "quoted"']
+    options = {
+        "cwd": tmp_path,
+        "capture_output": True,
+        "encoding": "utf-8",
+        "env": os.environ | {"HOME": str(tmp_path)},
+    }
+    answers = ["ci_provider=gitlab", "airflow=False", "author_email=nobody"]
+    refused = subprocess.run([*command, *answers], **options, check=False)
+    (again,) = re.findall("answers as defaults: cookiecutter (.*)", refused.stdout)
+    assert "nobody" not in again
+    command = [sys.executable, "-m", "cookiecutter", *shlex.split(again)]
+    subprocess.run(command, **options, input="\n" * 20, check=True)
+    record = json.loads((tmp_path / "flight-delays/.cruft.json").read_text(encoding="utf-8"))
+    kept = record["context"]["cookiecutter"]
+    assert kept["description"] == 'it\'s 100 % "quoted"'
+    assert (kept["ci_provider"], kept["airflow"], kept["author_email"]) == ("gitlab", False, "team@example.com")
 
 
 @pytest.mark.parametrize("answer", ["{{ 7 * 7 }}", "{% raw %}", "{{ nothing }}"])
