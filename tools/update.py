@@ -82,7 +82,9 @@ def bring(asked: Namespace, template: Path, record: templates.Record, commit: st
     answers = dict(pair.partition("=")[::2] for pair in asked.set)
     before, after = templates.render_both(template, record, answers, commit, asked.to, folder)
     team_files = templates.list_team_files(before)  # a new page among them is brought in
-    title = "Render the template" if commit == record.commit and answers else f"Update the template to {name}"
+    title = f"Update the template to {name}"
+    if commit == record.commit and answers:
+        title, team_files = "Render the template", templates.merge_into_team_files(team_files, before, after)
     message = " with ".join([title, *filter(None, [", ".join(asked.set)])])
     scripts, is_trial = migrations.list_new(template, record.commit, commit), asked.preview or asked.propose
     copy = merge.copy_repository(folder / "copy") if is_trial or scripts else Path()

@@ -179,6 +179,27 @@ def list_stale_files(team_files: list[str], before: Path, after: Path) -> list[s
     return [path for path in team_files if read[0].get(path) != read[1].get(path)]
 
 
+def merge_into_team_files(team_files: list[str], before: Path, after: Path) -> list[str]:
+    """Let another answer add its paragraphs to the team's files, such as README.md, and take away what is unchanged.
+
+    Where the team has changed the same lines, its own stay. In both renderings a file becomes what is here, before and
+    after the merge, so that there is no conflict. Returns the files that are left alone.
+    """
+    merged, removed = [], []
+    for path in list_stale_files(team_files, before, after):
+        here, old, new = Path(path), before / path, after / path
+        if here.exists() and new.exists():
+            text = git_bytes("merge-file", "-p", "--ours", "--quiet", here, old, new)
+            old.write_bytes(here.read_bytes())
+            new.write_bytes(text)
+            merged.append(path)
+        elif here.exists() and here.read_bytes() == old.read_bytes():
+            removed.append(path)
+    if merged:
+        report("update", "yours, and given what the answer brings:", ", ".join(merged))
+    return [path for path in team_files if path not in (*merged, *removed)]
+
+
 def commit_rendering(place: Path, rendering: Path, excluded: list[str], message: str, *parents: str) -> str:
     """Make a commit, on no branch of a repository, of a rendering without the excluded files. Returns the commit.
 
