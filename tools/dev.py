@@ -29,7 +29,7 @@ def fault(said: str) -> str:
     """Say in a line what cookiecutter says in many: file and line of the template, and the error."""
     said = re.split(r"^(?:Context: {|ERROR: Stopping)", said, flags=re.MULTILINE)[0]
     places = re.findall(r'^  File "(?![/<])(.+)", line (\d+)', said, re.MULTILINE)[-1:]
-    words = re.findall(r"^(?!Traceback)\S.*", said, re.MULTILINE)[-2:]
+    words = re.findall(r"^(?!Traceback|To be asked again)\S.*", said, re.MULTILINE)[-2:]
     return " ".join([*(f"{file}, line {line}:" for file, line in places), *words])
 
 

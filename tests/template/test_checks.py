@@ -55,8 +55,9 @@ PLANTED = {
 def test_make_check_finds_what_is_planted_in_the_machinery(tmp_path, kind):
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(TEMPLATE / name, tmp_path)
-    for name in ("hooks", "tests", "tools", "benchmarks"):
+    for name in ("hooks", "tests", "benchmarks"):
         (tmp_path / name).mkdir()
+    shutil.copytree(TEMPLATE / "tools", tmp_path / "tools")  # whose types are checked as well
     (tmp_path / ".venv").symlink_to(sys.prefix)
     source = tmp_path / TREE.name / "src/modelcycle"
     shutil.copytree(TREE / "src/modelcycle", source, ignore=shutil.ignore_patterns("__pycache__"))

@@ -115,7 +115,7 @@ def test_a_room_is_added_by_the_table_and_the_blocks_that_the_page_names(tmp_pat
         shutil.copytree(TEMPLATE / name, template / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(TEMPLATE / "cookiecutter.json", template)
     swap(template / "cookiecutter.json", '"_rooms": {', '"_rooms": {"lab": ["src/modelcycle/lab", "docs/lab.md"],')
-    swap(template / "cookiecutter.json", "delivery process ", "delivery process lab ")
+    swap(template / "cookiecutter.json", "monitoring process{%", "monitoring process lab{%")
     source = template / TREE.name / "src/modelcycle"
     (source / "lab").mkdir()
     (source / "lab/__init__.py").write_text('"""A laboratory."""\n')

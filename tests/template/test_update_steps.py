@@ -36,7 +36,13 @@ def run_updater(repository, *words, **environment):
     command = [sys.executable, str(clone / "tools/update.py"), *words]
     variables = repository.environment() | environment
     done = subprocess.run(
-        command, cwd=repository.path, env=variables, capture_output=True, encoding="utf-8", check=False
+        command,
+        cwd=repository.path,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     return done.returncode, done.stdout + done.stderr
 

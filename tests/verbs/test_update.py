@@ -236,11 +236,18 @@ def test_answers_are_changed_and_changed_back(bake_release, update, answers):
     assert content(repository) == before
 
 
-def test_an_answer_that_is_no_choice_is_refused_and_changes_nothing(bake_release, update):
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("deployment=moon", ".*moon"),
+        ("container_registry=Ours!", "cookiecutter failed: container_registry can't be 'Ours!'"),
+    ],
+)
+def test_an_answer_that_is_no_good_is_refused_and_changes_nothing(bake_release, update, answer, reason):
     repository = bake_release("v9.0.0")
     before = content(repository)
-    printed = update(repository, "--set=deployment=moon", fails=True)
-    assert re.search("^error: .*moon", printed, re.MULTILINE)
+    printed = update(repository, f"--set={answer}", fails=True)
+    assert re.search(f"^error: {reason}", printed, re.MULTILINE)
     assert "Traceback" not in printed
     assert content(repository) == before
 

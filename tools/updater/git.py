@@ -59,7 +59,8 @@ def run(*command: str | Path, folder: Path | None = None, scratch: Path | None =
         check=False,
     )
     if done.returncode:
-        lines = done.stdout.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
+        said, _, _ = done.stdout.decode("utf-8", "replace").partition("ERROR: Stopping generation because")  # by a hook
+        lines = said.strip().splitlines() or [f"exit status {done.returncode}"]
         reasons = [line for line in lines if line.startswith("error: ")] or lines
         name = command[1] if command[0] == "-m" else Path(command[0]).name
         raise InputError(f"{name} failed: {re.sub('^(error|ERROR|ValueError): ', '', reasons[-1])}")
