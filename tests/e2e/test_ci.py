@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from support import osv
 from support.ci import FILES, Stage, read
 from support.containers import environment, registry
 from support.repository import TEMPLATE, TREE, Repository, swap
@@ -113,7 +114,7 @@ def job(released: Repository, tmp_path: Path) -> Repository:
     swap(template.path / TREE.name / "docs/scale.md", "# ", "# Newer: ")
     template.commit("newer")
     template.run("git", "tag", "v99.0.0")
-    (repository.path / ".cruft.json").write_text(json.dumps(record | {"template": str(template.path)}) + "\n")
+    (repository.path / ".cruft.json").write_text(json.dumps(record | {"template": str(template.path)}, indent=2) + "\n")
     repository.commit("a platform")
     repository.run("git", "clone", "--quiet", "--bare", ".", "../origin.git")
     repository.run("git", "remote", "add", "origin", "../origin.git")
@@ -122,7 +123,10 @@ def job(released: Repository, tmp_path: Path) -> Repository:
 
 
 def test_githubs_scripts_check_release_deploy_and_watch_for_real(job, stand_in, registry_host, tmp_path):
+    for kind in ("PyPI", "Debian"):  # known vulnerabilities, of which there are none here
+        osv.write_dump(tmp_path / "osv", kind, osv.record(f"{kind}-1", (kind, "not-installed", "1")))
     settings = {
+        "AUDIT_DATABASE": str(tmp_path / "osv"),
         "DATABASE_URL": f"sqlite:///{tmp_path}/predictions.db",
         "DEPLOY_ACCESS": "#",
         "DEPLOY_HOST": "",
