@@ -120,7 +120,7 @@ def run_alone(contract: Contract) -> VersionProcess:
     here = f"{Path.cwd()}{os.sep}"
     alone = VersionProcess("it", read_code_at("HEAD"), files, project, contract, hidden=here, imports=imports)
     try:
-        alone.classes  # noqa: B018  asks for them
+        alone.start()
     except InputError as error:
         raise InputError(
             f"Commit {find_commit('HEAD')[:7]} is not whole without the rest of this folder: {error}. What it needs "

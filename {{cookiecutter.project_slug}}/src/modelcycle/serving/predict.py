@@ -23,21 +23,13 @@ from filelock import FileLock, Timeout
 
 from modelcycle.core.contract import Contract, find_violations, require_columns, select_rejects
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.output import (
-    content_md5,
-    md5,
-    progress_console,
-    report_line,
-    track_progress,
-    write_atomically,
-    write_text,
-)
+from modelcycle.core.output import content_md5, md5, progress_console, report_line, track_progress, write_atomically
 from modelcycle.core.params import read_params
 from modelcycle.core.table import csv_options, plain_numbers, refuse_surplus_fields, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
 from modelcycle.tracking import store
 from modelcycle.versions.bundle import Bundle, load_named
-from modelcycle.versions.manifest import MANIFEST_TAGS, manifest_path, read_manifest
+from modelcycle.versions.manifest import MANIFEST_TAGS, manifest_path, read_manifest, write_manifest
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
 NULLABLE_INTEGERS = {kind: pd.Int64Dtype() for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())}
@@ -230,7 +222,7 @@ def predict_file(
             counts = join_parts(folder, draft, output)
             now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
             manifest = made_from | {"input": source_name, "when": now, "output_md5": md5(draft)} | counts
-            write_text(manifest_path(output), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+            write_manifest(output, manifest)
         shutil.rmtree(parts)  # also the parts that stopped runs of other versions or inputs have left
     return manifest, True
 

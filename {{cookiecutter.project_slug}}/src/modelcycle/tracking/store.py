@@ -26,6 +26,8 @@ PLACES = [
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 ]
+RUN_FILES = (RAW, TRAIN, TEST, CONTRACT, MODEL)  # whose md5 a run has as tags; a version has the same
+RUN_TAGS = tuple(f"md5.{path.stem}" for path in RUN_FILES)
 IS_LOCAL = not os.environ.get("MLFLOW_TRACKING_URI")  # read at import: MLflow sets the variable itself later
 
 
@@ -177,10 +179,6 @@ def lock_decisions() -> Iterator[None]:
     LOCAL_STORE.mkdir(exist_ok=True)
     with FileLock(LOCAL_STORE / "decision.lock"):
         yield
-
-
-RUN_FILES = (RAW, TRAIN, TEST, CONTRACT, MODEL)  # whose md5 a run has as tags; a version has the same
-RUN_TAGS = tuple(f"md5.{path.stem}" for path in RUN_FILES)
 
 
 def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcycle.core.errors import InputError
+from modelcycle.core.output import write_text
 
 MANIFEST_TAGS = ("git_commit", "md5.model")  # those of a version's tags that the manifest repeats
 
@@ -26,3 +27,8 @@ def read_manifest(output: Path) -> dict[str, Any]:
         return manifest
     except (ValueError, TypeError):
         raise InputError(f"{path} is not the manifest of a prediction; delete it and predict again.") from None
+
+
+def write_manifest(output: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest of an output, atomically."""
+    write_text(manifest_path(output), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

@@ -141,6 +141,10 @@ class VersionProcess:
         self.__dict__.update(state)
         self.__post_init__()
 
+    def start(self) -> None:
+        """Start the child, which would otherwise start with the first question. Raises InputError as `predict` does."""
+        self._ask({"ask": "describe"}, b"")
+
     @cached_property
     def classes(self) -> list[Any]:
         """The classes that the model knows, in the order of its probabilities; none where it predicts amounts."""
