@@ -304,7 +304,7 @@ def test_gitlabs_engine_runs_the_stages_of_each_kind(engine, stand_in, kind, sou
     assert order(make_calls) == order(expected_calls)
 
 
-@pytest.mark.parametrize("verb", "monitor retrain audit update retrain-now deploy rollback".split())
+@pytest.mark.parametrize("verb", "monitor retrain audit retrain-now deploy rollback".split())
 def test_gitlabs_engine_starts_what_is_chosen_by_hand_and_nothing_else(engine, stand_in, verb):
     asked = {name: name for name in ("ENVIRONMENT", "DIGEST", "VERSION", "REASON")}
     stages, states = engine("main", CI_PIPELINE_SOURCE="web", VERB=verb, **asked)
