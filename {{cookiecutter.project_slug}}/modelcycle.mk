@@ -7,7 +7,6 @@ UV_NEEDED := 0.8
 UV := $(shell echo $(UV_NEEDED) $$(uv --version 2>/dev/null) | \
   awk -F '[ .]' '{exit !($$3 == "uv" && ($$4 > $$1 || $$4 == $$1 && $$5 >= $$2))}' && command -v uv || echo .uv/bin/uv)
 NO_DATES := "This package index does not say when versions were uploaded: remove exclude-newer from pyproject.toml."
-EXTRA := $(if $(DASK_SCHEDULER_ADDRESS),--extra dask)
 # Each command starts three times faster with the libraries compiled; uv would do it without a word for half a minute.
 COMPILE := .venv/bin/python -m compileall -j 0 .venv/lib 2>/dev/null | \
   awk '/^Compiling/ && ++n % 1000 == 0 {printf "\rCompiling libraries, once: %d files", n; fflush()} END {if (n > 999) print ""}'
@@ -20,6 +19,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 {%- if 'release' in cookiecutter.__rooms %}
 
 export REASON NO_DUEL
+{%- endif %}
+{%- if 'serving' in cookiecutter.__rooms %}
+EXTRA := $(if $(DASK_SCHEDULER_ADDRESS),--extra dask)
 {%- endif %}
 {%- if 'delivery' in cookiecutter.__rooms %}
 export IMAGE ?= {{ cookiecutter.container_registry }}/{{ cookiecutter.project_slug }}

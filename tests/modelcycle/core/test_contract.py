@@ -13,13 +13,13 @@ from modelcycle.core.contract import (
     convert_values,
     extract_target,
     find_violations,
-    make_request_table,
     read_table,
     require_columns,
     require_unique_keys,
     select_rejects,
 )
 from modelcycle.core.errors import InputError
+from modelcycle.versions.questions import make_request_table
 
 
 def test_rows_that_keep_the_contract_have_no_violation(rows, contract):

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from modelcycle.core.contract import Contract
-from modelcycle.core.verdict import Duel, Verdict
-from modelcycle.pipeline.report import write_report
+from modelcycle.pipeline.report import TEMPLATE, write_report
+from modelcycle.release.duel import Duel, plot_duel
+from modelcycle.release.release import PAGE
+from modelcycle.versions.registry import Verdict
 
 CALIBRATION = pd.DataFrame({"predicted": [0.2, 0.7], "observed": [0.25, 0.6], "rows": 50, "margin": 0.1})
 IMPORTANCE = pd.DataFrame({"column": ["price", "shop", "gift"], "worse": [0.1, 0.0, -0.01]})
@@ -36,9 +38,9 @@ AMOUNTS = metrics(mae=(5, 4, 6, 9), r2=(0.4, 0.3, 0.5, 0))
 def report(tmp_path):
     """Write the page and give its text, the parts of HTML left out, and the page itself."""
 
-    def write(contract: Contract, *tables: pd.DataFrame, **gate) -> tuple[str, str]:
+    def write(contract: Contract, *tables: pd.DataFrame, template=TEMPLATE, **gate) -> tuple[str, str]:
         path = tmp_path / "report.html"
-        write_report(path, contract, 5847, [*tables, CALIBRATION, IMPORTANCE], **gate)
+        write_report(path, contract, 5847, [*tables, CALIBRATION, IMPORTANCE], template, **gate)
         page = path.read_text(encoding="utf-8")
         body = page[page.index("<body>") :]
         return " ".join(re.sub("<svg.*?</svg>|<[^>]*>", " ", body, flags=re.DOTALL).split()), page
@@ -97,13 +99,13 @@ def test_the_gate_says_what_it_found_and_how_the_champion_compares(report):
     passed = Verdict("bound", True, "0.74", "0.62 or more", "Not as good as agreed.")
     failed = Verdict("slice", False, "0.5", "0.6 or more", "A group is badly served.")
     duel = Duel("3", "roc_auc", 0.015, np.linspace(-0.02, 0.03, 500))
-    gate = {"verdicts": [passed, failed], "duel": duel}
+    gate = {"template": PAGE, "verdicts": [passed, failed], "duel": duel, "duel_plot": plot_duel(duel)}
     text, page = report(make_contract(type="boolean"), CLASSES, slices(), **gate)
     assert "Rejected : 1 of 2 rules failed." in text
     assert "slice failed 0.5 0.6 or more A group is badly served." in text
     assert "bound passed 0.74 0.62 or more slice" in text
     assert "Compared with the champion, version 3" in text
     assert "how much better roc_auc is than the champion's, in 500 resamples" in page
-    text, _ = report(make_contract(type="boolean"), CLASSES, slices(), verdicts=[passed])
+    text, _ = report(make_contract(type="boolean"), CLASSES, slices(), template=PAGE, verdicts=[passed], duel=None)
     assert "Passed : all 1 rules." in text
     assert "Compared with the champion" not in text

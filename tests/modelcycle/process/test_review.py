@@ -9,7 +9,6 @@ import pytest
 
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.verdict import Verdict
 from modelcycle.process.review import (
     collect_points,
     compute_errors,
@@ -30,6 +29,7 @@ from modelcycle.versions.prediction_log import (
     read_feedback,
     write_monitoring_result,
 )
+from modelcycle.versions.registry import Verdict
 
 DAY = datetime(2024, 3, 1)
 

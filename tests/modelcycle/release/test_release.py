@@ -9,11 +9,11 @@ from mlflow import MlflowClient
 from modelcycle.core.contract import read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import read_params
-from modelcycle.core.verdict import Verdict
 from modelcycle.release import release
 from modelcycle.release.release import report_verdicts
 from modelcycle.versions import registry
 from modelcycle.versions.ledger import read_ledger
+from modelcycle.versions.registry import Verdict
 
 
 def decisions(client):

@@ -10,7 +10,6 @@ from fastapi import HTTPException
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from modelcycle.core.contract import make_request_table
 from modelcycle.serving.answer import (
     Job,
     LogWriter,
@@ -24,6 +23,7 @@ from modelcycle.serving.answer import (
 )
 from modelcycle.serving.schema import typical_value
 from modelcycle.versions.prediction_log import open_log, read_answer
+from modelcycle.versions.questions import make_request_table
 
 ORDER = {"at": "2024-03-01T10:00:00", "price": 9.5, "shop": "Köln", "gift": True}
 ROW = {"at": datetime(2024, 3, 1, 10), "price": 60.0, "pieces": 4, "shop": "NO", "city": "Rome", "gift": False}

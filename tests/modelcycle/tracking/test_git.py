@@ -6,18 +6,15 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.tracking.git import (
-    check_out,
     describe_head,
-    fetch_command,
     find_commit,
     find_root_commits,
     git,
     has_commit,
-    is_on_a_branch,
     is_repository,
     is_shallow,
-    read_file_at,
 )
+from modelcycle.versions.code import check_out, fetch_command, is_on_a_branch, read_file_at
 
 
 @pytest.fixture

@@ -18,8 +18,10 @@ from sqlalchemy import create_engine, inspect
 
 from modelcycle.core.output import md5
 from modelcycle.tracking import store
-from modelcycle.tracking.store import artifact_location, lock_decisions, require_own_experiment
+from modelcycle.tracking.store import artifact_location, require_own_experiment
+from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_folder
+from modelcycle.versions.ledger import lock_decisions
 
 
 def begin_again(repository):
@@ -144,7 +146,7 @@ def test_whose_store_it_is_follows_from_its_address(tmp_path, monkeypatch, addre
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(store, "IS_LOCAL", not address)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(tmp_path))
-    assert (store.is_shared(), store.is_served()) == (is_shared, is_served)
+    assert (registry.is_shared(), registry.is_served()) == (is_shared, is_served)
 
 
 @pytest.mark.slow

@@ -7,12 +7,12 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import md5
-from modelcycle.core.verdict import Verdict
 from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_champion
 from modelcycle.versions.ledger import read_ledger
 from modelcycle.versions.registry import (
     VERSION_FILES,
+    Verdict,
     Version,
     digest_tags,
     download_version,

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from modelcycle.core.contract import make_request_table
 from modelcycle.core.errors import InputError
 from modelcycle.core.paths import CONTRACT, MODEL
 from modelcycle.core.team import read_project
 from modelcycle.versions import code
+from modelcycle.versions.questions import make_request_table
 from modelcycle.versions.run_version import load_running_version
 from modelcycle.versions.version_process import VersionError, VersionProcess
 

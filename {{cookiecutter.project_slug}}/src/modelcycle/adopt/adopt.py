@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
 from modelcycle.core.table import read_source
 from modelcycle.tracking.command import run
-from modelcycle.tracking.dvc_file import remove_dependency
 from modelcycle.tracking.git import git
 
 
@@ -97,13 +97,6 @@ def delete_example() -> list[str]:
     return sorted(path.as_posix() for path in EXAMPLE.rglob("*") if not path.is_dir())
 
 
-def delete_feedback() -> None:
-    """Delete the feedback on another table; git and DVC's cache still have it."""
-    remove_dependency("ingest", FEEDBACK)
-    for path in (FEEDBACK, Path(f"{FEEDBACK}.dvc")):
-        path.unlink(missing_ok=True)
-
-
 def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:
     """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes."""
     before = Path(read_params().ingest.source)  # also refuses params.yaml, which is edited, before anything is changed
@@ -124,7 +117,9 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     run("dvc", "add", "--quiet", str(data))
     write_contract(contract)
     write_params(data, options, contract)
-    if data != before:
+    if data != before and find_spec("modelcycle.tracking.feedback"):  # the scope exploration has none
+        from modelcycle.tracking.feedback import delete_feedback
+
         delete_feedback()
     stays = delete_example()
     Path("dvc.lock").unlink(missing_ok=True)  # of the earlier data, with which nothing is to be compared

@@ -154,18 +154,6 @@ def convert_columns(rows: pd.DataFrame, names: list[str], contract: Contract) ->
     return pd.DataFrame({name: convert_values(rows[name], contract.columns[name]) for name in names}, index=rows.index)
 
 
-def make_request_table(rows: list[dict[str, Any]], names: list[str], contract: Contract) -> pd.DataFrame:
-    """Make a table (n, names) of rows as requests hold them and the log stores them.
-
-    Times are in ISO format, not in the one that the contract names for the source.
-    """
-    table = pd.DataFrame(rows, columns=names, dtype="object")
-    for name in names:
-        if contract.columns[name].type == "datetime":
-            table[name] = pd.to_datetime(table[name], format="ISO8601")
-    return table
-
-
 def find_violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check raw rows against the contract.
 

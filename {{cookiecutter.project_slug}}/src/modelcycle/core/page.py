@@ -23,13 +23,14 @@ def render_markdown(markdown: str) -> Markup:
 
 
 def render_page(template: Path, project: str, **context: Any) -> str:
-    """Render a template; it can include style.css and name the project."""
+    """Render a template; it can include style.css, extend another room's page and name the project."""
     return make_jinja_environment(template.parent).get_template(template.name).render(project=project, **context)
 
 
 def make_jinja_environment(folder: Path) -> Environment:
     """Make the Jinja environment for the templates of a folder."""
-    loader = FileSystemLoader([folder, Path(__file__).parent])
+    core = Path(__file__).parent
+    loader = FileSystemLoader([folder, core, core.parent])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"short": format_number, "metrics": format_metrics, "as_html": render_markdown}
     return environment

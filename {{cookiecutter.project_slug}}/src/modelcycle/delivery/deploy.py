@@ -12,7 +12,14 @@ from modelcycle.core.output import report_line
 from modelcycle.tracking import store
 from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_version
-from modelcycle.versions.ledger import LedgerEntry, champion_number, pushed_images, read_ledger, was_champion
+from modelcycle.versions.ledger import (
+    LedgerEntry,
+    champion_number,
+    lock_decisions,
+    pushed_images,
+    read_ledger,
+    was_champion,
+)
 
 ENVIRONMENTS = ("staging", "production")
 PLATFORMS = ("openshift", "server", "kubernetes")  # the first one here counts: OpenShift's builds upon kubernetes
@@ -73,7 +80,7 @@ def deploy(environment: str, digest: str) -> None:
     Raises InputError also where the version does not answer as it did when it was released.
     """
     script, client = find_script("apply.sh", environment), store.connect()
-    with store.lock_decisions():
+    with lock_decisions():
         entries = read_ledger(client)
         entry, previous = choose_image(entries, digest), find_running(entries, environment)
         version, image = entry.version, entry.image
@@ -94,7 +101,7 @@ def deploy(environment: str, digest: str) -> None:
 def undeploy(environment: str) -> None:
     """Remove what runs in an environment, also what a deployment that failed has left there."""
     script, client = find_script("remove.sh", environment), store.connect()
-    with store.lock_decisions():
+    with lock_decisions():
         previous = find_begun(read_ledger(client), environment)
         run_script(script, environment)
         if previous:

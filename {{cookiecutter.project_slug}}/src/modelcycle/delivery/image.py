@@ -20,10 +20,11 @@ from modelcycle.core.output import report_line, write_text
 from modelcycle.core.paths import REPORT
 from modelcycle.core.team import read_project
 from modelcycle.tracking import store
-from modelcycle.tracking.git import check_out, git
+from modelcycle.tracking.git import git
 from modelcycle.versions import registry
 from modelcycle.versions.bundle import write_version
-from modelcycle.versions.ledger import pushed_images, read_ledger
+from modelcycle.versions.code import check_out
+from modelcycle.versions.ledger import lock_decisions, pushed_images, read_ledger
 from modelcycle.versions.registry import Version
 
 BUILDERS = ("docker", "podman", "buildah")
@@ -171,7 +172,7 @@ def push(name: str, target: str) -> None:
         state = f"is of commit {revision[:7]}" if revision else f"is not among the images of {builder}"
         raise InputError(f"{tag} {state}; expected version {version.number} of {commit[:7]}: `make image` builds it.")
     reference = f"{repository}@{push_image(builder, tag)}"
-    with store.lock_decisions():
+    with lock_decisions():
         if pushed_images(read_ledger(client), version.number).get(target) != reference:
             registry.record_decision(client, "pushed", version.number, commit=commit, image=reference, target=target)
         client.set_model_version_tag(read_project().registered_name, version.number, f"image.{target}", reference)

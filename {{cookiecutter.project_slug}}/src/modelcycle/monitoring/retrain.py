@@ -13,23 +13,23 @@ import pandas as pd
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from modelcycle.core.config import edit_params
-from modelcycle.core.contract import Contract, find_violations, make_request_table, read_contract
+from modelcycle.core.contract import Contract, find_violations, read_contract
 from modelcycle.core.errors import Alert, InputError
 from modelcycle.core.output import content_md5, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import DATA_CARD, FEEDBACK, MODEL_CARD, PARAMS
 from modelcycle.monitoring.monitor import monitor, read_time
-from modelcycle.pipeline.feedback import POINTER, has_feedback, merge_feedback, read_feedback
 from modelcycle.release.commit import require_clean_tree
 from modelcycle.release.release import release
 from modelcycle.tracking import store
 from modelcycle.tracking.command import run
-from modelcycle.tracking.dvc_file import add_dependency
+from modelcycle.tracking.feedback import POINTER, add_dependency, has_feedback, merge_feedback, read_feedback
 from modelcycle.tracking.git import git
 from modelcycle.versions import registry
 from modelcycle.versions.ledger import read_ledger
 from modelcycle.versions.lineage import list_outputs, read_provenance
 from modelcycle.versions.prediction_log import convert_database_errors, open_log, read_labelled_inputs
+from modelcycle.versions.questions import make_request_table
 
 log = logging.getLogger(__name__)
 TITLE = "Retrain: "  # of the commits

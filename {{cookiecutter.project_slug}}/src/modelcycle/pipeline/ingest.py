@@ -5,6 +5,8 @@ or a thousands separator become what every later step reads.
 """
 
 from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
 
 import pandas as pd
 
@@ -14,7 +16,6 @@ from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import FEEDBACK, RAW
 from modelcycle.core.table import read_source
-from modelcycle.pipeline.feedback import add_to_source, has_feedback, read_feedback
 
 
 def read_rows(ingest: Ingest, contract: Contract) -> tuple[pd.DataFrame, int]:
@@ -25,6 +26,15 @@ def read_rows(ingest: Ingest, contract: Contract) -> tuple[pd.DataFrame, int]:
     rows = read_source(ingest, contract)
     require_columns(rows.columns, contract, ingest.source)
     rows = rows[[name for name in contract.columns if name in rows]]
+    if not find_spec("modelcycle.tracking.feedback"):  # the scope exploration has none
+        if Path(f"{FEEDBACK}.dvc").exists():
+            raise InputError(
+                f"{FEEDBACK} is read by the scope product alone: type `make update SET=scope=product`, or do without "
+                f"it by `uv run dvc remove {FEEDBACK}.dvc`."
+            )
+        return rows, 0
+    from modelcycle.tracking.feedback import add_to_source, has_feedback, read_feedback
+
     if not has_feedback():
         return rows, 0
     both = add_to_source(rows, read_feedback(contract), contract)

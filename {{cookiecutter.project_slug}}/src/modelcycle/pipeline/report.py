@@ -1,7 +1,7 @@
 """The report for domain experts: one HTML page that needs nothing else, with its plots inside."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -11,7 +11,8 @@ from modelcycle.core.metrics import LEADING_METRIC, METRIC_MEANINGS, direction
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.team import read_project
-from modelcycle.core.verdict import Duel, Verdict
+
+TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def plot_calibration(groups: pd.DataFrame, classification: bool) -> Markup:
@@ -50,30 +51,13 @@ def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
     return render_svg(figure, "Each slice's figure with its interval")
 
 
-def plot_duel(duel: Duel) -> Markup:
-    """Draw how much better the model is than the champion, in each of the resamples."""
-    figure, plot = make_axes(2.8, left_open=True)
-    plot.hist(duel.differences, bins=40, color=BLUE)
-    plot.axvline(0, color=GREY, linestyle="--", label="as good as the champion")
-    plot.axvline(-duel.margin, color=ORANGE, label="worse than this is refused")
-    plot.set_yticks([])
-    plot.set_xlabel(f"how much better {duel.metric} is than the champion's, in {len(duel.differences):,} resamples")
-    plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    return render_svg(figure, "Differences from the champion in the resamples")
-
-
 def write_report(
-    path: Path,
-    contract: Contract,
-    n_rows: int,
-    tables: list[pd.DataFrame],
-    verdicts: Sequence[Verdict] = (),
-    duel: Duel | None = None,
+    path: Path, contract: Contract, n_rows: int, tables: list[pd.DataFrame], template: Path = TEMPLATE, **more: Any
 ) -> None:
     """Write the page.
 
     n_rows: of the test data. tables: intervals, slices, calibration and importance, as in reports/.
-    verdicts, duel: what the gate says, and its comparison with the champion, once the model is to be released.
+    template: a page that extends report.html, with what it shows besides in `more`.
     """
     leading = LEADING_METRIC[contract.is_classification]
     sign = direction(leading)
@@ -85,7 +69,7 @@ def write_report(
     is_weak = slices["high"] < lead["value"] if sign == 1 else slices["low"] > lead["value"]
     slices = slices.assign(weak=is_weak).sort_values("value", ascending=sign == 1)
     content = render_page(
-        Path(__file__).with_name("report.html"),
+        template,
         read_project().title,
         contract=contract,
         target=target,
@@ -101,8 +85,6 @@ def write_report(
         calibration=plot_calibration(calibration, contract.is_classification),
         importance=plot_importance(importance, leading),
         useless=importance.loc[importance["worse"] <= 0, "column"].tolist(),
-        verdicts=verdicts,
-        duel=duel,
-        duel_plot=plot_duel(duel) if duel else None,
+        **more,
     )
     path.write_text(content, encoding="utf-8")

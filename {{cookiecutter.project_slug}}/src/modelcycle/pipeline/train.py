@@ -2,6 +2,8 @@
 
 import importlib
 import time
+from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from modelcycle.core.output import report_line, track_progress, write_atomically
 from modelcycle.core.params import Search, Train, read_params
 from modelcycle.core.paths import MODEL, TRAIN
 from modelcycle.core.team import make_features, make_model, read_project
-from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster
 from modelcycle.tracking.store import connect, log_training
 
 
@@ -38,14 +39,8 @@ def search_parameters(
         for trial in trials
     ]
     cv_options: dict[str, Any] = {"cv": search.folds, "scoring": scoring}
-    with connect_to_cluster() as cluster:
-        if cluster:
-            fold_scores = map_on_cluster(
-                cluster, cross_val_score, models, shared={"X": features, "y": target}, **cv_options
-            )
-        else:
-            fold_scores = (cross_val_score(model, features, target, **cv_options) for model in models)
-        mean_scores = [scores.mean() for scores in track_progress(fold_scores, "search", len(models))]
+    fold_scores = score_models(models, features, target, **cv_options)
+    mean_scores = [scores.mean() for scores in track_progress(fold_scores, "search", len(models))]
     best = int(np.nan_to_num(mean_scores, nan=-np.inf).argmax())
     if not np.isfinite(mean_scores[best]):
         raise InputError(
@@ -57,6 +52,21 @@ def search_parameters(
         trials[best],
     )
     return trials[best]
+
+
+def score_models(models: list[Pipeline], features: pd.DataFrame, target: np.ndarray, **options: Any) -> Iterator[Any]:
+    """Cross-validate one model after the other, or on a cluster in parallel; gives the scores of each one's folds."""
+    if find_spec("modelcycle.pipeline.cluster"):  # the scope exploration has none
+        from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster
+
+        with connect_to_cluster() as cluster:
+            if cluster:
+                yield from map_on_cluster(
+                    cluster, cross_val_score, models, shared={"X": features, "y": target}, **options
+                )
+                return
+    for model in models:
+        yield cross_val_score(model, features, target, **options)
 
 
 def fit_model(params: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pipeline, dict[str, Any]]:

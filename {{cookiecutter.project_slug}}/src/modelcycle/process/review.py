@@ -23,7 +23,6 @@ from modelcycle.core.params import read_params
 from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.team import read_project
-from modelcycle.core.verdict import Verdict
 from modelcycle.monitoring.monitor import MAX_OUTCOMES, read_time
 from modelcycle.process.process import judge_phases
 from modelcycle.tracking import store
@@ -39,7 +38,7 @@ from modelcycle.versions.prediction_log import (
     to_utc,
     utc_now,
 )
-from modelcycle.versions.registry import Version
+from modelcycle.versions.registry import Verdict, Version
 
 SPRINT_DAYS = 14  # the length of a sprint, without --since
 MAX_ITEMS = 25  # rows of a table, points of the plot

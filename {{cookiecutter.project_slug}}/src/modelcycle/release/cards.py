@@ -12,7 +12,7 @@ from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import read_text, write_text
 from modelcycle.core.paths import DATA_CARD, MODEL_CARD, PROFILE, RELEASE_REPORT
-from modelcycle.core.verdict import Verdict
+from modelcycle.versions.registry import Verdict
 
 GENERATED = re.compile(r"(<!-- generated[^>]*-->\n).*?(<!-- end of generated -->)", re.DOTALL)
 MISSING_MARKERS = (

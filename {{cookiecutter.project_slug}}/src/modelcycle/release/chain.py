@@ -15,8 +15,16 @@ from ruamel.yaml import YAML
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import content_md5, md5
 from modelcycle.core.paths import CONTRACT, PARAMS
-from modelcycle.tracking.git import fetch_command, find_commit, git, is_on_a_branch, read_file_at, read_files_at
-from modelcycle.versions.code import digest_code, read_code, read_code_at
+from modelcycle.tracking.git import find_commit, git
+from modelcycle.versions.code import (
+    digest_code,
+    fetch_command,
+    is_on_a_branch,
+    read_code,
+    read_code_at,
+    read_file_at,
+    read_files_at,
+)
 from modelcycle.versions.lineage import read_lock, read_provenance
 
 CONFIGURATION = (str(CONTRACT), str(PARAMS), "dvc.lock", "uv.lock")

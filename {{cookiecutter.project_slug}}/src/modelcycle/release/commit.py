@@ -11,8 +11,8 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import content_md5, report_line
 from modelcycle.core.team import read_project
 from modelcycle.release.chain import open_stores
-from modelcycle.tracking.git import find_commit, git, has_commit, is_on_a_branch, read_files_at
-from modelcycle.versions.code import Code, digest_code, read_code, read_code_at
+from modelcycle.tracking.git import find_commit, git, has_commit
+from modelcycle.versions.code import Code, digest_code, is_on_a_branch, read_code, read_code_at, read_files_at
 from modelcycle.versions.lineage import read_lock
 from modelcycle.versions.questions import find_changed_answer
 from modelcycle.versions.version_process import VersionProcess

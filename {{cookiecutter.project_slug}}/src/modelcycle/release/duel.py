@@ -1,9 +1,11 @@
 """The duel: a model is compared with the champion on rows that neither was trained on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from modelcycle.core import params
@@ -11,13 +13,23 @@ from modelcycle.core.contract import Contract, extract_target
 from modelcycle.core.errors import first_line
 from modelcycle.core.metrics import LEADING_METRIC, direction, draw_resamples, score_predictions, score_resamples
 from modelcycle.core.paths import EXAMPLE, PARAMS
-from modelcycle.core.verdict import Duel, Verdict
+from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.pipeline.prepare import is_test
-from modelcycle.tracking.git import read_file_at
 from modelcycle.versions.bundle import Bundle
-from modelcycle.versions.registry import Version
+from modelcycle.versions.code import read_file_at
+from modelcycle.versions.registry import Verdict, Version
 
 RULE = "duel with the champion"
+
+
+@dataclass
+class Duel:
+    """How a model compares with the champion: the differences of the metric in each resample, above 0 where better."""
+
+    version: str
+    metric: str
+    margin: float
+    differences: np.ndarray
 
 
 def select_duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract: Contract) -> pd.DataFrame | str:
@@ -136,3 +148,15 @@ def judge_retirement(version: str) -> Verdict:
         "none, since the data is your own now",
         "The example's model retires with the first release of your own.",
     )
+
+
+def plot_duel(duel: Duel) -> Markup:
+    """Draw how much better the model is than the champion, in each of the resamples."""
+    figure, plot = make_axes(2.8, left_open=True)
+    plot.hist(duel.differences, bins=40, color=BLUE)
+    plot.axvline(0, color=GREY, linestyle="--", label="as good as the champion")
+    plot.axvline(-duel.margin, color=ORANGE, label="worse than this is refused")
+    plot.set_yticks([])
+    plot.set_xlabel(f"how much better {duel.metric} is than the champion's, in {len(duel.differences):,} resamples")
+    plot.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return render_svg(figure, "Differences from the champion in the resamples")

@@ -15,9 +15,9 @@ from modelcycle.core.model_file import predict
 from modelcycle.core.params import Behaviour, Gate
 from modelcycle.core.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
 from modelcycle.core.team import make_features
-from modelcycle.core.verdict import Verdict
 from modelcycle.tracking.command import run
 from modelcycle.tracking.git import git
+from modelcycle.versions.registry import Verdict
 
 
 def judge_metrics(

@@ -19,7 +19,6 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import md5, report_line, require_output, write_atomically, write_text
 from modelcycle.core.params import Params, read_params
 from modelcycle.core.team import make_features, read_project
-from modelcycle.core.verdict import Duel, Verdict
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.report import write_report
 from modelcycle.release.cards import require_markers, write_cards
@@ -31,7 +30,7 @@ from modelcycle.release.commit import (
     require_whole_commit,
     run_alone,
 )
-from modelcycle.release.duel import compare_with_champion, is_the_examples, judge_retirement
+from modelcycle.release.duel import Duel, compare_with_champion, is_the_examples, judge_retirement, plot_duel
 from modelcycle.release.gate import (
     judge_behaviour,
     judge_metrics,
@@ -43,12 +42,14 @@ from modelcycle.release.row_wise import judge_row_wise
 from modelcycle.tracking import store
 from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_version
-from modelcycle.versions.ledger import read_ledger
+from modelcycle.versions.ledger import lock_decisions, read_ledger
 from modelcycle.versions.lineage import read_provenance
 from modelcycle.versions.questions import ask_questions
-from modelcycle.versions.registry import Version
+from modelcycle.versions.registry import Verdict, Version
 from modelcycle.versions.run_version import RunningVersion
 from modelcycle.versions.version_process import VersionProcess
+
+PAGE = Path(__file__).with_name("release.html")
 
 
 def judge_model(
@@ -152,11 +153,11 @@ def release(no_duel: str = "") -> None:
     contract, params = read_contract(), read_params()
     require_reproduced()
     client = store.connect()
-    if store.is_shared():
+    if registry.is_shared():
         require_pushed_commit()
-    require_whole_commit(store.is_served())
+    require_whole_commit(registry.is_served())
     alone = run_alone(contract)
-    with store.lock_decisions():
+    with lock_decisions():
         facts, champion = read_provenance("HEAD"), registry.find_champion(client)
         registry.move_alias(client, champion)
         if champion and all(champion.tags.get(name) == value for name, value in facts.items()):
@@ -218,7 +219,8 @@ def write_documents(
     # A column may be called NA.
     tables = [*judged_tables, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
     with write_atomically(paths.RELEASE_REPORT) as draft:
-        write_report(draft, contract, n_rows, tables, verdicts, duel)
+        gate = {"verdicts": verdicts, "duel": duel, "duel_plot": plot_duel(duel) if duel else None}
+        write_report(draft, contract, n_rows, tables, PAGE, **gate)
     folder = version.source.rpartition("/")[2]  # beside the model: several versions may come from one run
     client.log_artifact(version.run_id, str(paths.RELEASE_REPORT), folder)
     if all(verdict.passed for verdict in verdicts):

@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from modelcycle.core.errors import InputError
 from modelcycle.core.paths import MODEL, PARAMS, PREDICTIONS, REPORT
 from modelcycle.release.chain import Link, open_stores
-from modelcycle.tracking.git import git, read_file_at
+from modelcycle.tracking.git import git
+from modelcycle.versions.code import read_file_at
 from modelcycle.versions.environment import LOCK, read_other_lock, sync_environment
 from modelcycle.versions.lineage import parse_lock, read_lock
 from modelcycle.versions.registry import Version

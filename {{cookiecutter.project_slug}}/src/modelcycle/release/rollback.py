@@ -5,7 +5,7 @@ from modelcycle.core.output import report_line
 from modelcycle.tracking import store
 from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_version
-from modelcycle.versions.ledger import CHAMPION_EVENTS, LedgerEntry, champion_number, read_ledger
+from modelcycle.versions.ledger import CHAMPION_EVENTS, LedgerEntry, champion_number, lock_decisions, read_ledger
 
 
 def find_previous_champion(entries: list[LedgerEntry]) -> str | None:
@@ -26,7 +26,7 @@ def rollback(version: str | None, reason: str, force: bool) -> None:
     promoted it or it does not answer as it did when it was released.
     """
     client = store.connect()
-    with store.lock_decisions():
+    with lock_decisions():
         entries = read_ledger(client)
         current = champion_number(entries)
         name = version or find_previous_champion(entries)

@@ -6,7 +6,7 @@ import pandas as pd
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import first_line
 from modelcycle.core.team import make_features
-from modelcycle.core.verdict import Verdict
+from modelcycle.versions.registry import Verdict
 
 N_ROWS, BATCH = 500, 8
 TOLERANCE = 1e-9  # relative: numpy may round the last digit of a long column in another way than of a short one

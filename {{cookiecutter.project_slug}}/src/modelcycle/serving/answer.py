@@ -15,10 +15,10 @@ import numpy as np
 from pydantic_core import to_json
 from sqlalchemy import Connection, Engine
 
-from modelcycle.core.contract import make_request_table
 from modelcycle.serving.schema import Row, find_unusual_values, typical_value
 from modelcycle.versions.bundle import Bundle
 from modelcycle.versions.prediction_log import AnswerRow, connect_writer, utc_now, write_answers
+from modelcycle.versions.questions import make_request_table
 
 # How long a call waits for those who have just been answered and may ask again: a fraction of what the call takes.
 LINGER_S = 0.002

@@ -3,12 +3,10 @@
 A question whose answer is no, such as for a commit that is not here, is one thing; a git that fails is another.
 """
 
-import io
 import logging
 import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 from modelcycle.core.errors import InputError
@@ -36,10 +34,13 @@ def forget_callers_repository() -> None:
 
 def git(*arguments: str | Path, environment: dict[str, str] | None = None) -> str:
     """Return what git prints, empty where its answer is no. Raises InputError with git's own words where it fails."""
-    return _run(arguments, environment).decode("utf-8", "surrogateescape").strip()
+    return git_bytes(arguments, environment).decode("utf-8", "surrogateescape").strip()
 
 
-def _run(arguments: tuple[str | Path, ...], environment: dict[str, str] | None = None, typed: bytes = b"") -> bytes:
+def git_bytes(
+    arguments: tuple[str | Path, ...], environment: dict[str, str] | None = None, typed: bytes = b""
+) -> bytes:
+    """Return what git prints, byte for byte. typed: what it reads on standard input. Raises as `git` does."""
     log.debug("$ git %s", " ".join(map(str, arguments)))
     variables = os.environ | {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"} | (environment or {})
     done = subprocess.run([*PINNED, *arguments], env=variables, input=typed, capture_output=True, check=False)
@@ -79,52 +80,11 @@ def describe_head() -> str:
     return f"{commit}-dirty" if git("status", "--porcelain", "--untracked-files=no") else commit
 
 
-def read_file_at(revision: str, path: str) -> bytes | None:
-    """Read a file of this folder as it is in a commit; None where it is not in there, or the commit is not here."""
-    return read_files_at(revision, [path]).get(path)
-
-
-def read_files_at(revision: str, paths: list[str]) -> dict[str, bytes]:
-    """Read files of this folder as they are in a commit; those that are not in there are left out."""
-    names = "".join(f"{revision}:./{path}\n" for path in paths)
-    answer = io.BytesIO(_run(("cat-file", "--batch"), typed=names.encode("utf-8", "surrogateescape")))
-    contents = {}
-    for path in paths:
-        header = answer.readline().split()
-        if header[-1] != b"missing":
-            content = answer.read(int(header[-1]))
-            answer.read(1)  # the end of the line
-            if header[-2] == b"blob":  # and no folder
-                contents[path] = content
-    return contents
-
-
-def check_out(revision: str, folder: Path) -> None:
-    """Write all files of this folder, as they are in a commit, into another one; `git archive` may leave some out."""
-    with tempfile.TemporaryDirectory() as scratch:
-        index = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
-        tree, top = git("rev-parse", f"{revision}:./"), git("rev-parse", "--show-toplevel")
-        git("read-tree", tree, environment=index)
-        git("-C", top, "checkout-index", "--all", f"--prefix={folder.resolve()}/", environment=index)
-
-
 def is_shallow() -> bool:
     """Say whether this is a clone without its older commits."""
     return git("rev-parse", "--is-shallow-repository") == "true"
 
 
-def fetch_command() -> str:
-    """Return the command that fetches a missing commit; git refuses --unshallow in a complete clone."""
-    return "git fetch --unshallow" if is_shallow() else "git fetch"
-
-
 def find_root_commits() -> list[str]:
     """List the commits without a parent, the oldest last; empty in a shallow clone, which does not have them."""
     return git("rev-list", "--max-parents=0", "HEAD").splitlines() if has_commit() and not is_shallow() else []
-
-
-def is_on_a_branch(revision: str) -> bool:
-    """Say whether a commit belongs to a branch or a tag, here or as last fetched: git keeps it then."""
-    commit = find_commit(revision)
-    places = ("refs/heads", "refs/remotes", "refs/tags")
-    return bool(commit and git("for-each-ref", "--contains", commit, "--count=1", *places))

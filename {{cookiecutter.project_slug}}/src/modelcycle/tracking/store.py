@@ -74,19 +74,6 @@ def explain(error: Exception) -> str:
     return f"was made by an older MLflow: make a backup, then type `uv run mlflow db upgrade {address}`."
 
 
-def is_shared() -> bool:
-    """Say whether others may use the store: MLFLOW_TRACKING_URI names another one than this folder's own."""
-    if IS_LOCAL:
-        return False
-    file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"))
-    return file.resolve() != (LOCAL_STORE / "mlflow.db").resolve()
-
-
-def is_served() -> bool:
-    """Say whether the store is on a server or in a database, for people on other machines."""
-    return is_shared() and not os.environ["MLFLOW_TRACKING_URI"].startswith(("sqlite:", "file:"))
-
-
 @contextmanager
 def lock_setup(address: str) -> Iterator[None]:
     """Let commands that make the tables of a new store wait for each other: two at once would leave it broken.
@@ -171,14 +158,6 @@ def artifact_location() -> str | None:
     """Say where files go: None for where a server wants them; with a database alone, the local store's folder."""
     is_server = not IS_LOCAL and os.environ["MLFLOW_TRACKING_URI"].startswith(("http:", "https:", "databricks"))
     return None if is_server else (LOCAL_STORE / "artifacts").resolve().as_uri()
-
-
-@contextmanager
-def lock_decisions() -> Iterator[None]:
-    """Let commands that decide wait for each other on this machine; the system frees the lock of a killed one."""
-    LOCAL_STORE.mkdir(exist_ok=True)
-    with FileLock(LOCAL_STORE / "decision.lock"):
-        yield
 
 
 def log_training(parameters: dict[str, Any], metrics: dict[str, float]) -> str:

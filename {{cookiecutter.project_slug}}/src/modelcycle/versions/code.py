@@ -1,16 +1,59 @@
-"""The code of a version: all files of src/, as git holds them in its commit."""
+"""Files as git holds them in a commit, and of these the code of a version: all of src/."""
 
+import io
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import modelcycle
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import content_md5
-from modelcycle.tracking.git import git, read_files_at
+from modelcycle.tracking.git import find_commit, git, git_bytes, is_shallow
 
 Code = dict[str, bytes]  # by path below src/, with / between the parts
 NO_CODE = {"__pycache__", ".DS_Store", ".ipynb_checkpoints"}  # what programs leave behind
+
+
+def read_file_at(revision: str, path: str) -> bytes | None:
+    """Read a file of this folder as it is in a commit; None where it is not in there, or the commit is not here."""
+    return read_files_at(revision, [path]).get(path)
+
+
+def read_files_at(revision: str, paths: list[str]) -> dict[str, bytes]:
+    """Read files of this folder as they are in a commit; those that are not in there are left out."""
+    names = "".join(f"{revision}:./{path}\n" for path in paths)
+    answer = io.BytesIO(git_bytes(("cat-file", "--batch"), typed=names.encode("utf-8", "surrogateescape")))
+    contents = {}
+    for path in paths:
+        header = answer.readline().split()
+        if header[-1] != b"missing":
+            content = answer.read(int(header[-1]))
+            answer.read(1)  # the end of the line
+            if header[-2] == b"blob":  # and no folder
+                contents[path] = content
+    return contents
+
+
+def check_out(revision: str, folder: Path) -> None:
+    """Write all files of this folder, as they are in a commit, into another one; `git archive` may leave some out."""
+    with tempfile.TemporaryDirectory() as scratch:
+        index = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
+        tree, top = git("rev-parse", f"{revision}:./"), git("rev-parse", "--show-toplevel")
+        git("read-tree", tree, environment=index)
+        git("-C", top, "checkout-index", "--all", f"--prefix={folder.resolve()}/", environment=index)
+
+
+def fetch_command() -> str:
+    """Return the command that fetches a missing commit; git refuses --unshallow in a complete clone."""
+    return "git fetch --unshallow" if is_shallow() else "git fetch"
+
+
+def is_on_a_branch(revision: str) -> bool:
+    """Say whether a commit belongs to a branch or a tag, here or as last fetched: git keeps it then."""
+    commit = find_commit(revision)
+    places = ("refs/heads", "refs/remotes", "refs/tags")
+    return bool(commit and git("for-each-ref", "--contains", commit, "--count=1", *places))
 
 
 def read_code_at(commit: str, folder: str = "src") -> Code:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.team import PYPROJECT
-from modelcycle.tracking.git import read_file_at
+from modelcycle.versions.code import read_file_at
 
 LOCK = Path("uv.lock")
 # What this process runs with: read when it starts, as the code is.

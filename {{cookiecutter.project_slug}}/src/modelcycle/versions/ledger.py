@@ -6,15 +6,19 @@ It is an experiment of its own in the MLflow store, with a run for each decision
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
+
+from filelock import FileLock
 
 from modelcycle.core.metrics import format_metrics
 from modelcycle.core.output import content_md5
 from modelcycle.core.team import read_project
 from modelcycle.tracking.git import git
-from modelcycle.tracking.store import ensure_experiment
+from modelcycle.tracking.store import LOCAL_STORE, ensure_experiment
 
 CHAMPION_EVENTS = ("promoted", "rolled back")  # after which another version is the champion
 OLDEST_FIRST = "attributes.start_time ASC"
@@ -122,3 +126,11 @@ def _experiment_name() -> str:
 def _entry_md5(tags: dict[str, str], at: int) -> str:
     """Digest an entry, for the entry itself: a later edit of it shows."""
     return content_md5(json.dumps([at, sorted(tags.items())]))
+
+
+@contextmanager
+def lock_decisions() -> Iterator[None]:
+    """Let commands that decide wait for each other on this machine; the system frees the lock of a killed one."""
+    LOCAL_STORE.mkdir(exist_ok=True)
+    with FileLock(LOCAL_STORE / "decision.lock"):
+        yield

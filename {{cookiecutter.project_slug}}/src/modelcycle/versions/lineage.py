@@ -9,7 +9,8 @@ from ruamel.yaml import YAML
 
 from modelcycle.core.output import content_md5, read_text
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PREDICTIONS, PROFILE, RAW, TEST, TRAIN
-from modelcycle.tracking.git import find_commit, read_files_at
+from modelcycle.tracking.git import find_commit
+from modelcycle.versions.code import read_files_at
 
 
 def read_lock(revision: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from modelcycle.core.contract import Column, Contract, convert_columns, make_request_table
+from modelcycle.core.contract import Column, Contract, convert_columns
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import report_line
 
@@ -27,6 +27,18 @@ class Answering(Protocol):
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Predict (n, m) rows that hold at least the contract's inputs: (n, 1 + c)."""
+
+
+def make_request_table(rows: list[dict[str, Any]], names: list[str], contract: Contract) -> pd.DataFrame:
+    """Make a table (n, names) of rows as requests hold them and the log stores them.
+
+    Times are in ISO format, not in the one that the contract names for the source.
+    """
+    table = pd.DataFrame(rows, columns=names, dtype="object")
+    for name in names:
+        if contract.columns[name].type == "datetime":
+            table[name] = pd.to_datetime(table[name], format="ISO8601")
+    return table
 
 
 def draw_value(kind: str, column: Column, profile: dict[str, Any], rng: np.random.Generator) -> Any:

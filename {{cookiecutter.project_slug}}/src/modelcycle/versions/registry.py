@@ -4,7 +4,8 @@ The alias follows the ledger.
 """
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,26 @@ from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import content_md5, md5
 from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, QUESTIONS
 from modelcycle.core.team import read_project
-from modelcycle.core.verdict import Verdict
-from modelcycle.tracking.store import artifact_location
+from modelcycle.tracking import store
 from modelcycle.versions.ledger import append_to_ledger, champion_number, read_ledger
 
 VERSION_FILES = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED, QUESTIONS)  # that a version consists of
 DIGESTED_TAGS = ("git_commit", "verdict", "train_rows", "test_share", "metrics", "gate")  # besides those named md5.*
+
+
+@dataclass
+class Verdict:
+    """The verdict of one rule of the gate on a model, in words.
+
+    interval: value, low and high of the metric, where the rule is about it.
+    """
+
+    rule: str
+    passed: bool
+    found: str
+    expected: str
+    meaning: str
+    interval: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,7 @@ def require_champion(client: Any, number: str) -> None:
 
 def record_decision(client: Any, event: str, version: str, **facts: str) -> None:
     """Add a decision to the ledger; then the alias follows."""
-    append_to_ledger(client, artifact_location(), event, version, **facts)
+    append_to_ledger(client, store.artifact_location(), event, version, **facts)
     move_alias(client, find_champion(client))
 
 
@@ -135,3 +150,16 @@ def digest_tags(tags: dict[str, str]) -> str:
     """Digest a version's tags, for the ledger: a later edit of them shows."""
     digested = {name: tags[name] for name in sorted(tags) if name in DIGESTED_TAGS or name.startswith("md5.")}
     return content_md5(json.dumps(digested))
+
+
+def is_shared() -> bool:
+    """Say whether others may use the store: MLFLOW_TRACKING_URI names another one than this folder's own."""
+    if store.IS_LOCAL:
+        return False
+    file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"))
+    return file.resolve() != (store.LOCAL_STORE / "mlflow.db").resolve()
+
+
+def is_served() -> bool:
+    """Say whether the store is on a server or in a database, for people on other machines."""
+    return is_shared() and not os.environ["MLFLOW_TRACKING_URI"].startswith(("sqlite:", "file:"))

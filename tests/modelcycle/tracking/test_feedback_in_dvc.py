@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.tracking.dvc_file import add_dependency, dependencies, remove_dependency
+from modelcycle.tracking.feedback import add_dependency, dependencies, remove_dependency
 
 FILE = Path("data/feedback.parquet")
 BLOCK = """# The pipeline.

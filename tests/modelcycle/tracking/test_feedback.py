@@ -10,8 +10,8 @@ import pytest
 from modelcycle.core.contract import Column, Contract, convert_values
 from modelcycle.core.errors import InputError
 from modelcycle.core.params import Ingest
-from modelcycle.pipeline.feedback import add_to_source, as_text, has_feedback, merge_feedback
 from modelcycle.pipeline.ingest import read_rows
+from modelcycle.tracking.feedback import add_to_source, as_text, has_feedback, merge_feedback
 
 COLUMNS = {
     "order": Column(role="key", type="text"),
