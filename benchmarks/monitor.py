@@ -86,11 +86,11 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     import pandas as pd
 
     from modelcycle.core.contract import Contract
-    from modelcycle.core.params import Monitor
     from modelcycle.core.team import Project
     from modelcycle.monitoring.monitor import compare_with_training
     from modelcycle.pipeline.prepare import describe_column
     from modelcycle.versions.bundle import Bundle
+    from modelcycle.versions.params import Monitor
     from modelcycle.versions.prediction_log import open_log
 
     profile = json.loads(Path("profile.json").read_text())

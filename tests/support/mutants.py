@@ -6,12 +6,12 @@ from sklearn.dummy import DummyClassifier
 
 from modelcycle.core.contract import Column, extract_target, read_contract
 from modelcycle.core.model_file import predict
-from modelcycle.core.params import read_params
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.train import fit_model
 from modelcycle.release import gate
 from modelcycle.release.duel import judge_duel
+from modelcycle.versions.params import read_params
 
 
 class Mutant:

@@ -5,8 +5,8 @@ import pytest
 from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.params import Params
 from modelcycle.core.paths import CONTRACT, PARAMS
+from modelcycle.versions.params import Params
 
 
 def test_the_shipped_configuration_is_valid():

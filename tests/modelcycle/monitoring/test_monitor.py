@@ -11,7 +11,6 @@ from sqlalchemy import String, select, update
 from modelcycle.core.contract import Contract, find_violations
 from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import bootstrap_intervals
-from modelcycle.core.params import Monitor
 from modelcycle.core.team import Project
 from modelcycle.monitoring.monitor import (
     describe_alerts,
@@ -25,6 +24,7 @@ from modelcycle.monitoring.observations import read_observations, split_into_per
 from modelcycle.pipeline.evaluate import make_monitoring_reference
 from modelcycle.pipeline.prepare import make_profile
 from modelcycle.versions.bundle import Bundle, load_folder
+from modelcycle.versions.params import Monitor
 from modelcycle.versions.prediction_log import (
     ANSWERS,
     FEEDBACK,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.params import read_params
 from modelcycle.process.process import judge_phases, process, write_process_state
+from modelcycle.versions.params import read_params
 
 MODELLING = "docs/crisp-dm/4_modelling.md"
 PAGE = """---

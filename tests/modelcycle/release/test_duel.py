@@ -8,11 +8,11 @@ from sklearn.dummy import DummyClassifier
 
 from modelcycle.core.contract import Contract, find_violations
 from modelcycle.core.metrics import score_predictions
-from modelcycle.core.params import Duel, read_params
 from modelcycle.core.team import Project
 from modelcycle.pipeline.prepare import is_test
 from modelcycle.release.duel import compare_with_champion, judge_duel, judge_missing_duel, select_duel_rows
 from modelcycle.versions.bundle import Bundle
+from modelcycle.versions.params import Duel, read_params
 from modelcycle.versions.run_version import RunningVersion
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from modelcycle.core.contract import find_violations
 from modelcycle.core.errors import InputError
-from modelcycle.core.params import Behaviour, Gate
 from modelcycle.pipeline.evaluate import compute_calibration
 from modelcycle.release import gate
 from modelcycle.release.gate import (
@@ -20,6 +19,7 @@ from modelcycle.release.gate import (
     judge_training_rows,
     perturb,
 )
+from modelcycle.versions.params import Behaviour, Gate
 
 GATE = Gate(
     bound=0.7,

@@ -8,11 +8,11 @@ from mlflow import MlflowClient
 
 from modelcycle.core.contract import read_contract
 from modelcycle.core.errors import InputError
-from modelcycle.core.params import read_params
 from modelcycle.release import release
 from modelcycle.release.release import report_verdicts
 from modelcycle.versions import registry
 from modelcycle.versions.ledger import read_ledger
+from modelcycle.versions.params import read_params
 from modelcycle.versions.registry import Verdict
 
 
@@ -36,7 +36,7 @@ def passing(first_release, monkeypatch):
     verdicts = [Verdict("minimum", True, "enough", "enough", "Too little.")]
     monkeypatch.setattr(release, "judge_model", lambda *_: (verdicts, None, tables))
     monkeypatch.setattr(release, "require_reproduced", lambda: None)
-    monkeypatch.setattr(release, "write_report", lambda path, *_: path.write_text("the report", encoding="utf-8"))
+    monkeypatch.setattr(release, "write_report", lambda path, *_, **__: path.write_text("the report", encoding="utf-8"))
 
 
 def test_the_first_release_makes_the_champion_and_a_second_one_changes_nothing(repository, client):

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from modelcycle.core.contract import Contract, find_violations, read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import predict
-from modelcycle.core.params import Gate, Train, read_params
+from modelcycle.core.params import Train, read_params
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.ingest import read_rows, rows_until
 from modelcycle.pipeline.prepare import is_test
@@ -40,7 +40,6 @@ class Real:
 
     contract: Contract
     params: Train
-    gate: Gate
     train: pd.DataFrame
     test: pd.DataFrame
 
@@ -118,7 +117,7 @@ def split_sample(sample: pd.DataFrame) -> Real:
     kept = typed[~typed.index.isin(broken["index"])].dropna(subset=[contract.target])
     test_side = is_test(kept[contract.identity], 0.3)
     train = params.train.model_copy(update={"search": None})
-    return Real(contract, train, params.gate, kept[~test_side], kept[test_side])
+    return Real(contract, train, kept[~test_side], kept[test_side])
 
 
 def run(folder: Path, *command: str) -> str:

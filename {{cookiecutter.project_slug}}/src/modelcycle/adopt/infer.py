@@ -16,20 +16,10 @@ from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, convert_va
 from modelcycle.core.errors import InputError
 
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
-
-
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
-
-
 IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
-
-
 MAX_CLASSES = 20  # an integer target with more values than this is an amount
-
-
 MAX_LISTED_VALUES = 10  # a category with more values than this is expected to get new ones
-
-
 LEAK_SCORE = 0.99  # balanced accuracy or R2 above which a column alone must know the answer
 
 

@@ -1,7 +1,7 @@
-"""The values of params.yaml, for ingest, prepare, train, evaluate, gate and monitor, checked before anything runs."""
+"""The values of params.yaml for ingest, prepare, train and evaluate, checked before anything runs."""
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -69,60 +69,15 @@ class Evaluate(Section):
     slices: list[str] = []
 
 
-class Behaviour(Section):
-    """How predictions must react when columns of the test rows are changed."""
-
-    set: dict[str, Any] = {}
-    add: dict[str, float] = {}
-    shuffle: list[str] = []
-    expect: Literal["same", "different", "higher", "lower"]
-    by: float = Field(ge=0)
-
-
-class Duel(Section):
-    """How much worse than the champion a model may be, and how sure of that the gate has to be."""
-
-    margin: float = Field(default=0.015, ge=0)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-
-
-class Gate(Section):
-    """What a model has to show before it becomes the champion.
-
-    Every value has a default, here and in Monitor: a team's params.yaml may be older than a section.
-    """
-
-    bound: float | None = None
-    too_good: float | None = None
-    slice_gap: float = Field(default=0.1, ge=0)
-    calibration_gap: float = Field(default=0.03, ge=0)
-    fewest_rows: float = Field(default=0.5, ge=0)
-    duel: Duel = Duel()
-    behaviour: list[Behaviour] = []
-    process: bool = False
-
-
-class Monitor(Section):
-    """When `monitor` alerts."""
-
-    chance: float = Field(default=0.01, gt=0, lt=1)
-    shift: float = Field(default=0.1, gt=0)
-    share: float = Field(default=0.05, gt=0, le=1)
-    quality: float = Field(default=0.02, ge=0)
-    labels: int = Field(default=100, ge=20)
-    milliseconds: float = Field(default=500, gt=0)
-    sample: int = Field(default=50_000, ge=1000)
-
-
 class Params(Section):
-    """All of params.yaml."""
+    """The sections of params.yaml that the pipeline reads. Others are checked by whoever reads them."""
+
+    model_config = ConfigDict(extra="ignore")
 
     ingest: Ingest
     prepare: Prepare
     train: Train
     evaluate: Evaluate
-    gate: Gate = Gate()
-    monitor: Monitor = Monitor()
 
 
 def read_params() -> Params:

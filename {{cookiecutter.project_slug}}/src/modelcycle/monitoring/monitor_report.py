@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from modelcycle.core.page import render_page
-from modelcycle.core.params import Monitor
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.team import read_project
 from modelcycle.monitoring.histogram import Histogram, Profile
 from modelcycle.monitoring.observations import Observations
+from modelcycle.versions.params import Monitor
 
 MAX_PANELS = 6
 

@@ -8,13 +8,13 @@ import pandas as pd
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from modelcycle.core import params
 from modelcycle.core.contract import Contract, extract_target
 from modelcycle.core.errors import first_line
 from modelcycle.core.metrics import LEADING_METRIC, direction, draw_resamples, score_predictions, score_resamples
 from modelcycle.core.paths import EXAMPLE, PARAMS
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.pipeline.prepare import is_test
+from modelcycle.versions import params
 from modelcycle.versions.bundle import Bundle
 from modelcycle.versions.code import read_file_at
 from modelcycle.versions.registry import Verdict, Version

@@ -17,7 +17,6 @@ from modelcycle.core.contract import Contract, extract_target, read_contract, re
 from modelcycle.core.errors import InputError
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import md5, report_line, require_output, write_atomically, write_text
-from modelcycle.core.params import Params, read_params
 from modelcycle.core.team import make_features, read_project
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.report import write_report
@@ -44,6 +43,7 @@ from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_version
 from modelcycle.versions.ledger import lock_decisions, read_ledger
 from modelcycle.versions.lineage import read_provenance
+from modelcycle.versions.params import Params, read_params
 from modelcycle.versions.questions import ask_questions
 from modelcycle.versions.registry import Verdict, Version
 from modelcycle.versions.run_version import RunningVersion
