@@ -48,8 +48,8 @@ def make_data(rows: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from modelcycle.pipeline.prepare import describe_column
     from modelcycle.versions.prediction_log import ANSWERS, check_log, open_log
+    from modelcycle.versions.reference import describe_column
 
     random = np.random.default_rng(0)
     for name, many in (("reference", 100_000), ("current", rows)):
@@ -88,10 +88,10 @@ def ours(_: bool, rows: int) -> tuple[list[float], list[str]]:
     from modelcycle.core.contract import Contract
     from modelcycle.core.team import Project
     from modelcycle.monitoring.monitor import compare_with_training
-    from modelcycle.pipeline.prepare import describe_column
     from modelcycle.versions.bundle import Bundle
     from modelcycle.versions.params import Monitor
     from modelcycle.versions.prediction_log import open_log
+    from modelcycle.versions.reference import describe_column
 
     profile = json.loads(Path("profile.json").read_text())
     types = {name: "number" if name in NUMBERS else "category" for name in profile}

@@ -9,7 +9,7 @@ from scipy import stats
 from modelcycle.core.contract import read_contract
 from modelcycle.monitoring.drift import compare_column, mark_alerts
 from modelcycle.monitoring.histogram import Histogram
-from modelcycle.pipeline.prepare import describe_column, make_profile
+from modelcycle.versions.reference import describe_column, make_profile
 
 LIMITS = {"values": 0.1, "missing": 0.05, "unseen": 0.05}
 ALERTS = [("values", 0.001, 0.11), ("values", 0.001, 0.1), ("missing", 0.02, 0.9), ("unseen", 0.5, 0.9)]

@@ -21,8 +21,6 @@ from modelcycle.monitoring.monitor import (
     read_time,
 )
 from modelcycle.monitoring.observations import read_observations, split_into_periods
-from modelcycle.pipeline.evaluate import make_monitoring_reference
-from modelcycle.pipeline.prepare import make_profile
 from modelcycle.versions.bundle import Bundle, load_folder
 from modelcycle.versions.params import Monitor
 from modelcycle.versions.prediction_log import (
@@ -35,6 +33,7 @@ from modelcycle.versions.prediction_log import (
     read_outcomes,
     write_feedback,
 )
+from modelcycle.versions.reference import make_monitoring_reference, make_profile
 
 START = datetime(2024, 3, 1)
 LIMITS = Monitor()

@@ -14,7 +14,7 @@ from modelcycle.monitoring.monitor_report import (
     plot_trends,
 )
 from modelcycle.monitoring.observations import Observations, summarize_periods
-from modelcycle.pipeline.prepare import describe_column
+from modelcycle.versions.reference import describe_column
 
 STARTS = np.array(["2024-03-01", "2024-03-02", "2024-03-03"], "datetime64[D]")
 NUMBERS = describe_column(pd.Series([1.0, 2, 3, 4, None]), "number")

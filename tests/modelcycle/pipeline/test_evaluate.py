@@ -17,11 +17,11 @@ from modelcycle.pipeline.evaluate import (
     compute_importance,
     evaluate_predictions,
     label_slices,
-    make_monitoring_reference,
     predict_baseline,
     score_slices,
 )
 from modelcycle.pipeline.train import fit_model
+from modelcycle.versions.reference import make_monitoring_reference
 
 random = np.random.default_rng(0)
 

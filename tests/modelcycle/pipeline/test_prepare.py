@@ -5,7 +5,8 @@ import pytest
 
 from modelcycle.core.contract import find_violations
 from modelcycle.core.errors import InputError
-from modelcycle.pipeline.prepare import describe_column, is_test, make_profile, require_trainable, summarize_violations
+from modelcycle.pipeline.prepare import is_test, require_trainable, summarize_violations
+from modelcycle.versions.reference import describe_column, make_profile
 
 
 def test_a_row_keeps_its_side_when_data_grows(rows):

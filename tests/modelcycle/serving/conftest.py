@@ -17,12 +17,12 @@ from sklearn.dummy import DummyClassifier
 from modelcycle.core.contract import Contract
 from modelcycle.core.params import Train
 from modelcycle.core.team import Project, make_features
-from modelcycle.pipeline.prepare import make_profile
 from modelcycle.pipeline.train import fit_model
 from modelcycle.serving.middleware import close_slow_connections
 from modelcycle.serving.serve import create_app
 from modelcycle.serving.settings import Settings
 from modelcycle.versions.bundle import Bundle, load_folder
+from modelcycle.versions.reference import make_profile
 from modelcycle.versions.run_version import RunningVersion
 from support.repository import Repository
 from support.service import Service, wait

@@ -12,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from modelcycle.core.contract import extract_target, read_contract
 from modelcycle.core.model_file import predict
 from modelcycle.core.team import Project
-from modelcycle.pipeline.prepare import make_profile
 from modelcycle.serving.predict import predict_file
 from modelcycle.versions import code
 from modelcycle.versions.bundle import Bundle
+from modelcycle.versions.reference import make_profile
 from modelcycle.versions.run_version import RunningVersion
 
 RULE = """

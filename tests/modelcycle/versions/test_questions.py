@@ -9,10 +9,10 @@ from pydantic import TypeAdapter
 
 from modelcycle.core.contract import Contract, convert_columns
 from modelcycle.core.errors import InputError
-from modelcycle.pipeline.prepare import make_profile
 from modelcycle.serving.schema import find_unusual_values, make_row_type
 from modelcycle.versions.bundle import load_champion
 from modelcycle.versions.questions import ask_questions, find_changed_answer, make_questions, make_request_table
+from modelcycle.versions.reference import make_profile
 
 
 class Model:

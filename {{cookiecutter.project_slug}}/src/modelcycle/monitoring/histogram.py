@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-Profile = dict[str, Any]  # of one column, as `prepare.describe_column` makes it
+Profile = dict[str, Any]  # of one column, as `reference.describe_column` makes it
 
 
 @dataclass(frozen=True)

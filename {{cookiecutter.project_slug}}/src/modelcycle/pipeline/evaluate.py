@@ -1,8 +1,8 @@
 """Evaluate the model on the test data: metrics with confidence intervals, slices, calibration, feature importance."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,6 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, track_progress, write_atomically, write_text
 from modelcycle.core.params import Evaluate, read_params
 from modelcycle.core.team import make_features, read_project
-from modelcycle.pipeline.prepare import describe_column
 from modelcycle.pipeline.report import write_report
 from modelcycle.tracking.store import log_evaluation
 
@@ -141,20 +140,6 @@ def evaluate_predictions(
     }
 
 
-def make_monitoring_reference(predictions: pd.DataFrame, metrics: pd.DataFrame) -> dict[str, Any]:
-    """Describe what operation is to be compared with: the distribution of the predictions, and the metrics.
-
-    predictions: (n, 1 + c). metrics: value, low and high for each metric.
-    Of two classes the probability of the second is described, which `of` names.
-    """
-    column = str(predictions.columns[2]) if len(predictions.columns) == 3 else "prediction"
-    kind = "category" if len(predictions.columns) > 3 else "number"
-    return {
-        "prediction": {"of": column, **describe_column(predictions[column], kind)},
-        "figures": metrics[["value", "low", "high"]].dropna().to_dict("index"),
-    }
-
-
 def evaluate() -> None:
     """Evaluate models/model.skops on data/test.parquet and write the metrics and the report."""
     contract, params = read_contract(), read_params().evaluate
@@ -176,7 +161,10 @@ def evaluate() -> None:
             table.to_csv(draft, index=False, lineterminator="\n")
     with write_atomically(paths.PREDICTIONS) as draft:
         pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
-    write_text(paths.EXPECTED, json.dumps(make_monitoring_reference(predictions, metrics), indent=1) + "\n")
+    if find_spec("modelcycle.versions"):  # the scope exploration has none
+        from modelcycle.versions.reference import write_expected
+
+        write_expected(predictions, metrics)
     write_text(paths.METRICS, json.dumps(values, indent=1) + "\n")
     with write_atomically(paths.REPORT) as draft:
         write_report(draft, contract, len(test), list(tables.values()))

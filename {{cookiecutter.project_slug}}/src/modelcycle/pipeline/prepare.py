@@ -4,8 +4,7 @@ The side of a row follows from its key alone, so that it never changes as data g
 that it was trained on.
 """
 
-import json
-from typing import Any
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -19,11 +18,9 @@ from modelcycle.core.contract import (
     select_rejects,
 )
 from modelcycle.core.errors import InputError
-from modelcycle.core.output import report_line, write_atomically, write_text
+from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import read_params
-from modelcycle.core.paths import PROFILE, RAW, REJECTS, TEST, TRAIN
-
-QUANTILES = np.r_[0:1:101j, 0.001, 0.002, 0.005, 0.995, 0.998, 0.999]  # closer at the ends, where values are far apart
+from modelcycle.core.paths import RAW, REJECTS, TEST, TRAIN
 
 
 def is_test(keys: pd.DataFrame, share: float) -> np.ndarray:
@@ -60,37 +57,6 @@ def require_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contrac
         raise InputError(f"{RAW}: the target '{target}' is always {classes[0]}; expected at least two {kind}.")
 
 
-def describe_column(values: pd.Series, kind: str) -> dict[str, Any]:
-    """Describe (n,) values of one of the contract's types, as the reference for later drift tests.
-
-    Numbers by mean, standard deviation, median and quantiles: `edges` are values that occur, from the minimum to the
-    maximum, `shares` the shares of values above the previous edge and up to each one. Categories and booleans by the
-    share of each value, datetimes by their median.
-    """
-    present = values.dropna()
-    description: dict[str, Any] = {"rows": len(values), "missing_share": round(float(values.isna().mean()), 6)}
-    if kind in ("number", "integer") and len(present):
-        numbers = present.to_numpy(float)
-        edges = np.unique(np.quantile(numbers, QUANTILES, method="inverted_cdf"))
-        description |= {"mean": float(numbers.mean()), "std": float(numbers.std()), "median": float(np.median(numbers))}
-        description["edges"] = edges.tolist()
-        description["shares"] = (np.bincount(np.searchsorted(edges, numbers)) / len(numbers)).tolist()
-    elif kind == "datetime" and len(present):  # the median day at the median time of day
-        days = present.dt.normalize()
-        median = days.quantile(0.5, "lower") + (present - days).quantile(0.5, "lower")
-        description["median"] = median.isoformat(timespec="minutes")
-    elif kind in ("boolean", "category"):
-        shares = present.astype("str").value_counts(normalize=True).sort_index()
-        description["shares"] = {str(value): float(share) for value, share in shares.items()}
-    return description
-
-
-def make_profile(rows: pd.DataFrame, contract: Contract) -> dict[str, Any]:
-    """Describe (n, k) training rows column by column: the inputs and the target."""
-    names = [*contract.inputs, contract.target]
-    return {name: describe_column(rows[name], contract.columns[name].type) for name in names}
-
-
 def prepare() -> None:
     """Check data/raw.parquet, write the rejects, split the rest and describe the training data."""
     contract, params = read_contract(), read_params().prepare
@@ -114,7 +80,10 @@ def prepare() -> None:
     for path, part in [(TRAIN, train), (TEST, test)]:
         with write_atomically(path) as draft:
             part.to_parquet(draft, index=False)
-    write_text(PROFILE, json.dumps(make_profile(train, contract), indent=1, ensure_ascii=False) + "\n")
+    if find_spec("modelcycle.versions"):  # the scope exploration has none
+        from modelcycle.versions.reference import write_profile
+
+        write_profile(train, contract)
     unlabelled = len(valid) - len(labelled)
     report_line("prepare", f"{len(raw):,} rows, {len(rejects):,} rejected, {unlabelled:,} without a target", REJECTS)
     report_line("", f"{len(train):,} train, {len(test):,} test", TRAIN.parent)

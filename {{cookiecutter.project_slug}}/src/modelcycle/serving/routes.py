@@ -9,6 +9,8 @@ import prometheus_client
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, PlainTextResponse
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -130,4 +132,11 @@ def page(model: CurrentModel) -> str:
     start = {name: typical_value(bundle.contract.columns[name], statistics) for name, statistics in profile.items()}
     classes = sorted(profile[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
     keys = bundle.contract.names("key")
-    return render_page(PAGE_TEMPLATE, bundle.project.title, bundle=bundle, start=start, classes=classes, keys=keys)
+    more = {"start": start, "classes": classes, "keys": keys, "card": render_markdown(bundle.card)}
+    return render_page(PAGE_TEMPLATE, bundle.project.title, bundle=bundle, **more)
+
+
+def render_markdown(markdown: str) -> Markup:
+    """Turn Markdown into HTML. HTML in it is escaped; comments are left out."""
+    text = re.sub("<!--.*?-->", "", markdown, flags=re.DOTALL)
+    return Markup(MarkdownIt("js-default").render(text))  # noqa: S704  escaped by js-default

@@ -47,7 +47,7 @@ class Bundle:
     """A version in memory.
 
     facts: its commit, the md5 of what it comes from, and its metrics. profile: the training data, column by column.
-    expected: what it did on the test data, see `evaluate.make_monitoring_reference`. questions: with what it answered
+    expected: what it did on the test data, see `reference.make_monitoring_reference`. questions: with what it answered
     when it was released, see `ask_questions`. card: the model card, empty where there is none.
     project: the names that it was made under; they travel with it to where there is no pyproject.toml.
     """
