@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from modelcycle.adopt.sniff import detect_csv_format, detect_number_format, find_missing_words
+from modelcycle.adopt.infer import detect_csv_format, detect_number_format, find_missing_words
 from modelcycle.core.errors import InputError
 
 

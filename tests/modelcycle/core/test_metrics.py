@@ -10,12 +10,12 @@ from modelcycle.core.metrics import (
     bootstrap_intervals,
     direction,
     draw_resamples,
-    format_metrics,
     round_to_six_digits,
     score_predictions,
     score_resamples,
     weighted_auc,
 )
+from modelcycle.versions.ledger import format_metrics
 
 random = np.random.default_rng(0)
 WEIGHTS = random.integers(0, 3, (5, 400)).astype(float)

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from modelcycle.adopt.infer import infer_contract
-from modelcycle.adopt.sniff import detect_csv_format, detect_number_format, find_missing_words
+from modelcycle.adopt.infer import detect_csv_format, detect_number_format, find_missing_words, infer_contract
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
 from modelcycle.core.errors import InputError

@@ -117,11 +117,6 @@ def bootstrap_intervals(truth: np.ndarray, predictions: pd.DataFrame, n_resample
     return table.map(round_to_six_digits)
 
 
-def format_metrics(metrics: dict[str, float]) -> str:
-    """Write metrics as people read them."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-
-
 def round_to_six_digits(number: float) -> float:
     """Round to six significant digits; further ones mean nothing."""
     return float(f"{number:.6g}")

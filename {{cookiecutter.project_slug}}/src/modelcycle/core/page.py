@@ -5,8 +5,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from modelcycle.core.metrics import format_metrics
-
 
 def format_number(number: float) -> str:
     """Format a number for people: three decimals, or four significant digits where it is very small or large."""
@@ -18,5 +16,5 @@ def render_page(template: Path, project: str, **context: Any) -> str:
     core = Path(__file__).parent
     loader = FileSystemLoader([template.parent, core, core.parent])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"short": format_number, "metrics": format_metrics}
+    environment.filters["short"] = format_number
     return environment.get_template(template.name).render(project=project, **context)

@@ -18,7 +18,6 @@ from modelcycle.core.contract import Contract, convert_values, extract_target
 from modelcycle.core.errors import Alert, InputError
 from modelcycle.core.metrics import LEADING_METRIC, bootstrap_intervals, direction, round_to_six_digits
 from modelcycle.core.output import report_line, write_atomically, write_text
-from modelcycle.core.paths import MONITORING, MONITORING_REPORT
 from modelcycle.monitoring.drift import compare_column, mark_alerts
 from modelcycle.monitoring.histogram import Profile
 from modelcycle.monitoring.monitor_report import write_monitoring_report
@@ -26,6 +25,7 @@ from modelcycle.monitoring.observations import Observations, read_observations, 
 from modelcycle.tracking import store
 from modelcycle.versions.bundle import Bundle, load_champion
 from modelcycle.versions.params import Monitor, read_params
+from modelcycle.versions.paths import MONITORING, MONITORING_REPORT
 from modelcycle.versions.prediction_log import (
     convert_database_errors,
     open_log,

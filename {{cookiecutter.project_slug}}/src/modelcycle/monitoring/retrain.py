@@ -17,7 +17,7 @@ from modelcycle.core.contract import Contract, find_violations, read_contract
 from modelcycle.core.errors import Alert, InputError
 from modelcycle.core.output import content_md5, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
-from modelcycle.core.paths import DATA_CARD, FEEDBACK, MODEL_CARD, PARAMS
+from modelcycle.core.paths import FEEDBACK, PARAMS
 from modelcycle.monitoring.monitor import monitor, read_time
 from modelcycle.release.commit import require_clean_tree
 from modelcycle.release.release import release
@@ -28,6 +28,7 @@ from modelcycle.tracking.git import git
 from modelcycle.versions import registry
 from modelcycle.versions.ledger import read_ledger
 from modelcycle.versions.lineage import list_outputs, read_provenance
+from modelcycle.versions.paths import DATA_CARD, MODEL_CARD
 from modelcycle.versions.prediction_log import convert_database_errors, open_log, read_labelled_inputs
 from modelcycle.versions.questions import make_request_table
 

@@ -46,11 +46,8 @@ def search_parameters(
         raise InputError(
             f"params.yaml: train.search.folds is {search.folds}, more than a class of the target has rows."
         )
-    report_line(
-        "search",
-        f"best {scoring.removeprefix('neg_')} {abs(mean_scores[best]):.4f} of {len(trials)} trials",
-        trials[best],
-    )
+    found = f"best {scoring.removeprefix('neg_')} {abs(mean_scores[best]):.4f} of {len(trials)} trials"
+    report_line("search", found, trials[best])
     return trials[best]
 
 
@@ -61,9 +58,8 @@ def score_models(models: list[Pipeline], features: pd.DataFrame, target: np.ndar
 
         with connect_to_cluster() as cluster:
             if cluster:
-                yield from map_on_cluster(
-                    cluster, cross_val_score, models, shared={"X": features, "y": target}, **options
-                )
+                shared = {"X": features, "y": target}
+                yield from map_on_cluster(cluster, cross_val_score, models, shared=shared, **options)
                 return
     for model in models:
         yield cross_val_score(model, features, target, **options)

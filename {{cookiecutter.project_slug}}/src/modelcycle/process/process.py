@@ -23,10 +23,11 @@ from modelcycle.core.config import parse_config
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import read_text, report_line, write_text
 from modelcycle.core.params import Section
-from modelcycle.core.paths import DEFINITION_OF_DONE, PARAMS, PHASE_PAGES, PROCESS_STATE
+from modelcycle.core.paths import PARAMS
 from modelcycle.release.cards import replace_generated
 from modelcycle.versions.lineage import list_outputs
 from modelcycle.versions.params import Params, read_params
+from modelcycle.versions.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
 
 ROLES = Path("docs/roles.md")
 OVERVIEW, TEST_RESULTS = Path("docs/process.md"), Path("reports/tests.xml")

@@ -19,7 +19,7 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import HIGHER_IS_BETTER, LEADING_METRIC, METRIC_MEANINGS, direction
 from modelcycle.core.output import report_line, write_text
 from modelcycle.core.page import render_page
-from modelcycle.core.paths import DATA_CARD, EXPECTED, MODEL_CARD, RAW, REVIEW, TEST, TRAIN
+from modelcycle.core.paths import EXPECTED, RAW, TEST, TRAIN
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
 from modelcycle.core.team import read_project
 from modelcycle.monitoring.monitor import MAX_OUTCOMES, read_time
@@ -30,6 +30,7 @@ from modelcycle.versions import registry
 from modelcycle.versions.ledger import LedgerEntry, champion_number, read_ledger
 from modelcycle.versions.lineage import read_at_commit, read_lock
 from modelcycle.versions.params import read_params
+from modelcycle.versions.paths import DATA_CARD, MODEL_CARD, REVIEW
 from modelcycle.versions.prediction_log import (
     convert_database_errors,
     open_log,

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import read_text, write_text
-from modelcycle.core.paths import DATA_CARD, MODEL_CARD, PROFILE, RELEASE_REPORT
+from modelcycle.core.paths import PROFILE
+from modelcycle.versions.paths import DATA_CARD, MODEL_CARD, RELEASE_REPORT
 from modelcycle.versions.registry import Verdict
 
 GENERATED = re.compile(r"(<!-- generated[^>]*-->\n).*?(<!-- end of generated -->)", re.DOTALL)

@@ -44,6 +44,7 @@ from modelcycle.versions.bundle import load_version
 from modelcycle.versions.ledger import lock_decisions, read_ledger
 from modelcycle.versions.lineage import read_provenance
 from modelcycle.versions.params import Params, read_params
+from modelcycle.versions.paths import QUESTIONS, RELEASE_REPORT
 from modelcycle.versions.questions import ask_questions
 from modelcycle.versions.registry import Verdict, Version
 from modelcycle.versions.run_version import RunningVersion
@@ -97,7 +98,7 @@ def register_version(client: Any, facts: dict[str, str], params: Params) -> Vers
         if version.number not in decided_versions:
             for name, value in facts.items():
                 client.set_model_version_tag(model, version.number, name, value)
-            client.log_artifact(version.run_id, str(paths.QUESTIONS), version.source.rpartition("/")[2])
+            client.log_artifact(version.run_id, str(QUESTIONS), version.source.rpartition("/")[2])
             return registry.find_version(client, version.number)
     run = store.find_run(client, {tag: facts[tag] for tag in store.RUN_TAGS})
     if run is None:  # trained with another store: what the commit says is recorded here
@@ -175,7 +176,7 @@ def release(no_duel: str = "") -> None:
             "gate": json.dumps([vars(verdict) for verdict in verdicts]),
         }
         write_questions(contract, alone)
-        facts[f"md5.{paths.QUESTIONS.stem}"] = md5(paths.QUESTIONS)
+        facts[f"md5.{QUESTIONS.stem}"] = md5(QUESTIONS)
         version = register_version(client, facts, params)
         previous = champion.number if champion else "none"
         registry.require_champion(client, previous)
@@ -187,7 +188,7 @@ def release(no_duel: str = "") -> None:
         if not failed:
             registry.require_champion(client, version.number)
     report_verdicts(verdicts, f"version {version.number}")
-    report_line("release", f"version {version.number} is the champion, {previous} was before", paths.RELEASE_REPORT)
+    report_line("release", f"version {version.number} is the champion, {previous} was before", RELEASE_REPORT)
 
 
 def write_questions(contract: Contract, alone: VersionProcess) -> None:
@@ -201,9 +202,9 @@ def write_questions(contract: Contract, alone: VersionProcess) -> None:
     rows = read_table(paths.RAW, "ingest", contract)
     asked = ask_questions(RunningVersion(contract, model, make_features), profile, rows)
     require_same_answers(alone, asked)
-    write_text(paths.QUESTIONS, json.dumps(asked, indent=1, ensure_ascii=False) + "\n")
+    write_text(QUESTIONS, json.dumps(asked, indent=1, ensure_ascii=False) + "\n")
     kept = f"{len(asked['rows'])} made-up questions, answers may differ by {asked['tolerance']:.0e} of their size"
-    report_line("", kept, paths.QUESTIONS)
+    report_line("", kept, QUESTIONS)
 
 
 def write_documents(
@@ -218,11 +219,11 @@ def write_documents(
     """Write the report with the gate's verdicts and log it with the version; a version that passes gets its cards."""
     # A column may be called NA.
     tables = [*judged_tables, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
-    with write_atomically(paths.RELEASE_REPORT) as draft:
+    with write_atomically(RELEASE_REPORT) as draft:
         gate = {"verdicts": verdicts, "duel": duel, "duel_plot": plot_duel(duel) if duel else None}
         write_report(draft, contract, n_rows, tables, PAGE, **gate)
     folder = version.source.rpartition("/")[2]  # beside the model: several versions may come from one run
-    client.log_artifact(version.run_id, str(paths.RELEASE_REPORT), folder)
+    client.log_artifact(version.run_id, str(RELEASE_REPORT), folder)
     if all(verdict.passed for verdict in verdicts):
         for path in write_cards(version, verdicts, contract, tables):
             client.log_artifact(version.run_id, str(path), folder)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from modelcycle.core.errors import describe_place
+from modelcycle.versions.run_version import describe_place
 
 
 class JsonLinesFormatter(logging.Formatter):

@@ -18,6 +18,7 @@ from modelcycle.core.page import render_page
 from modelcycle.serving.answer import find_drivers
 from modelcycle.serving.schema import typical_value
 from modelcycle.serving.service import PredictionService, ServedModel
+from modelcycle.versions.ledger import format_metrics
 from modelcycle.versions.prediction_log import read_answer, read_monitoring_result, write_feedback
 
 PAGE_TEMPLATE = Path(__file__).with_name("serve.html")
@@ -132,8 +133,16 @@ def page(model: CurrentModel) -> str:
     start = {name: typical_value(bundle.contract.columns[name], statistics) for name, statistics in profile.items()}
     classes = sorted(profile[bundle.contract.target]["shares"]) if bundle.contract.is_classification else []
     keys = bundle.contract.names("key")
-    more = {"start": start, "classes": classes, "keys": keys, "card": render_markdown(bundle.card)}
-    return render_page(PAGE_TEMPLATE, bundle.project.title, bundle=bundle, **more)
+    return render_page(
+        PAGE_TEMPLATE,
+        bundle.project.title,
+        bundle=bundle,
+        start=start,
+        classes=classes,
+        keys=keys,
+        metrics=format_metrics(bundle.metrics),
+        card=render_markdown(bundle.card),
+    )
 
 
 def render_markdown(markdown: str) -> Markup:

@@ -15,13 +15,14 @@ from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import content_md5, read_text, report_line
-from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, MODEL_CARD, PROFILE, QUESTIONS
+from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PROFILE
 from modelcycle.core.team import Project, read_project
 from modelcycle.tracking import store
 from modelcycle.tracking.git import find_commit
 from modelcycle.versions import registry
 from modelcycle.versions.code import Code, fetch_command, is_running, read_code, read_code_at, write_code
 from modelcycle.versions.environment import read_other_lock
+from modelcycle.versions.paths import MODEL_CARD, QUESTIONS
 from modelcycle.versions.questions import find_changed_answer
 from modelcycle.versions.registry import Version
 from modelcycle.versions.run_version import load_running_version

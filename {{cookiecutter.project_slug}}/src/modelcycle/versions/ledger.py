@@ -14,7 +14,6 @@ from typing import Any
 
 from filelock import FileLock
 
-from modelcycle.core.metrics import format_metrics
 from modelcycle.core.output import content_md5
 from modelcycle.core.team import read_project
 from modelcycle.tracking.git import git
@@ -134,3 +133,8 @@ def lock_decisions() -> Iterator[None]:
     LOCAL_STORE.mkdir(exist_ok=True)
     with FileLock(LOCAL_STORE / "decision.lock"):
         yield
+
+
+def format_metrics(metrics: dict[str, float]) -> str:
+    """Write metrics as people read them."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

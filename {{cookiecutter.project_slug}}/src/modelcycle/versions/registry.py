@@ -12,10 +12,11 @@ from typing import Any
 
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import content_md5, md5
-from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE, QUESTIONS
+from modelcycle.core.paths import CONTRACT, EXPECTED, MODEL, PARAMS, PROFILE
 from modelcycle.core.team import read_project
 from modelcycle.tracking import store
 from modelcycle.versions.ledger import append_to_ledger, champion_number, read_ledger
+from modelcycle.versions.paths import QUESTIONS
 
 VERSION_FILES = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED, QUESTIONS)  # that a version consists of
 DIGESTED_TAGS = ("git_commit", "verdict", "train_rows", "test_share", "metrics", "gate")  # besides those named md5.*

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import extract_tb
 from typing import IO, Any
 
 import pandas as pd
@@ -25,7 +26,7 @@ from sklearn.pipeline import Pipeline
 
 from modelcycle.core.config import read_config
 from modelcycle.core.contract import Contract, convert_columns
-from modelcycle.core.errors import InputError, describe_place, first_line
+from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.paths import CONTRACT, MODEL
 from modelcycle.core.team import Project
@@ -108,6 +109,20 @@ def main(folder: str, project: str) -> None:
             faults = {"error": type(error).__name__, "sentence": first_line(error), "place": describe_place(error)}
             reply, table = faults, b""
         send(answers, reply, table)
+
+
+def describe_place(error: BaseException) -> str:
+    """Name the lines of the team's code, or else of ours, that led to an error, and the line that raised it."""
+    frames = [
+        frame
+        for frame in extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and "importlib" not in Path(frame.filename).parts
+    ]
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    team = [frame for frame in own if "modelcycle" not in Path(frame.filename).parts]
+    shown = (team or own)[-3:]
+    shown += [frame for frame in frames[-1:] if frame not in shown]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in shown)
 
 
 def send(stream: IO[bytes], line: dict[str, Any], content: bytes) -> None:

@@ -38,7 +38,7 @@ for name in modules:
     try:
         importlib.import_module(name)
     except BaseException as error:
-        from modelcycle.core.errors import describe_place
+        from modelcycle.versions.run_version import describe_place
         sys.exit(f"{name}: {type(error).__name__}: {error} ({describe_place(error)})")
 from modelcycle.versions.run_version import main
 main(folder, project)
