@@ -43,10 +43,11 @@ def commit(folder: Path) -> None:
 
 
 @contextmanager
-def baked(*verbs: str) -> Iterator[Path]:
-    """Bake the default answers, run verbs of make and commit; the folder goes away at the end."""
+def baked(*verbs: str, **answers: str) -> Iterator[Path]:
+    """Bake the default answers, or others, run verbs of make and commit; the folder goes away at the end."""
     with TemporaryDirectory() as scratch:
-        run(HERE, "cookiecutter", "--no-input", "--output-dir", scratch, str(HERE))
+        others = [f"{name}={value}" for name, value in answers.items()]
+        run(HERE, "cookiecutter", "--no-input", "--output-dir", scratch, str(HERE), *others)
         folder = Path(scratch) / "flight-delays"
         for verb in verbs:
             run(folder, "make", verb)

@@ -65,7 +65,7 @@ mlflow.pyfunc.save_model("served", python_model=Same(champion), pip_requirements
 
 MODEL = """
 import json, sys, time
-from modelcycle.core.contract import make_request_table
+from modelcycle.versions.questions import make_request_table
 from modelcycle.versions.bundle import load_champion
 from modelcycle.tracking.store import connect
 row, n_rows, seconds = map(json.loads, sys.argv[1:])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ from support.repository import CHOICES, TEMPLATE, Repository
 DEFAULT = {name: choices[0] for name, choices in CHOICES.items()}
 PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHOICES.values()))]
 PAIRS += [least for least in [DEFAULT | {"airflow": False}] if least not in PAIRS]  # the fewest files
+SHAPE = ("scope", "ci_provider", "deployment")  # what files there are: of these each combination
+for values in product(*(CHOICES[name] for name in SHAPE)):
+    if values not in {tuple(answers[name] for name in SHAPE) for answers in PAIRS}:
+        PAIRS.append(DEFAULT | dict(zip(SHAPE, values, strict=True)))
 BAKES = [pytest.param(answers, marks=pytest.mark.slow if i > 3 else ()) for i, answers in enumerate(PAIRS)]
 
 
@@ -36,6 +41,8 @@ def test_every_pair_of_answers_is_baked():
     pairs = {(a, x[a], b, x[b]) for x in PAIRS for a in x for b in x if a < b}
     wanted = {(a, x, b, y) for a in CHOICES for b in CHOICES if a < b for x in CHOICES[a] for y in CHOICES[b]}
     assert pairs == wanted
+    shapes = {tuple(answers[name] for name in SHAPE) for answers in PAIRS}
+    assert len(shapes) == len(CHOICES["scope"]) * len(CHOICES["ci_provider"]) * len(CHOICES["deployment"]) == 40
 
 
 @pytest.mark.slow

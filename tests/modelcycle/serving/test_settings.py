@@ -1,4 +1,7 @@
 import hashlib
+import os
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -96,3 +99,24 @@ def test_who_answers_without_keys_is_reached_from_this_machine_alone(settings, m
             InputError, match=f"There are no API keys and SERVE_HOST is {settings.host}; set SERVE_KEYS"
         ):
             require_keys(settings)
+
+
+# Stands for the service's module, which loads scikit-learn: how many threads does that use?
+THREADS = """
+import sys, types
+def serve():
+    import sklearn.ensemble
+    from threadpoolctl import threadpool_info
+    print({library["num_threads"] for library in threadpool_info() if library["user_api"] == "openmp"})
+sys.modules["modelcycle.serving.serve"] = types.SimpleNamespace(serve=serve, check_answers=None)
+from modelcycle.serving.verbs import serve as verb
+verb(check=False)
+"""
+
+
+@pytest.mark.parametrize(("setting", "threads"), [({}, "{1}"), ({"OMP_NUM_THREADS": "3"}, "{3}")])
+def test_the_model_answers_with_one_thread_unless_a_setting_says_more(setting, threads):
+    """A call for a few rows is slower with more, and callers share the processor anyway."""
+    clean = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", THREADS], env=clean | setting, capture_output=True, encoding="utf-8")
+    assert done.stdout.strip() == threads, done.stderr

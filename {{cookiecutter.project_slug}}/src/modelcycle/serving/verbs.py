@@ -1,5 +1,6 @@
 """The verbs of this room, as the command line has them."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ def serve(
     check: Annotated[bool, typer.Option("--check", help="Only ask it whether it answers as at its release.")] = False,
 ) -> None:
     """Answer requests with the champion; settings are environment variables (SERVE_PORT, DATABASE_URL ...)."""
+    # A call for a few rows takes longer the more threads share it. The libraries read this when they are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from modelcycle.serving.serve import check_answers, serve
 
     (check_answers if check else serve)()
