@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML, YAMLError
 
-from support.ci import FILES, Unknown, read
+from support.ci import FILES, Unknown, list_files, read
 from support.ci.faults import FAULTS
 from support.repository import Repository
 
@@ -126,12 +127,13 @@ def expected(provider: str, row: str, stages: list[str]) -> dict[str, object]:
 def complaints(provider: str, folder: Path, table: list[str] = TABLE) -> Iterator[str]:
     """Yield what is wrong with the pipeline of a repository, and who says so."""
     names = [row.split()[1] for row in table]
-    path = folder / FILES[provider]
-    text = path.read_text(encoding="utf-8")
-    clear_text = r"(?i)\b\w*(?:password|secret|token)\w*['\"]?\s*[:=]\s*['\"]?(?!\$|credentials)[\w+/.-]{6,}"
-    yield from (f"secrets: a secret in clear text: {name}" for name in re.findall(clear_text, text))
+    paths = list_files(provider, folder)
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    clear_text = r"(?i)\b\w*(?:password|secret|token)\w*['\"]?\s*[:=] *['\"]?(?!\$|credentials)[\w+/.-]{6,}"
+    yield from (f"secrets: a secret in clear text: {name}" for text in texts for name in re.findall(clear_text, text))
+    yaml = YAML(typ="safe", pure=True)
     try:
-        documents = list(YAML(typ="safe", pure=True).load_all(text)) if provider != "jenkins" else []
+        documents = [document for text in texts for document in yaml.load_all(text)] if provider != "jenkins" else []
     except YAMLError as error:
         yield f"yaml: {error}"
         return
@@ -145,7 +147,7 @@ def complaints(provider: str, folder: Path, table: list[str] = TABLE) -> Iterato
         yield f"reader: {error}"
     else:
         stages.pop("pages", None)  # GitLab's alone; production waits for it as well
-        if list(stages) != names:
+        if sorted(stages) != sorted(names):
             yield f"table: the stages are {', '.join(stages)}"
         for row in table:
             if stage := stages.get(row.split()[1]):
@@ -164,7 +166,7 @@ def complaints(provider: str, folder: Path, table: list[str] = TABLE) -> Iterato
             "shellcheck", "--norc", "--shell=sh", "--exclude=SC1091,SC2030,SC2031,SC2153", "-", text=head + whole
         )
     if provider == "github":
-        yield from run("zizmor", "--offline", "--no-progress", "--min-severity", "low", str(path))
+        yield from run("zizmor", "--offline", "--no-progress", "--min-severity", "low", *map(str, paths))
 
 
 def schema_errors(provider: str, document: object) -> Iterator[str]:
@@ -215,13 +217,13 @@ KINDS = {"syntax", "key", "need", "step", "order", "artefact", "condition", "app
 @pytest.mark.parametrize(("name", "fault"), [(name, fault) for name, faults in FAULTS.items() for fault in faults])
 def test_a_planted_fault_is_found(bakes, tmp_path, name, fault):
     _, right, wrong, message = fault
-    folder = (tmp_path / FILES[name]).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    if name == "bamboo":
-        (folder / "environment.sh").write_text(bakes[name].read("bamboo-specs/environment.sh"), encoding="utf-8")
-    text = bakes[name].read(FILES[name])
-    assert right in text
-    (tmp_path / FILES[name]).write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    source = bakes[name].path
+    for path in [*list_files(name, source), *source.glob("bamboo-specs/*.sh")]:
+        (tmp_path / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(source))
+    texts = {path: path.read_text(encoding="utf-8") for path in list_files(name, tmp_path)}
+    path = next(path for path, text in texts.items() if right in text)
+    path.write_text(texts[path].replace(right, wrong, 1), encoding="utf-8")
     output = ""
     for complaint in complaints(name, tmp_path):
         output += f"{complaint}\n"

@@ -12,21 +12,26 @@ from support.ci.gitlab import read_gitlab
 from support.ci.jenkins import read_jenkins
 from support.ci.stage import Stage, Unknown
 
-__all__ = ["FILES", "Stage", "Unknown", "read"]
+__all__ = ["FILES", "Stage", "Unknown", "list_files", "read"]
 
 FILES = {
-    "github": ".github/workflows/ci.yml",
+    "github": ".github/workflows/*.yml",
     "gitlab": ".gitlab-ci.yml",
     "jenkins": "Jenkinsfile",
     "bamboo": "bamboo-specs/bamboo.yaml",
 }
 
 
+def list_files(provider: str, folder: Path) -> list[Path]:
+    """List the files of a repository that its provider reads."""
+    return sorted(folder.glob(FILES[provider]))
+
+
 def read(provider: str, folder: Path) -> dict[str, Stage]:
     """Read the pipeline of a repository."""
     reader = {"github": read_github, "gitlab": read_gitlab, "jenkins": read_jenkins, "bamboo": read_bamboo}[provider]
     try:
-        stages = reader(folder / FILES[provider])
+        stages = reader(*list_files(provider, folder))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unknown(f"something is missing or has another form: {error!r}") from error
     for stage in stages.values():  # a stage waits only for those that its kind of pipeline has

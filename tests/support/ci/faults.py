@@ -1,6 +1,15 @@
 """Faults to plant in each provider's file: its schema, its linters or its reader have to find them."""
 
-MAIN, CHECK = "github.ref == 'refs/heads/main' && github.event_name == 'push'", "      - run: make check\n"
+CHECK = "      - run: make check\n"
+CALL = "    uses: ./.github/workflows/change.yml"
+PUSH = "    if: github.event_name == 'push'\n"
+READS = f"{PUSH}    permissions:\n      contents: read\n"
+PASSED = "    secrets:\n      DVC_CONFIG: ${{ secrets.DVC_CONFIG }}\n"
+ALL_PASSED = f"{PASSED}      MLFLOW_TRACKING_URI: ${{{{ secrets.MLFLOW_TRACKING_URI }}}}\n"
+JOBS = "jobs:\n  change:"
+GROUP = "concurrency:\n  group: change-${{ github.event.pull_request.number || github.run_id }}\n"
+RENDER = "      - run: make update PROPOSE=1\n"
+CACHE = "      - uses: actions/cache@0400d5f644dc74513175e3cd8d07132dd4860809\n        with: {path: .venv, key: venv}\n"
 TEST, PIPELINE = (f"  - {name}:\n      jobs: [{name}]\n" for name in ("test", "pipeline"))
 SOURCED, PROBE = "            . bamboo-specs/environment.sh\n", "            echo $bamboo_REGISTRY_USER\n"
 ON_MAIN = (
@@ -32,7 +41,16 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("value", "timeout-minutes: 15", "timeout-minutes: long", "'long' is not of type 'number'"),
         ("need", "needs: pipeline", "needs: pipelines", "reader: system: needs: unknown pipelines"),
         ("need", "needs: release", "needs: staging", "reader: image: needs: unknown staging"),
-        ("need", "needs: system", "needs: check", "table: release: needs: "),
+        ("need", "    needs: change\n", "", "table: release: when: "),
+        ("need", "    needs: change\n", PUSH, "table: release: needs: "),
+        ("need", "    needs: pipeline\n", "    needs: check\n", "table: system: needs: "),
+        ("call", CALL, CALL.replace("change", "changes"), "reader: change: uses: unknown ./.github/workflows/changes"),
+        ("call", CALL, f"    continue-on-error: true\n{CALL}", "schema: "),
+        ("call", PASSED, "    secrets:\n", "reader: change: ./.github/workflows/change.yml asks for other secrets"),
+        ("call", PASSED, PASSED.replace("s.DVC_CONFIG", "s.DATABASE_URL"), "reader: test: one workflow runs it in"),
+        ("call", ALL_PASSED, "    secrets: inherit\n", "reader: change: ./.github/workflows/change.yml asks for other"),
+        ("call", READS, PUSH, "reader: change: permissions: unknown None"),
+        ("call", READS, READS.replace("read", "write"), "change.yml needs other permissions"),
         ("step", "make gate", "make gaet", "table: pipeline: calls: "),
         ("step", "make gate", "make gate || true", "table: pipeline: calls: "),
         ("step", CHECK, "      - run: 'true'\n", "table: check: calls: "),
@@ -45,19 +63,11 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
             "path: report\n",
             "or to another folder",
         ),
-        (
-            "condition",
-            "if: github.event_name == 'pull",
-            "if: github.event_nam == 'pull",
-            "reader: check: unknown github.event_nam",
-        ),
-        (
-            "condition",
-            "github.ref == 'refs/heads/main' && ",
-            "",
-            "reader: release: unknown github.event_name == 'push'",
-        ),
-        ("condition", f"    if: {MAIN}\n", "", "table: release: when: "),
+        ("condition", PUSH, PUSH.replace("event_name", "event_nam"), "reader: change: unknown github.event_nam"),
+        ("condition", PUSH, "", "table: check: when: "),
+        ("condition", "  pull_request:\n", "", "reader: workflow: unknown concurrency"),
+        ("condition", "branches: [main]", "branches: [main, dev]", "reader: on: pushes to other branches than main"),
+        ("condition", "github.ref == 'refs/heads/main' && ", "", "reader: deploy: unknown inputs.verb == NAME"),
         ("condition", '  schedule:\n    - cron: "23 3 * * *"\n', "", "table: monitor: when: "),
         ("condition", "[monitor, retrain, ", "[monitor, ", "reader: retrain: nobody can choose it"),
         ("condition", " && inputs.verb == 'deploy'", "", "reader: deploy: unknown github.ref"),
@@ -70,18 +80,23 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("approval", "environment: ${{ inputs.environment }}", "environment: release", "table: deploy: "),
         ("approval", "environment: production", "environment: staging", "table: production: person: False"),
         ("secret", "${{ secrets.REGISTRY_PASSWORD }}", "hunter2hunter2", "secrets: a secret in clear text"),
-        ("secret", CHECK, CHECK + DATABASE, "table: check: variables: "),
+        ("secret", CHECK, CHECK + DATABASE, "reader: check: one workflow runs it in another way"),
         ("secret", "environment: release", "environment: staging", "table: release: variables: "),
         ("secret", "restore-keys: ", "restore-keys: ${{ secrets.DVC_CONFIG }}", "reader: check: actions/cache is"),
         ("rights", "contents: read", "contents: write", "reader: check: checkout needs"),
         ("rights", "permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
         ("rights", "persist-credentials: false", "clean: true", "artipacked"),
         ("rights", RENDER_JOB, RENDER_JOB.replace("read", "write"), "reader: update: checkout needs"),
-        ("need", "needs: update", "needs: monitor", "table: propose: needs: "),
+        ("rights", RENDER, CACHE + RENDER, "reader: update: unknown actions/cache"),
+        ("secret", RENDER, RENDER + DATABASE, "table: update: variables: "),
+        ("need", "    needs: update\n", "", "table: propose: needs: "),
         ("pin", "@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0", "@v5", "unpinned-uses"),
         ("script", "make check", "make check ${{ github.head_ref }}", "template-injection"),
         ("script", 'DIGEST="$digest"', "DIGEST=$digest", "SC2086"),
         ("depth", "fetch-depth: 0", "fetch-depth: 1", "reader: check: checkout needs fetch-depth: 0"),
+        ("cancel", "pull_request.number || github.run_id", "pull_request.number", "reader: workflow: unknown concurr"),
+        ("cancel", JOBS, GROUP + JOBS, "reader: workflow: unknown concurrency"),
+        ("cancel", "cancel-in-progress: false", "cancel-in-progress: true", "reader: release: it may be stopped"),
     ],
     "gitlab": [
         ("syntax", "stages: [check", "stages: [check]\n  check", "yaml: "),
@@ -175,7 +190,7 @@ FAULTS = {  # kind, right, wrong, a part of the complaint
         ("step", "make gate", "make gates", "table: pipeline: calls: "),
         ("step", "            timeout 30m make gate\n", "", "table: pipeline: calls: "),
         ("step", f"            set -eu\n{SOURCED}", SOURCED, "reader: check: a script does not begin with set -eu"),
-        ("order", TEST + PIPELINE, PIPELINE + TEST, "table: the stages are check, pipeline, test"),
+        ("order", TEST + PIPELINE, PIPELINE + TEST, "table: test: needs: "),
         ("artefact", "- artifact: Image", "- artifact: Picture", "reader: staging: artifact: unknown Picture"),
         ("artefact", "      shared: true\n", "", "reader: staging: artifact: unknown Image"),
         ("artefact", "results: [reports/tests.xml]", "results: [reports/test.xml]", "table: test: keeps: "),
