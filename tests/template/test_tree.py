@@ -83,18 +83,18 @@ def test_the_table_of_rooms_names_paths_that_exist_and_every_folder_that_may_be_
 @pytest.mark.parametrize(
     ("answers", "absent"),
     [
-        ({"ci_provider": "gitlab", "deployment": "openshift"}, "github github_forms jenkins bamboo server airflow"),
+        ({"ci_provider": "gitlab", "deployment": "openshift"}, "github github_product jenkins bamboo server airflow"),
         (
             {"ci_provider": "none", "deployment": "kubernetes"},
-            "ci github github_forms gitlab gitlab_forms jenkins bamboo server openshift airflow",
+            "ci github github_product gitlab gitlab_product jenkins bamboo server openshift airflow",
         ),
         (
             {"deployment": "none"},
-            "gitlab gitlab_forms jenkins bamboo server kubernetes openshift delivery airflow",
+            "gitlab gitlab_product jenkins bamboo server kubernetes openshift delivery airflow",
         ),
         (
             {"scope": "exploration", "airflow": True},
-            "github_forms gitlab gitlab_forms jenkins bamboo server kubernetes openshift delivery airflow versions "
+            "github_product gitlab gitlab_product jenkins bamboo server kubernetes openshift delivery airflow versions "
             "release serving monitoring process",
         ),
     ],

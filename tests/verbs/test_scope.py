@@ -16,6 +16,8 @@ EDITED = {  # file: what is replaced, by what
     "notebooks/1_data_understanding.ipynb": ("import pandas", 'import pandas as ours\\n",\n    "import pandas'),
     "src/flight_delays/features.py": ("    features: dict", "    # ours\n    features: dict"),
     "src/flight_delays/model.py": ("def make_model", "# ours\ndef make_model"),
+    # a job below the mark, with which the template shares the file
+    ".github/workflows/change.yml": ("(docs/updates.md).\n", "(docs/updates.md).\n  ours:\n    needs: test\n"),
     "example/README.md": ("# The example", "# Our example"),
 }
 

@@ -23,7 +23,8 @@ OLDER = [
     ("src/modelcycle/serving/answer.py", '"""From rows to', '"""Long ago: from rows to'),
     ("tests/unit/test_features.py", "import pandas as pd\n", "import pandas as pd  # once\n"),
     (".pre-commit-config.yaml", "types: [text]", "types: [file]"),
-    (".github/workflows/ci.yml", "make update PROPOSE=1", "make update"),
+    (".github/workflows/change.yml", "name: system-tests", "name: system"),
+    (".github/workflows/nightly.yml", "make update PROPOSE=1", "make update"),
     (".gitlab-ci.yml", "make update PROPOSE=1", "make update"),
     ("Jenkinsfile", "make update PROPOSE=1", "make update"),
     ("bamboo-specs/bamboo.yaml", "make update PROPOSE=1", "make update"),
@@ -43,6 +44,7 @@ MARK = "go below this line"
 ADDED = {
     "Makefile": "ours: ## a verb of ours\n\t@echo ours\n",
     ".pre-commit-config.yaml": "      - id: ours\n        name: us\n        entry: 'true'\n        language: system\n",
+    "change.yml": "\n  ours:\n    runs-on: ubuntu-24.04\n    steps:\n      - run: make ours\n",
     ".gitlab-ci.yml": "\nours:\n  stage: check\n  script: [make ours]\n",
     "bamboo-specs/bamboo.yaml": "---\nversion: 2\nplan: {project-key: OURS, key: OURS, name: Ours}\nstages: []\n",
     "dvc.yaml": "  ours:\n    cmd: echo ours\n    deps: [reports/slices.csv]\n",
