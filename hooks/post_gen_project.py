@@ -1,5 +1,6 @@
-"""Drop what was not chosen, record the template's commit, and say what to type next."""
+"""Drop what was not chosen, record the template's commit and the machinery's digests, and say what to type next."""
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -41,6 +42,10 @@ record["commit"] = read_commit(template) if template else None
 if record["commit"] and (":" not in record["template"] or Path(record["template"]).exists()):
     record["template"] = str(template.resolve())
 Path(".cruft.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+# By these `make check` tells what a team has patched (src/modelcycle/patches.py).
+machinery = [path for path in [Path("modelcycle.mk"), *sorted(Path("src/modelcycle").rglob("*"))] if path.is_file()]
+digests = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.as_posix()}\n" for path in machinery]
+Path(".modelcycle.sha256").write_text("".join(digests), encoding="utf-8")
 
 # cruft renders into a temporary folder during an update, where there is nothing to do next.
 if "_output_dir" in answers or not Path.cwd().is_relative_to(Path(tempfile.gettempdir()).resolve()):
