@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.repository import TREE, Repository, link_environment, render, swap
-from support.updates import Project, copy_template
+from support.updates import Project, copy_template, write_uvx
 
 PATCHED = "src/modelcycle/core/output.py"
 OLD, NEW = "def md5(", "# ours\ndef md5("
@@ -43,13 +43,10 @@ def list_patches(repository):
 
 
 def run_command(made, beginning, place=None):
-    """Type a command of the page, here or in another place; uvx runs what is installed with these tests."""
+    """Type a command of the page, here or in another place."""
     page = made.read("docs/updates.md").partition("## A patch of the machinery")[2]
     command = re.search(rf"^{re.escape(beginning)}.*?(?=  +#|$)", page, re.MULTILINE)[0]
-    folder = made.path.parent / "bin"
-    folder.mkdir(exist_ok=True)
-    (folder / "uvx").write_text(f'#!/bin/sh\nexec {Path(sys.executable).parent}/"$@"\n', encoding="utf-8")
-    (folder / "uvx").chmod(0o755)
+    folder = write_uvx(made.path.parent / "bin")
     path = f"{folder}:{made.environment()['PATH']}"
     (place or made).run("sh", "-c", command.replace("...", str(made.path)), PATH=path, HOME=str(folder))
 
