@@ -1,6 +1,8 @@
-"""Drop what was not chosen, record the template's commit, and say what to type next."""
+"""Drop what was not chosen, record the template's commit and the machinery's digests, and say what to type next."""
 
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,8 +35,9 @@ def read_commit(folder):
     return next((line.split()[0] for line in packed.splitlines() if line.endswith(f" {branch}")), None)
 
 
-# A relative path of the template begins where cookiecutter was started: in the folder of the output or above it.
-starts = [Path(answers["_output_dir"]), *Path(answers["_output_dir"]).parents] if "_repo_dir" in answers else []
+# A relative path of the template begins where cookiecutter was started: the shell's folder, the output's or one above.
+output = Path(answers.get("_output_dir", ""))
+starts = [Path(os.environ.get("PWD", output)), output, *output.parents] if "_repo_dir" in answers else []
 folders = (start / answers["_repo_dir"] for start in starts)
 template = next((folder for folder in folders if (folder / "hooks/post_gen_project.py").exists()), None)
 record = json.loads(Path(".cruft.json").read_text(encoding="utf-8"))
@@ -42,6 +45,9 @@ record["commit"] = read_commit(template) if template else None
 if record["commit"] and (":" not in record["template"] or Path(record["template"]).exists()):
     record["template"] = str(template.resolve())
 Path(".cruft.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+machinery = [path for path in [Path("modelcycle.mk"), *sorted(Path("src/modelcycle").rglob("*"))] if path.is_file()]
+digests = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.as_posix()}\n" for path in machinery]
+Path(".modelcycle.sha256").write_text("".join(digests), encoding="utf-8")  # read by src/modelcycle/patches.py
 
 # cruft renders into a temporary folder during an update, where there is nothing to do next.
 if "_output_dir" in answers or not Path.cwd().is_relative_to(Path(tempfile.gettempdir()).resolve()):

@@ -47,6 +47,8 @@ def instead_of(name, value):
 for name in RULES:
     if instead := instead_of(name, str(answers[name])):
         others = shlex.join(f"{key}={value}" for key, value in answers.items() if key[0] != "_" and key != name)
-        print(f"To be asked again with your other answers as defaults: cookiecutter {answers['_template']} {others}")
+        checkout = ["--checkout", answers["_checkout"]] if answers.get("_checkout") else []
+        template = shlex.join([*checkout, answers["_template"]])
+        print(f"To be asked again with your other answers as defaults: cookiecutter {template} {others}")
         sys.exit(f"{name} can't be {answers[name]!r}: {instead}.")
 # {% endraw %}

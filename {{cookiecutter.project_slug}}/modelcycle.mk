@@ -77,6 +77,7 @@ reproduce: setup ## run the steps of the pipeline that are not up to date
 
 check: setup ## lint, format, types, notebooks, secrets
 	@git ls-files --error-unmatch . >/dev/null 2>&1 || { echo $(NO_FILES) >&2; exit 1; }
+	@python -m modelcycle.patches
 	pre-commit run --all-files
 
 test: setup ## test the code, the model, the pipeline and the notebooks, or TESTS="tests/unit tests/model"

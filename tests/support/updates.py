@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,3 +99,11 @@ def make_template(folder):
 def read_record(repository):
     """Read a repository's .cruft.json."""
     return json.loads(repository.read(".cruft.json"))
+
+
+def write_uvx(folder):
+    """Write a stand-in for uvx into a folder, which runs what is installed with these tests. Returns the folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "uvx").write_text(f'#!/bin/sh\nexec {Path(sys.executable).parent}/"$@"\n', encoding="utf-8")
+    (folder / "uvx").chmod(0o755)
+    return folder

@@ -124,7 +124,8 @@ def test_a_bad_answer_is_refused_with_what_to_type_instead(bake, capfd, question
 
 def test_after_a_bad_answer_the_others_can_be_kept(tmp_path):
     """By the command that is shown; a person presses Enter for each, and types the one that was refused."""
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", str(TEMPLATE), 'description=it\'s 100 % "quoted"']
+    words = ["--no-input", "--checkout", "main", str(TEMPLATE), 'description=it\'s 100 % "quoted"']
+    command = [sys.executable, "-m", "cookiecutter", *words]
     options = {
         "cwd": tmp_path,
         "capture_output": True,
@@ -139,6 +140,7 @@ def test_after_a_bad_answer_the_others_can_be_kept(tmp_path):
     subprocess.run(command, **options, input="\n" * 20, check=True)
     record = json.loads((tmp_path / "flight-delays/.cruft.json").read_text(encoding="utf-8"))
     kept = record["context"]["cookiecutter"]
+    assert record["checkout"] == "main"
     assert kept["description"] == 'it\'s 100 % "quoted"'
     assert (kept["ci_provider"], kept["airflow"], kept["author_email"]) == ("gitlab", False, "team@example.com")
 

@@ -120,6 +120,13 @@ def test_the_template_may_be_named_relative_to_the_current_folder(template, outp
         assert (record["template"], record["commit"]) == (str(template.path), head(template))
 
 
+def test_the_template_may_be_relative_and_the_output_elsewhere(template, output, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere/below").mkdir(parents=True)
+    monkeypatch.setenv("PWD", str(output))  # as a shell has it
+    record = bake("../template", "-o", str(tmp_path / "elsewhere/below"), folder=output)
+    assert (record["template"], record["commit"]) == (str(template.path), head(template))
+
+
 @pytest.mark.parametrize(
     "template_name", ["https://example.com/team/template.git", "git@example.com:team/template.git"]
 )

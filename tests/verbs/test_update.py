@@ -52,6 +52,12 @@ ADDED = {
     "kustomization.yaml": "# ours\n",
 }
 RELEASES = Repository(TEMPLATE).run("git", "tag", "--list", "v*").split()
+# The commits that CHANGELOG.md announces; of a shallow clone, like the tags, those that it has.
+CHANGELOG = (TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8")
+ANNOUNCED = re.findall(r"^- \d{4}-\d\d-\d\d: `([0-9a-f]{40})`$", CHANGELOG, re.MULTILINE)
+if Repository(TEMPLATE).run("git", "rev-parse", "--is-shallow-repository") == "true\n":
+    HISTORY = Repository(TEMPLATE).run("git", "rev-list", "HEAD").split()
+    ANNOUNCED = [commit for commit in ANNOUNCED if commit in HISTORY]
 PYPROJECT = (TREE / "pyproject.toml").read_text(encoding="utf-8")
 PYPROJECT = re.sub("{%.*?%}|{{ .*? }}", "", PYPROJECT.replace("{{ cookiecutter.package_name }}", "flight_delays"))
 TEAMS = tomllib.loads(PYPROJECT)["tool"]["cruft"]["skip"]
@@ -208,6 +214,40 @@ def test_edits_a_moved_and_a_deleted_file_and_another_style_are_kept(bake_releas
     assert re.search("left out, as not here .*: docs/ci.md", update(updated))
     assert content(updated) == content(now)
     assert not {"docs/gone.md", "docs/ci.md", "src/modelcycle/serving/answer.py"} & set(content(updated))
+
+
+def test_announced_states_are_commits_of_this_history_which_ci_fetches():
+    history = Repository(TEMPLATE).run("git", "rev-list", "HEAD").split()
+    missing = [commit for commit in ANNOUNCED if commit not in history]
+    assert not missing, f"CHANGELOG.md announces {missing}, which this clone lacks: git fetch, or correct CHANGELOG.md."
+    assert "fetch-depth: 0" in (TEMPLATE / ".github/workflows/test.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("state", ANNOUNCED or ["v0.9.0"])
+def test_a_team_that_started_at_an_announced_state_takes_part_in_all_that_came_since(
+    bake_release, update, state, tmp_path
+):
+    """Edits of all kinds, a fresh clone without history, and an option that is switched off and on."""
+    old, now = bake_release(state), bake_release("v9.0.0")
+    ruff = str(Path(sys.executable).with_name("ruff"))
+    for repository in (old, now):
+        edit(repository)
+        repository.run("git", "mv", "src/modelcycle/serving/answer.py", "src/modelcycle/serving/answers.py")
+        (repository.path / "docs/ci.md").unlink()
+        repository.replace("pyproject.toml", "line-length = 120", "line-length = 79")
+        repository.run(ruff, "format", "--quiet", "--no-cache", "src", "tests", "deploy")
+        repository.commit("ours")
+    updated = Repository(tmp_path / "clone")
+    old.run("git", "clone", "--quiet", "--depth=1", f"file://{old.path}", str(updated.path))
+    update(updated)
+    found = content(updated)
+    assert templates_part(found) == templates_part(content(now))
+    before = content(old)
+    assert {name: text for name, text in before.items() if owned(name)}.items() <= found.items()
+    for answer in ("False", "True"):
+        update(updated, f"--set=airflow={answer}")
+        assert (updated.path / "deploy/airflow").exists() == (answer == "True")
+    assert content(updated) == found
 
 
 def test_every_place_for_more_is_in_the_page_and_is_edited():
