@@ -9,8 +9,7 @@ from pathlib import Path
 
 answers = json.loads(r"""{{ cookiecutter | tojson }}""")
 # {% raw %}
-# `_rooms` of cookiecutter.json says which paths a room brings, `__rooms` which rooms the answers have chosen.
-# Of two paths the one inside the other goes first.
+# `_rooms` says which paths a room brings, `__rooms` which rooms are chosen. A path inside another one goes before it.
 chosen = set(answers["__rooms"].split())
 kept = {path for room in chosen for path in answers["_rooms"][room]}
 for path in sorted({path for paths in answers["_rooms"].values() for path in paths} - kept, reverse=True):

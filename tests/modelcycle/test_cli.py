@@ -95,7 +95,7 @@ def test_a_user_whom_the_system_does_not_know_gets_a_name_and_needs_a_home(call,
         == "error: uid-1000680000 has no home folder: set HOME to one that it may write to, as in `export HOME=/tmp`.\n"
     )
     monkeypatch.setenv("HOME", "/nonexistent")
-    assert "params.yaml is not in" in call("release", "--history")[2]
+    assert "pyproject.toml is not in" in call("release", "--history")[2]
     assert os.environ["USER"] == "uid-1000680000"
 
 

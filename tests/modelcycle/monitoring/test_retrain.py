@@ -14,7 +14,7 @@ from modelcycle.core.output import md5
 from modelcycle.core.params import Ingest
 from modelcycle.monitoring import retrain
 from modelcycle.monitoring.retrain import labelled_rows
-from modelcycle.tracking.command import run
+from modelcycle.tracking.git import run
 from modelcycle.versions.prediction_log import ANSWERS, FEEDBACK, check_log, open_log
 
 COLUMNS = {

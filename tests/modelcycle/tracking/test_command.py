@@ -7,7 +7,7 @@ import pytest
 
 from modelcycle.core.errors import InputError
 from modelcycle.core.output import configure_logging
-from modelcycle.tracking.command import run
+from modelcycle.tracking.git import run
 
 
 def python(code, **options):

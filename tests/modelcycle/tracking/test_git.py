@@ -11,7 +11,6 @@ from modelcycle.tracking.git import (
     find_root_commits,
     git,
     has_commit,
-    is_repository,
     is_shallow,
 )
 from modelcycle.versions.code import check_out, fetch_command, is_on_a_branch, read_file_at
@@ -58,12 +57,12 @@ def test_a_git_that_fails_says_why_in_a_sentence(ours, question, words):
 
 def test_where_there_is_no_repository_or_no_commit_there_is_nothing_to_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert (is_repository(), has_commit(), describe_head()) == (False, False, "nothing committed yet")
+    assert (has_commit(), describe_head()) == (False, "nothing committed yet")
     assert find_root_commits() == []
     with pytest.raises(InputError, match=r"^git failed: not a git repository"):
         read_file_at("HEAD", "file")
     git("init", "--quiet")
-    assert (is_repository(), has_commit(), describe_head()) == (True, False, "nothing committed yet")
+    assert (has_commit(), describe_head()) == (False, "nothing committed yet")
     assert find_root_commits() == []
     assert read_file_at("HEAD", "file") is None
 

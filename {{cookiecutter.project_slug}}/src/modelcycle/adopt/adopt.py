@@ -18,8 +18,7 @@ from modelcycle.core.output import md5, read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
 from modelcycle.core.table import read_source
-from modelcycle.tracking.command import run
-from modelcycle.tracking.git import git
+from modelcycle.tracking.git import git, run
 
 
 def write_contract(contract: Contract) -> None:

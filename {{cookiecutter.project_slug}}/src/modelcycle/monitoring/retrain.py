@@ -22,9 +22,8 @@ from modelcycle.monitoring.monitor import monitor, read_time
 from modelcycle.release.commit import require_clean_tree
 from modelcycle.release.release import release
 from modelcycle.tracking import store
-from modelcycle.tracking.command import run
 from modelcycle.tracking.feedback import POINTER, add_dependency, has_feedback, merge_feedback, read_feedback
-from modelcycle.tracking.git import git
+from modelcycle.tracking.git import git, run
 from modelcycle.versions import registry
 from modelcycle.versions.ledger import read_ledger
 from modelcycle.versions.lineage import list_outputs, read_provenance

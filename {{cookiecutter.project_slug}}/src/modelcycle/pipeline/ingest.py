@@ -1,8 +1,4 @@
-"""Read the source, whatever it is, and the feedback into data/raw.parquet.
-
-The values stay as they were found, so that `prepare` can say what is wrong with them; only numbers with a decimal comma
-or a thousands separator become what every later step reads.
-"""
+"""Read the source, and the feedback, into data/raw.parquet."""
 
 from datetime import date
 from importlib.util import find_spec

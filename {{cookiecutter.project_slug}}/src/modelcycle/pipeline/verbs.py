@@ -43,7 +43,7 @@ def train() -> None:
 def evaluate() -> None:
     """Judge the model on the test data and write reports/report.html.
 
-    Figures with intervals, weak slices, calibration, what matters to the model, and what changed.
+    Figures with intervals, weak slices, calibration, and what matters to the model.
     """
     from modelcycle.pipeline.evaluate import evaluate
 

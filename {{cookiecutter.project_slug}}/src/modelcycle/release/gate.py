@@ -13,8 +13,7 @@ from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import LEADING_METRIC, direction
 from modelcycle.core.model_file import predict
 from modelcycle.core.team import make_features
-from modelcycle.tracking.command import run
-from modelcycle.tracking.git import git
+from modelcycle.tracking.git import git, run
 from modelcycle.versions.params import Behaviour, Gate
 from modelcycle.versions.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
 from modelcycle.versions.registry import Verdict

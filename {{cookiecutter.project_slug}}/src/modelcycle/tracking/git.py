@@ -1,12 +1,13 @@
-"""Ask git about commits and the files in them.
+"""Run git, DVC and other programs; where one fails, its own words say why.
 
-A question whose answer is no, such as for a commit that is not here, is one thing; a git that fails is another.
+A question to git whose answer is no, such as for a commit that is not here, is one thing; a git that fails is another.
 """
 
 import logging
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from modelcycle.core.errors import InputError
@@ -52,16 +53,6 @@ def git_bytes(
     return done.stdout
 
 
-def is_repository() -> bool:
-    """Say whether this folder is in a git repository."""
-    try:
-        return git("rev-parse", "--is-inside-work-tree") == "true"
-    except InputError as error:
-        if "not a git repository" in str(error):
-            return False
-        raise
-
-
 def find_commit(name: str, folder: Path = Path()) -> str:
     """Return the whole name of a commit, by a branch, a tag or the start of its name; empty where it is not here."""
     return git("-C", folder, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}")
@@ -69,7 +60,12 @@ def find_commit(name: str, folder: Path = Path()) -> str:
 
 def has_commit() -> bool:
     """Say whether this folder is in a git repository with a commit."""
-    return is_repository() and bool(find_commit("HEAD"))
+    try:
+        return bool(find_commit("HEAD"))
+    except InputError as error:
+        if "not a git repository" in str(error):
+            return False
+        raise
 
 
 def describe_head() -> str:
@@ -88,3 +84,38 @@ def is_shallow() -> bool:
 def find_root_commits() -> list[str]:
     """List the commits without a parent, the oldest last; empty in a shallow clone, which does not have them."""
     return git("rev-list", "--max-parents=0", "HEAD").splitlines() if has_commit() and not is_shallow() else []
+
+
+def run(
+    *command: str | Path, environment: dict[str, str] | None = None, show: bool = False, folder: Path | None = None
+) -> str:
+    """Run a command, `dvc` and `python` being those of this environment, and return its output, or show it.
+
+    Raises InputError with the reason if it fails: of a step of the pipeline the step's own sentence.
+    """
+    # A step of the pipeline calls the project's own command, which a schedule does not have on its PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    log.debug("$ %s", " ".join(map(str, command)))
+    program = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
+    process = subprocess.run(
+        [*program, *command[1:]],
+        env=os.environ | {"PATH": path, "GIT_TERMINAL_PROMPT": "0"} | (environment or {}),
+        cwd=folder,
+        stdout=None if show else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
+    )
+    if process.returncode:
+        name = command[2] if command[1] == "-m" else command[0]
+        raise InputError(f"{name} failed: {_failure_reason(process)}")
+    return "" if show else process.stdout.strip()
+
+
+def _failure_reason(process: subprocess.CompletedProcess[str]) -> str:
+    """Choose the line of a failed command's output that says most: an error of ours, git's first, or the last one."""
+    output = f"{process.stdout or ''}{process.stderr}".strip().splitlines()
+    output = output or [f"exit status {process.returncode}, no message"]
+    reasons = [line for line in output if line.startswith("error: ")][-1:]
+    reasons += [line for line in output if line.startswith("fatal: ")] + output[-1:]
+    return re.sub("^(error|fatal|ERROR|ValueError): ", "", reasons[0])

@@ -38,8 +38,6 @@ def connect() -> Any:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # or the first use lists every step of its schema
     import mlflow  # imported late: it takes longer than all the rest
 
-    if not PARAMS.exists():
-        raise InputError(f"{PARAMS} is not in {Path.cwd()}; run this in the repository's top folder.")
     if not IS_LOCAL and ":" not in (address := os.environ["MLFLOW_TRACKING_URI"]) and address != "databricks":
         raise InputError(f"MLFLOW_TRACKING_URI is {address}; expected an address such as https://mlflow.example.com.")
     name = read_project().registered_name
