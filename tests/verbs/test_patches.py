@@ -11,9 +11,7 @@ from support.updates import Project, copy_template, write_uvx
 
 PATCHED = "src/modelcycle/core/output.py"
 OLD, NEW = "def md5(", "# ours\ndef md5("
-LISTED = f"""patched   {PATCHED}
-          updates keep it as long as they merge; to drop it or send it back: docs/updates.md
-"""
+LISTED = f"patched   {PATCHED:<58} to keep it, drop it or send it back: docs/updates.md\n"
 
 
 @pytest.fixture

@@ -164,9 +164,12 @@ def test_a_repository_that_nobody_changed_becomes_what_is_baked_now(bake_release
     assert "version 9.0.0 of it" in repository.read("docs/updates.md")
 
 
-def edit(repository):
-    """Change a repository as docs/updates.md says: every file that is the team's, every place for more."""
-    for path in repository.files():
+def edit(repository, known=None):
+    """Change a repository as docs/updates.md says: every file that is the team's, every place for more.
+
+    known: the files that there were then; without, all that there are.
+    """
+    for path in set(repository.files()) & set(known or repository.files()):
         if owned(str(path)) and path.suffix in (".md", ".py", ".yaml", ".csv"):
             with (repository.path / path).open("a", encoding="utf-8") as file:
                 file.write("# ours\n" if path.suffix != ".csv" else "")
@@ -229,9 +232,9 @@ def test_a_team_that_started_at_an_announced_state_takes_part_in_all_that_came_s
 ):
     """Edits of all kinds, a fresh clone without history, and an option that is switched off and on."""
     old, now = bake_release(state), bake_release("v9.0.0")
-    ruff = str(Path(sys.executable).with_name("ruff"))
+    ruff, known = str(Path(sys.executable).with_name("ruff")), old.files()
     for repository in (old, now):
-        edit(repository)
+        edit(repository, known)
         repository.run("git", "mv", "src/modelcycle/serving/answer.py", "src/modelcycle/serving/answers.py")
         (repository.path / "docs/ci.md").unlink()
         repository.replace("pyproject.toml", "line-length = 120", "line-length = 79")

@@ -18,4 +18,4 @@ def list_patched() -> list[str]:
 
 if __name__ == "__main__":
     for name in list_patched():
-        report_line("patched", name, "updates keep it as long as they merge: docs/updates.md")
+        report_line("patched", name, "to keep it, drop it or send it back: docs/updates.md")
