@@ -10,7 +10,7 @@ from pathlib import Path
 
 from baked import baked, run, seconds
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 def measure(scope: str) -> dict[str, float]:

@@ -1,5 +1,8 @@
 """A repository grows from an exploration to a product and back, with edits in every file that is the team's."""
 
+import sys
+
+import pandas as pd
 import pytest
 
 from support.repository import render
@@ -69,3 +72,19 @@ def test_where_the_team_has_changed_the_same_lines_its_own_stay(template, tmp_pa
     assert "| `adopt` | ours | |" in readme
     assert "## Serve\n" in readme
     assert "<<<<<<<" not in readme
+
+
+def test_feedback_needs_the_scope_that_reads_it(template, tmp_path):
+    """Rows of a product that has become an exploration again: left out without a word, they would change the model."""
+    repository = Project(render(template.path, tmp_path, scope="exploration"), template.path)
+    (repository.path / "data").mkdir()
+    (repository.path / "data/feedback.parquet.dvc").write_text("outs: []\n")
+    pd.read_csv(repository.path / "example/flights.csv", nrows=3).to_parquet(repository.path / "data/feedback.parquet")
+    repository.commit("bake and feedback")
+    ingest = [sys.executable, "-m", "modelcycle", "ingest"]
+    printed = repository.run(*ingest, fails=True, PYTHONPATH="src")
+    assert printed == (
+        "error: data/feedback.parquet is read by the scope product alone: type `make update SET=scope=product`.\n"
+    )
+    repository.update("--set=scope=product")
+    assert "18,330 rows" in repository.run(*ingest, PYTHONPATH="src")

@@ -37,10 +37,9 @@ def predict(model: Pipeline, features: pd.DataFrame) -> pd.DataFrame:
     if not hasattr(model, "predict_proba"):
         return pd.DataFrame({"prediction": model.predict(features)}, index=features.index)
     probabilities = model.predict_proba(features)
-    names = [f"probability_{name}" for name in model.classes_]
-    predictions = pd.DataFrame(probabilities, columns=names, index=features.index)
-    predictions.insert(0, "prediction", model.classes_[probabilities.argmax(axis=1)])
-    return predictions
+    columns = {"prediction": model.classes_[probabilities.argmax(axis=1)]}
+    columns |= {f"probability_{name}": column for name, column in zip(model.classes_, probabilities.T, strict=True)}
+    return pd.DataFrame(columns, index=features.index)
 
 
 def save_model(model: Pipeline, path: Path, trusted_types: Sequence[str] = ()) -> None:

@@ -24,10 +24,7 @@ def read_rows(ingest: Ingest, contract: Contract) -> tuple[pd.DataFrame, int]:
     rows = rows[[name for name in contract.columns if name in rows]]
     if not find_spec("modelcycle.tracking.feedback"):  # the scope exploration has none
         if Path(f"{FEEDBACK}.dvc").exists():
-            raise InputError(
-                f"{FEEDBACK} is read by the scope product alone: type `make update SET=scope=product`, or do without "
-                f"it by `uv run dvc remove {FEEDBACK}.dvc`."
-            )
+            raise InputError(f"{FEEDBACK} is read by the scope product alone: type `make update SET=scope=product`.")
         return rows, 0
     from modelcycle.tracking.feedback import add_to_source, has_feedback, read_feedback
 
