@@ -13,6 +13,7 @@ def test_the_cycle_leaves_a_judged_and_tracked_model(default):
     assert 0.68 < metrics["roc_auc"] < 0.8  # measured on all flights: 0.79; the sample is a ninth of them
     assert metrics["rows"] > 3000
     assert default.run("git", "status", "--porcelain") == ""
+    assert default.run("git", "ls-files", ".dvc").split() == [".dvc/config"]  # DVC finds nothing left to ignore
     lock = default.read("dvc.lock")
     assert all(name in lock for name in ("raw.parquet", "train.parquet", "model.skops", "report.html"))
 
