@@ -21,9 +21,12 @@ DEFAULT = {name: choices[0] for name, choices in CHOICES.items()}
 PAIRS = [dict(zip(CHOICES, values, strict=True)) for values in AllPairs(list(CHOICES.values()))]
 PAIRS += [least for least in [DEFAULT | {"airflow": False}] if least not in PAIRS]  # the fewest files
 SHAPE = ("scope", "ci_provider", "deployment")  # what files there are: of these each combination
-for values in product(*(CHOICES[name] for name in SHAPE)):
-    if values not in {tuple(answers[name] for name in SHAPE) for answers in PAIRS}:
-        PAIRS.append(DEFAULT | dict(zip(SHAPE, values, strict=True)))
+SHAPES = {tuple(answers[name] for name in SHAPE) for answers in PAIRS}
+PAIRS += [
+    DEFAULT | dict(zip(SHAPE, values, strict=True))
+    for values in product(*(CHOICES[name] for name in SHAPE))
+    if values not in SHAPES
+]
 BAKES = [pytest.param(answers, marks=pytest.mark.slow if i > 3 else ()) for i, answers in enumerate(PAIRS)]
 
 
@@ -141,7 +144,7 @@ def test_without_airflow_nothing_speaks_of_it(baked):
 
 
 def test_every_verb_and_file_that_is_named_is_there(baked):
-    repository, answers = baked
+    repository, _ = baked
     verbs = set(re.findall(r"^([a-z-]+):", repository.read("modelcycle.mk"), re.MULTILINE)) | {"install", "a"}
     for path in repository.files():
         if path.parts[0] != "src" and path.suffix != ".ipynb":

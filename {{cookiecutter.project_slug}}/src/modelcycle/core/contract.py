@@ -152,7 +152,7 @@ def convert_values(values: pd.Series, column: Column) -> pd.Series:
 def convert_columns(rows: pd.DataFrame, names: list[str], contract: Contract) -> pd.DataFrame:
     """Convert the named columns of (n, m) rows to the contract's types, (n, names), as `convert_values` does."""
     columns = {name: convert_values(rows[name], contract.columns[name]).array for name in names}
-    return pd.DataFrame(columns, index=rows.index)  # of arrays: pandas would align series, which they are already
+    return pd.DataFrame(columns, index=rows.index)  # arrays: pandas would align series, which these are
 
 
 def find_violations(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
