@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 {%- if 'release' in cookiecutter.__rooms %}
 
-export REASON NO_DUEL
+export REASON NO_DUEL UNDECIDED
 {%- endif %}
 {%- if 'serving' in cookiecutter.__rooms %}
 EXTRA := $(if $(DASK_SCHEDULER_ADDRESS),--extra dask)
@@ -123,8 +123,8 @@ login: setup ## in CI: turn the secrets that docs/ci.md lists into what the tool
 gate: setup ## check the model against the gate, and release nothing
 	modelcycle gate
 
-release: setup ## check the committed model against the gate; if it passes, it becomes the champion; NO_DUEL="why"
-	modelcycle release $(if $(NO_DUEL),--no-duel "$$NO_DUEL")
+release: setup ## check the committed model against the gate; if it passes, it becomes the champion; NO_DUEL="why", UNDECIDED="why"
+	modelcycle release $(if $(NO_DUEL),--no-duel "$$NO_DUEL") $(if $(UNDECIDED),--undecided "$$UNDECIDED")
 
 rollback: setup ## make the previous champion, or VERSION=2, the champion again; REASON="why"
 	modelcycle rollback $(VERSION) $(if $(REASON),--reason "$$REASON")

@@ -44,9 +44,7 @@ class Judge:
         train, contract = self.train if train is None else train, contract or self.contract
         rows = self.test if test is None else test
         truth, predictions = extract_target(rows, contract), predict(model, make_features(rows, contract))
-        tables = evaluate_predictions(
-            rows, predictions, extract_target(train, contract), contract, self.params.evaluate
-        )
+        tables = evaluate_predictions(rows, predictions, extract_target(train, contract), contract, self.params)
         verdicts = [
             *gate.judge_metrics(self.params.gate, True, *tables.values()),
             gate.judge_overlap(train, rows, contract),
@@ -54,7 +52,7 @@ class Judge:
             gate.judge_training_rows(len(train), len(self.train), self.params.gate.fewest_rows),
         ]
         if test is None:
-            duel = self.params.gate.duel, "1", truth, predictions, self.answers, self.params.evaluate.bootstrap, True
+            duel = self.params.gate.duel, "1", truth, predictions, self.answers, self.params.evaluate.bootstrap
             verdicts.append(judge_duel(*duel)[0])
         return [verdict.rule for verdict in verdicts if not verdict.passed]
 

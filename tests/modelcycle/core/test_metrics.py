@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, t
 from sklearn import metrics
 
 from modelcycle.core.metrics import (
@@ -92,9 +93,67 @@ def test_the_interval_is_that_of_the_resamples():
     error = random.normal(size=50)
     table = bootstrap_intervals(np.zeros(50), pd.DataFrame({"prediction": error}), 300)
     scores = [np.average(np.abs(error), weights=weights) for batch in draw_resamples(50, 300) for weights in batch]
-    expected = [np.abs(error).mean(), *np.quantile(scores, [0.025, 0.975])]
+    tail = norm.cdf(np.sqrt(50 / 49) * t.ppf(0.025, 49))
+    expected = [np.abs(error).mean(), *np.quantile(scores, [tail, 1 - tail])]
+    assert 0.018 < tail < 0.025
     assert table.loc["mae"].tolist() == [round_to_six_digits(value) for value in expected]
     assert list(table) == ["value", "low", "high"]
+
+
+def count_covered(make_errors, n_draws: int) -> float:
+    """Draw tables whose mean absolute error is known, and give the share of 95 % intervals that hold it."""
+    covered = 0
+    for _ in range(n_draws):
+        errors, groups, truth = make_errors()
+        low, high = bootstrap_intervals(np.zeros(len(errors)), frame_of(errors), 200, groups).loc[
+            "mae", ["low", "high"]
+        ]
+        covered += low <= truth <= high
+    return covered / n_draws
+
+
+def frame_of(amounts: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"prediction": amounts})
+
+
+def clustered() -> tuple[np.ndarray, np.ndarray, float]:
+    """Errors of 40 machines with 10 rows each, most of which is the machine's."""
+    machines = np.repeat(np.arange(40), 10)
+    return random.normal(size=40)[machines] + random.normal(0, 0.5, 400), machines, np.sqrt(1.25 * 2 / np.pi)
+
+
+def in_time() -> tuple[np.ndarray, np.ndarray, float]:
+    """Errors of 1,000 hours, each of which resembles the one before, in blocks of time."""
+    steps = random.normal(0, np.sqrt(1 - 0.8**2), 1000)
+    errors = np.zeros(1000)
+    errors[0] = random.normal()
+    for hour in range(1, 1000):
+        errors[hour] = 0.8 * errors[hour - 1] + steps[hour]
+    return errors, np.arange(1000) * 20 // 1000, np.sqrt(2 / np.pi)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make_errors", [clustered, in_time])
+def test_intervals_of_groups_and_blocks_of_time_cover_the_truth(make_errors):
+    assert count_covered(make_errors, 200) >= 0.89
+    assert count_covered(lambda: (make_errors()[0], None, make_errors()[2]), 200) < 0.8  # rows alone do not
+
+
+def test_rows_of_a_group_are_drawn_together_and_weights_count():
+    groups = np.array([0, 0, 1, 2, 2, 2])
+    (drawn,) = draw_resamples(6, 5, 0, groups, np.array([1.0, 2, 1, 1, 1, 0]))
+    assert (drawn[:, 1] == 2 * drawn[:, 0]).all()
+    assert (drawn[:, 3] == drawn[:, 4]).all()
+    assert not drawn[:, 5].any()
+    assert (drawn[:, [0, 2, 3]].sum(axis=1) == 3).all()
+
+
+def test_a_row_of_weight_three_counts_like_three_rows():
+    truth, guess = np.array([0.0, 1, 5]), frame_of(np.array([1.0, 1, 1]))
+    weighted = score_predictions(truth, guess, np.array([1.0, 1, 3]))
+    repeated = score_predictions(np.array([0.0, 1, 5, 5, 5]), frame_of(np.ones(5)))
+    assert weighted["mae"] == pytest.approx(repeated["mae"])
+    assert weighted["rmse"] == pytest.approx(repeated["rmse"])
 
 
 def test_resamples_come_in_batches_that_fit_and_are_the_same_each_time():

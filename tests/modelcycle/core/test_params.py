@@ -28,6 +28,14 @@ def test_parameters_that_are_older_than_a_section_have_its_defaults_as_the_shipp
     ("old", "new", "complaint"),
     [
         ("test_share:", "test_share: 1.2 #", "prepare.test_share is 1.2; expected less than 1"),
+        ("{by: key}", "{by: month}", "prepare.holdout.by is 'month'; expected 'key', 'group' or 'time'"),
+        ("{by: key}", "{by: time, last: soon}", "prepare.holdout.last: a span of time is expected, such as 28d or 12h"),
+        ("{by: key}", "{by: time, gap: -2d}", "prepare.holdout.gap: a span of time is expected, such as 28d or 12h"),
+        (
+            "{after: 0d}",
+            "{after: 14}",
+            "prepare.labels.after: a span of time is expected, such as 28d or 12h; found 14",
+        ),
         ("seed:", "seed: many #", "train.seed is 'many'; expected a valid integer"),
         ("seed:", "sede:", "train.seed is missing"),
         ("max_rejected:", "max_rejected: 0.5\n  spare:", "prepare.spare is not a known key"),
@@ -47,7 +55,7 @@ def test_parameters_that_are_older_than_a_section_have_its_defaults_as_the_shipp
         ("bootstrap:", "bootstrap: 19 #", "evaluate.bootstrap is 19; expected greater than or equal to 20"),
         ("confidence: 0.95", "confidence: 0.5", "gate.duel.confidence is 0.5; expected greater than 0.5"),
         ("expect: same", "expect: equal", "gate.behaviour.0.expect is 'equal'; expected 'same', 'different', 'higher'"),
-        ("labels:", "labels: 19 #", "monitor.labels is 19; expected greater than or equal to 20"),
+        ("labels: 100", "labels: 19", "monitor.labels is 19; expected greater than or equal to 20"),
         ("sample:", "sample: 999 #", "monitor.sample is 999; expected greater than or equal to 1000"),
     ],
 )

@@ -123,10 +123,10 @@ CASES = {
     ),
     "model missing": (
         ["evaluate"],
-        lambda root: (root / "models/model.skops").unlink(),
-        "models/model.skops is missing; `make rep",
+        lambda root: (root / "models/judged.skops").unlink(),
+        "models/judged.skops is missing; `make rep",
     ),
-    "model broken": (["evaluate"], write("models/model.skops", b"none"), "is no model that can be loaded"),
+    "model broken": (["evaluate"], write("models/judged.skops", b"none"), "is no model that can be loaded"),
 }
 
 

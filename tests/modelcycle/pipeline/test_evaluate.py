@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from modelcycle.core.contract import Contract
 from modelcycle.core.metrics import round_to_six_digits
 from modelcycle.core.model_file import predict
-from modelcycle.core.params import Evaluate, Train
+from modelcycle.core.params import Evaluate, Train, read_params
 from modelcycle.core.paths import CALIBRATION, INTERVALS, SLICES
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.evaluate import (
@@ -142,7 +143,8 @@ def test_the_gate_goes_by_metrics_slices_and_calibration_of_the_predictions(cont
     typed = pd.DataFrame({"shop": rows["shop"], "returned": rows["returned"].eq("yes").astype("boolean")})
     truth = typed["returned"].to_numpy(bool)
     predictions = chances(np.where(truth, 0.9, 0.2))
-    tables = evaluate_predictions(typed, predictions, truth, contract, Evaluate(bootstrap=20, slices=["shop"]))
+    params = read_params().model_copy(update={"evaluate": Evaluate(bootstrap=20, slices=["shop"])})
+    tables = evaluate_predictions(typed, predictions, truth, contract, params)
     assert list(tables) == [INTERVALS, SLICES, CALIBRATION]
     metrics = tables[INTERVALS].set_index("metric")
     assert metrics.loc["roc_auc"].tolist() == [1, 1, 1, 0.5]
@@ -191,7 +193,8 @@ def test_an_evaluation_says_the_leading_metric_and_is_recorded_with_its_training
     printed = project.verb("evaluate")
     lead = pd.read_csv(project.path / "reports/intervals.csv", index_col="metric").loc["roc_auc"]
     said = f"roc_auc {lead['value']:.3f} ({lead['low']:.3f} to {lead['high']:.3f}), baseline 0.500"
-    assert printed.split() == ["evaluate", *said.split(), "reports/report.html"]
+    judged = r"Judged on 3,\d\d\d rows that it was not trained on, held out by key."
+    assert re.fullmatch(rf"evaluate +{re.escape(said)} +reports/report.html\n +{judged}\n", printed)
     client = mlflow.MlflowClient(f"sqlite:///{project.path}/.mlflow/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("flight_delays").experiment_id])
     assert run.data.metrics["roc_auc"] == pytest.approx(lead["value"])

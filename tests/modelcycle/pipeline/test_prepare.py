@@ -5,7 +5,8 @@ import pytest
 
 from modelcycle.core.contract import find_violations
 from modelcycle.core.errors import InputError
-from modelcycle.pipeline.prepare import is_test, require_trainable, summarize_violations
+from modelcycle.core.holdout import is_test
+from modelcycle.pipeline.prepare import require_trainable, summarize_violations
 from modelcycle.versions.reference import describe_column, make_profile
 
 

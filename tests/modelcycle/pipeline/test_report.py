@@ -40,7 +40,7 @@ def report(tmp_path):
 
     def write(contract: Contract, *tables: pd.DataFrame, template=TEMPLATE, **gate) -> tuple[str, str]:
         path = tmp_path / "report.html"
-        write_report(path, contract, 5847, [*tables, CALIBRATION, IMPORTANCE], template, **gate)
+        write_report(path, contract, "Judged on 5,847 rows.", [*tables, CALIBRATION, IMPORTANCE], template, **gate)
         page = path.read_text(encoding="utf-8")
         body = page[page.index("<body>") :]
         return " ".join(re.sub("<svg.*?</svg>|<[^>]*>", " ", body, flags=re.DOTALL).split()), page
@@ -51,7 +51,7 @@ def report(tmp_path):
 def test_classes_are_told_by_pairs_of_cases_and_the_weak_slices(report):
     tables = CLASSES, slices(NO=(0.8, 0.7, 0.9), Ulm=(0.65, 0.6, 0.74), Köln=(0.6, 0.5, 0.7), Bonn=(0.5, 0.4, 0.6))
     text, page = report(make_contract(type="boolean", description="Does it last?"), *tables)
-    assert "Flight delays: how good is the model? Judged on 5,847 cases" in text
+    assert "Flight delays: how good is the model? Judged on 5,847 rows." in text
     assert "How &lt;long&gt; it lasts." in text
     assert "Take one case where lasts is true and one where it is not" in text
     assert "probability in 74 of 100 pairs" in text

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from modelcycle.core.contract import read_contract
 from modelcycle.core.errors import InputError
 from modelcycle.release import release
-from modelcycle.release.release import report_verdicts
+from modelcycle.release.release import Judgement, report_verdicts
 from modelcycle.versions import registry
 from modelcycle.versions.ledger import read_ledger
 from modelcycle.versions.params import read_params
@@ -34,7 +34,7 @@ def passing(first_release, monkeypatch):
         pd.read_csv(first_release.path / f"reports/{name}.csv") for name in ("intervals", "slices", "calibration")
     ]
     verdicts = [Verdict("minimum", True, "enough", "enough", "Too little.")]
-    monkeypatch.setattr(release, "judge_model", lambda *_: (verdicts, None, tables))
+    monkeypatch.setattr(release, "judge_model", lambda *_: Judgement(verdicts, tables, "judged"))
     monkeypatch.setattr(release, "require_reproduced", lambda: None)
     monkeypatch.setattr(release, "write_report", lambda path, *_, **__: path.write_text("the report", encoding="utf-8"))
 
@@ -64,7 +64,13 @@ def test_a_release_registers_judges_documents_and_decides(repository, client):
     assert (second.number, second.aliases) == ("2", ["champion"])
     assert second.commit == repository.run("git", "rev-parse", "HEAD").strip() != first.commit
     assert second.tags["verdict"] == "passed"
-    assert second.tags["test_share"] == "0.2"
+    assert json.loads(second.tags["holdout"]) == {
+        "by": "key",
+        "columns": ["flight_id"],
+        "share": 0.2,
+        "refit": False,
+        "trained_until": pd.read_parquet("data/train.parquet")["scheduled_departure"].max().isoformat(),
+    }
     assert int(second.tags["train_rows"]) == len(pd.read_parquet("data/train.parquet"))
     assert (
         json.loads(second.tags["metrics"])["roc_auc"] == json.loads(repository.read("reports/metrics.json"))["roc_auc"]
@@ -136,12 +142,13 @@ def test_figures_in_reports_are_not_believed(repository, monkeypatch):
     shuffled = test.assign(late=test["late"].sample(frac=1, random_state=0).to_numpy())
     params.gate.process = True
     monkeypatch.setattr(release, "judge_process", lambda: Verdict("process", False, "nobody", "somebody", "Nobody."))
-    verdicts, duel, tables = release.judge_model(None, None, train, shuffled, contract, params)
-    failed = [verdict.rule for verdict in verdicts if not verdict.passed]
+    judgement = release.judge_model(None, None, train, shuffled, contract, params)
+    failed = [verdict.rule for verdict in judgement.verdicts if not verdict.passed]
     assert failed[0] == "better than guessing"
     assert failed[-1] == "process"
-    assert abs(tables[0].set_index("metric").loc["roc_auc", "value"] - 0.5) < 0.05
-    assert duel is None
+    assert abs(judgement.tables[0].set_index("metric").loc["roc_auc", "value"] - 0.5) < 0.05
+    assert judgement.duel is None
+    assert judgement.state == "rejected"
 
 
 SEED = {"params.yaml": "seed: 0->seed: 5"}
@@ -392,9 +399,9 @@ def test_each_rule_has_a_line_and_each_failed_one_its_reason(capsys):
         Verdict("second", False, "3", "at most 2", "Too much."),
         Verdict("third", False, "no", "yes", "Not so."),
     ]
-    report_verdicts(verdicts[:1], "it")
+    report_verdicts(Judgement(verdicts[:1], [], ""), "it")
     with pytest.raises(InputError) as error:
-        report_verdicts(verdicts, "version 3")
+        report_verdicts(Judgement(verdicts, [], ""), "version 3")
     assert str(error.value) == (
         "The gate rejects version 3:\n"
         "  second: found 3, expected at most 2. Too much.\n"

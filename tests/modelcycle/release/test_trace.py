@@ -53,7 +53,7 @@ def test_a_trace_leads_to_every_byte(first_release):
     described = dict(line.split(" ", 1) for line in lines)
     assert lines[0] == "version 1 (champion) gate: passed"
     assert re.fullmatch(r"promoted \d{4}-\d\d-\d\d \d\d:\d\d:\d\d by .+", described["ledger"])
-    assert re.fullmatch(r"2\d rules, failed: none", described["gate"])
+    assert re.fullmatch(r"2\d rules, not passed: none", described["gate"])
     assert described["run"].split()[1] in days  # on which it was trained
     assert re.search(r"\d\d:\d\d, estimator HistGradient\w+, l2_regularization 1\.0, .*, seed 0$", described["run"])
     names = ["model.skops", "contract.yaml", "params.yaml", "profile.json", "expected.json", "questions.json"]
@@ -137,7 +137,7 @@ def head(repository):
 
 
 def test_changed_and_deleted_cache_objects_are_named(kept):
-    digests = {name: md5(kept.path / name) for name in ("data/train.parquet", "models/model.skops")}
+    digests = {name: md5(kept.path / name) for name in ("data/test.parquet", "data/train.parquet")}
     stored = {name: kept.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:] for name, md5 in digests.items()}
     with changed_bytes(*stored.values()):
         assert broken(kept) == [

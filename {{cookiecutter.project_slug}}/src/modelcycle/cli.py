@@ -1,7 +1,7 @@
 """The command `modelcycle VERB`: each room brings its verbs, in its verbs.py.
 
 Results go to standard output, diagnostics and progress to standard error. What a person can correct becomes one
-sentence and exit status 1; an alert is 2.
+sentence and exit status 1; an alert is 2, and a gate that can't decide 3.
 """
 
 import gc
@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from modelcycle.core.errors import Alert, InputError, first_line
+from modelcycle.core.errors import Alert, InputError, Undecided, first_line
 from modelcycle.core.output import configure_logging, mask_passwords
 from modelcycle.tracking.git import forget_callers_repository
 
@@ -52,6 +52,8 @@ def main() -> None:
         app()
     except Alert as alert:
         exit_with_message(str(alert), 2)
+    except Undecided as verdict:
+        exit_with_message(str(verdict), 3)
     except Exception as error:
         is_mlflow_error = type(error).__module__.startswith("mlflow.")  # the store went away meanwhile
         if not (is_mlflow_error or isinstance(error, InputError | OSError)):

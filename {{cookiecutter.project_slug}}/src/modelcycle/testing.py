@@ -18,11 +18,11 @@ from sklearn.pipeline import Pipeline
 
 from modelcycle.core.contract import Contract, find_violations, read_contract
 from modelcycle.core.errors import InputError
+from modelcycle.core.holdout import is_test
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import Train, read_params
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.ingest import read_rows, rows_until
-from modelcycle.pipeline.prepare import is_test
 from modelcycle.pipeline.train import fit_model
 from modelcycle.tracking.git import forget_callers_repository
 

@@ -1,7 +1,7 @@
 """The contract and the project's own rows: what contract.yaml demands of each, and which side of the split it is on."""
 
 from modelcycle.core.contract import find_violations
-from modelcycle.pipeline.prepare import is_test
+from modelcycle.core.holdout import is_test
 
 
 def test_nearly_every_row_keeps_the_contract(real, sample):

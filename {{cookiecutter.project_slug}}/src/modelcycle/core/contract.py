@@ -26,7 +26,7 @@ class Column(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    role: Literal["key", "time", "feature", "target", "ignored"]
+    role: Literal["key", "time", "group", "weight", "feature", "target", "ignored"]
     type: Literal["number", "integer", "boolean", "category", "datetime", "text"]
     description: str = ""
     unit: str = ""
@@ -45,7 +45,9 @@ class Column(BaseModel):
             raise ValueError(f"a target has type number, integer, boolean or category, not {self.type}")
         if self.role == "feature" and self.type == "text":
             raise ValueError("a feature can't be text; expected type category, or role ignored")
-        if self.role in ("key", "time") and self.nullable:
+        if self.role == "weight" and (self.type not in ("number", "integer") or (self.min or 0) < 0):
+            raise ValueError(f"a weight has type number or integer and is never negative, not type {self.type}")
+        if self.role in ("key", "time", "group", "weight") and self.nullable:
             raise ValueError(f"a {self.role} column can't be nullable")
         if (self.min is not None or self.max is not None) and self.type not in ("number", "integer"):
             raise ValueError(f"min and max are for numbers, not for type {self.type}")
@@ -71,7 +73,8 @@ class Contract(BaseModel):
 
     @model_validator(mode="after")
     def _check_roles(self) -> "Contract":
-        for role, minimum, maximum in [("target", 1, 1), ("time", 0, 1), ("feature", 1, len(self.columns))]:
+        limits = {"target": (1, 1), "time": (0, 1), "weight": (0, 1), "feature": (1, len(self.columns))}
+        for role, (minimum, maximum) in limits.items():
             names = self.names(role)
             if not minimum <= len(names) <= maximum:
                 count = "exactly one" if maximum == 1 == minimum else "at most one" if maximum == 1 else "at least one"
@@ -253,6 +256,12 @@ def require_unique_keys(rows: pd.DataFrame, contract: Contract) -> None:
             f"contract.yaml: {', '.join(key)} should identify a row, but {repeats.sum():,} rows repeat another row's, "
             f"e.g. {example}; give one more column the role key, or mend the data."
         )
+
+
+def extract_weights(rows: pd.DataFrame, contract: Contract) -> np.ndarray | None:
+    """Give how much each of (n, m) rows counts, (n,); None where no column has the role weight."""
+    names = contract.names("weight")
+    return rows[names[0]].to_numpy(float) if names else None
 
 
 def extract_target(rows: pd.DataFrame, contract: Contract) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, t
 
 LEADING_METRIC = {True: "roc_auc", False: "mae"}  # the metric to judge by, for classes and for amounts
 HIGHER_IS_BETTER = {"roc_auc", "accuracy", "r2"}
@@ -42,9 +43,11 @@ def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) 
         return np.asarray((wins * below).sum(axis=1) / (wins.sum(axis=1) * losses.sum(axis=1)))
 
 
-def score_predictions(truth: np.ndarray, predictions: pd.DataFrame) -> dict[str, float]:
-    """Score (n, 1 + c) predictions against the (n,) truth by each metric, all rows counting the same."""
-    scores = score_resamples(truth, predictions, np.ones((1, len(truth))))
+def score_predictions(
+    truth: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """Score (n, 1 + c) predictions against the (n,) truth by each metric; without weights all rows count the same."""
+    scores = score_resamples(truth, predictions, np.ones((1, len(truth))) if weights is None else weights[None])
     return {metric: float(values[0]) for metric, values in scores.items()}
 
 
@@ -93,28 +96,65 @@ def _score_classification(truth: np.ndarray, predictions: pd.DataFrame, weights:
     }
 
 
-def draw_resamples(n_rows: int, n_resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Draw bootstrap resamples of rows as weights, in batches (b, n_rows) that fit into memory."""
+def draw_resamples(
+    n_rows: int,
+    n_resamples: int,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> Iterator[np.ndarray]:
+    """Draw bootstrap resamples of rows as weights, in batches (b, n_rows) that fit into memory.
+
+    groups: (n_rows,) numbers of groups, which are drawn as a whole. weights: (n_rows,) how much each row counts.
+    """
     random = np.random.default_rng(seed)
     batch = max(1, 2_000_000 // n_rows)
+    n_drawn = count_groups(n_rows, groups)
     for start in range(0, n_resamples, batch):
-        samples = random.integers(0, n_rows, (min(batch, n_resamples - start), n_rows))
-        yield np.stack([np.bincount(sample, minlength=n_rows) for sample in samples]).astype(float)
+        samples = random.integers(0, n_drawn, (min(batch, n_resamples - start), n_drawn))
+        drawn = np.stack([np.bincount(sample, minlength=n_drawn) for sample in samples]).astype(float)
+        drawn = drawn if groups is None else drawn[:, groups]
+        yield drawn if weights is None else drawn * weights
 
 
-def bootstrap_intervals(truth: np.ndarray, predictions: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
+def count_groups(n_rows: int, groups: np.ndarray | None) -> int:
+    """Count what is drawn in a resample: rows, or groups of them, which are numbered from 0."""
+    return n_rows if groups is None else int(groups.max()) + 1
+
+
+def bootstrap_intervals(
+    truth: np.ndarray,
+    predictions: pd.DataFrame,
+    n_resamples: int,
+    groups: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> pd.DataFrame:
     """Score predictions with 95 % bootstrap intervals: a row for each metric, with value, low and high.
 
-    The percentile interval of B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+    groups: (n,) where rows are not independent, such as those of a machine, or of a span of time: `group_rows` gives
+    them. weights: (n,) how much each row counts.
     """
-    batches = [score_resamples(truth, predictions, weights) for weights in draw_resamples(len(truth), n_resamples)]
+    draws = draw_resamples(len(truth), n_resamples, 0, groups, weights)
+    batches = [score_resamples(truth, predictions, drawn) for drawn in draws]
+    tail = expand_tail(0.025, count_groups(len(truth), groups))
     rows = {}
-    for metric, value in score_predictions(truth, predictions).items():
+    for metric, value in score_predictions(truth, predictions, weights).items():
         scores = np.concatenate([batch[metric] for batch in batches])
         scores = scores[np.isfinite(scores)]
-        rows[metric] = [value, *(np.quantile(scores, [0.025, 0.975]) if len(scores) else [np.nan, np.nan])]
+        rows[metric] = [value, *(np.quantile(scores, [tail, 1 - tail]) if len(scores) else [np.nan, np.nan])]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
     return table.map(round_to_six_digits)
+
+
+def expand_tail(tail: float, n_drawn: int) -> float:
+    """Give the share of resamples to leave out at an interval's end so that `tail` of the truth lies beyond.
+
+    The percentile interval is too narrow where few rows or groups are drawn; this is the expanded one of T. Hesterberg,
+    What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), section 4.
+    """
+    if n_drawn < 3:
+        return 0.0
+    return float(norm.cdf(np.sqrt(n_drawn / (n_drawn - 1)) * t.ppf(tail, n_drawn - 1)))
 
 
 def round_to_six_digits(number: float) -> float:

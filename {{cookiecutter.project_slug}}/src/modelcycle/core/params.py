@@ -1,12 +1,26 @@
 """The values of params.yaml for ingest, prepare, train and evaluate, checked before anything runs."""
 
-from datetime import date, datetime
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from modelcycle.core.config import read_config
 from modelcycle.core.paths import PARAMS
+
+
+def parse_span(value: Any) -> timedelta:
+    """Parse a span of time such as 28d or 12h. Raises ValueError, with an example."""
+    try:
+        if isinstance(value, str | timedelta) and (span := pd.Timedelta(value)) >= pd.Timedelta(0):
+            return span.to_pytimedelta()
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"a span of time is expected, such as 28d or 12h; found {value}")
+
+
+Span = Annotated[timedelta, BeforeValidator(parse_span)]
 
 
 class Section(BaseModel):
@@ -38,10 +52,31 @@ class Ingest(Section):
         return value
 
 
-class Prepare(Section):
-    """How rows are checked and split."""
+class Labels(Section):
+    """When labels are final: rows younger than `after`, counted from the newest, are left out."""
 
+    after: Span = timedelta(0)
+
+
+class Holdout(Section):
+    """Which rows are held out: a share of the keys or groups, or the last span of time.
+
+    columns: those that the hash is taken of, by default the contract's key or group. last, gap: with `by: time`, how
+    long the test span is, and how long the span before it that is left out of training.
+    """
+
+    by: Literal["key", "group", "time"] = "key"
+    columns: list[str] = []
+    last: Span = timedelta(days=28)
+    gap: Span = timedelta(0)
+
+
+class Prepare(Section):
+    """How rows are checked and split. test_share: of the keys or groups."""
+
+    holdout: Holdout = Holdout()
     test_share: float = Field(gt=0, lt=1)
+    labels: Labels = Labels()
     max_rejected: float = Field(ge=0, le=1)
 
 
@@ -59,6 +94,7 @@ class Train(Section):
     estimator: str
     parameters: dict[str, Any] = {}
     seed: int = Field(ge=0)
+    refit: bool = False
     search: Search | None = None
 
 

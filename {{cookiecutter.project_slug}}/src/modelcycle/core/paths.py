@@ -12,6 +12,7 @@ TEST = Path("data/test.parquet")
 REJECTS = Path("data/rejects.csv")
 PROFILE = Path("data/profile.json")
 MODEL = Path("models/model.skops")
+JUDGED = Path("models/judged.skops")  # as it was before `train.refit` fitted it on all rows; otherwise the same
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.parquet")
 EXPECTED = Path("reports/expected.json")

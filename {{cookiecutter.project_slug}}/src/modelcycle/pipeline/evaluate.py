@@ -11,8 +11,9 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
 from modelcycle.core import paths
-from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
+from modelcycle.core.contract import Contract, extract_target, extract_weights, read_contract, read_table
 from modelcycle.core.errors import InputError
+from modelcycle.core.holdout import group_rows
 from modelcycle.core.metrics import (
     LEADING_METRIC,
     bootstrap_intervals,
@@ -22,8 +23,9 @@ from modelcycle.core.metrics import (
 )
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, track_progress, write_atomically, write_text
-from modelcycle.core.params import Evaluate, read_params
+from modelcycle.core.params import Params, read_params
 from modelcycle.core.team import make_features, read_project
+from modelcycle.pipeline.cross_validate import predict_unseen
 from modelcycle.pipeline.report import write_report
 from modelcycle.tracking.store import log_evaluation
 
@@ -42,10 +44,17 @@ def label_slices(values: pd.Series) -> pd.Series:
     return values.astype("str").fillna("missing")
 
 
-def score_slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
+def score_slices(
+    rows: pd.DataFrame,
+    truth: np.ndarray,
+    predictions: pd.DataFrame,
+    n_resamples: int,
+    groups: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> pd.DataFrame:
     """Score each slice of at least 30 rows by the leading metric, the largest 20 of a column.
 
-    rows: (n, s) the columns to slice by. truth: (n,). predictions: (n, 1 + c). n_resamples: for the intervals.
+    rows: (n, s) the columns to slice by. truth: (n,). predictions: (n, 1 + c). The rest: see `bootstrap_intervals`.
     Returns (s, 6): slice, rows, the metric with its interval, and its baseline in this slice.
     """
     classification = len(predictions.columns) > 1
@@ -58,20 +67,26 @@ def score_slices(rows: pd.DataFrame, truth: np.ndarray, predictions: pd.DataFram
                 continue
             is_in_slice = labels == label
             slice_truth = truth[is_in_slice]
-            interval = bootstrap_intervals(slice_truth, predictions[is_in_slice], n_resamples).loc[metric]
+            slice_groups = None if groups is None else pd.factorize(groups[is_in_slice])[0]
+            slice_weights = None if weights is None else weights[is_in_slice]
+            intervals = bootstrap_intervals(
+                slice_truth, predictions[is_in_slice], n_resamples, slice_groups, slice_weights
+            )
+            interval = intervals.loc[metric]
             baseline = predict_baseline(slice_truth, count, classification)
-            baseline_score = round_to_six_digits(score_predictions(slice_truth, baseline)[metric])
+            baseline_score = round_to_six_digits(score_predictions(slice_truth, baseline, slice_weights)[metric])
             scores.append({"slice": f"{name} = {label}", "rows": count, **interval, "baseline": baseline_score})
     return pd.DataFrame(scores, columns=["slice", "rows", "value", "low", "high", "baseline"]).dropna(subset="value")
 
 
-def compute_calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.DataFrame:
+def compute_calibration(truth: np.ndarray, predictions: pd.DataFrame, groups: np.ndarray | None = None) -> pd.DataFrame:
     """Compare predictions with outcomes in up to ten groups of equal size.
 
     Probabilities of all classes count, for two classes those of the second. Returns (g, 4): predicted, observed, rows,
     and margin, which with 95 % confidence no group exceeds by chance (Bonferroni). Chance is the variance that right
     probabilities would have (D. J. Spiegelhalter, Probabilistic prediction in patient management, 1986), for amounts
-    that of the errors.
+    that of the errors. Where rows are not independent, it is that of the sums of errors in `groups`, (n,), see
+    `group_rows` (K.-Y. Liang, S. Zeger, Longitudinal data analysis using generalized linear models, 1986).
     """
     predicted, observed = predictions["prediction"].to_numpy(), truth
     if len(predictions.columns) > 1:
@@ -80,15 +95,22 @@ def compute_calibration(truth: np.ndarray, predictions: pd.DataFrame) -> pd.Data
         predicted = probabilities.to_numpy().ravel()
         observed = (truth.astype(str)[:, None] == classes).ravel()
     pairs = pd.DataFrame({"predicted": predicted, "observed": observed}, dtype=float)
-    n_groups = min(10, max(1, len(pairs) // 10))  # a group of few rows tells nothing
-    groups = pairs.groupby(pd.qcut(pairs["predicted"].rank(method="first"), n_groups, labels=False))
-    if len(predictions.columns) > 1:
-        variance = groups["predicted"].agg(lambda probability: (probability * (1 - probability)).mean())
+    n_bins = min(10, max(1, len(pairs) // 10))  # a bin of few rows tells nothing
+    bins = pairs.groupby(pd.qcut(pairs["predicted"].rank(method="first"), n_bins, labels=False))
+    rows = bins.size()
+    units, errors = rows, pairs["observed"] - pairs["predicted"]
+    variance: pd.Series
+    if groups is not None:
+        of_rows = np.repeat(groups, len(pairs) // len(groups))  # a row has a pair for each class
+        sums = errors.groupby([bins.ngroup(), of_rows]).sum().groupby(level=0)
+        units = sums.size()
+        variance = sums.agg(lambda sum_: (sum_**2).sum()) / rows * units / np.maximum(units - 1, 1)
+    elif len(predictions.columns) > 1:
+        variance = bins["predicted"].agg(lambda probability: (probability * (1 - probability)).mean())
     else:
-        variance = groups.apply(lambda group: (group["observed"] - group["predicted"]).var()).fillna(0)
-    rows = groups.size()
-    critical_value = stats.t.ppf(1 - 0.025 / n_groups, np.maximum(rows - 1, 1))
-    return groups.mean().assign(rows=rows, margin=critical_value * np.sqrt(variance / rows)).reset_index(drop=True)
+        variance = errors.groupby(bins.ngroup()).var().fillna(0)
+    critical_value = stats.t.ppf(1 - 0.025 / n_bins, np.maximum(units - 1, 1))
+    return bins.mean().assign(rows=rows, margin=critical_value * np.sqrt(variance / rows)).reset_index(drop=True)
 
 
 def compute_importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, contract: Contract) -> pd.DataFrame:
@@ -123,52 +145,71 @@ def compute_importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, c
 
 
 def evaluate_predictions(
-    rows: pd.DataFrame, predictions: pd.DataFrame, train_target: np.ndarray, contract: Contract, params: Evaluate
+    rows: pd.DataFrame, predictions: pd.DataFrame, train_target: np.ndarray, contract: Contract, params: Params
 ) -> dict[Path, pd.DataFrame]:
     """Compute the scores that the gate goes by: metrics with intervals, slices and calibration, by their file.
 
-    rows: (n, m) test data. predictions: (n, 1 + c). train_target: (t,), for the baseline.
+    rows: (n, m) that the model is judged on. predictions: (n, 1 + c). train_target: (t,), for the baseline.
     """
-    truth = extract_target(rows, contract)
-    metrics = bootstrap_intervals(truth, predictions, params.bootstrap)
+    truth, n_resamples = extract_target(rows, contract), params.evaluate.bootstrap
+    weights, groups = extract_weights(rows, contract), group_rows(rows, params.prepare.holdout, contract)
+    metrics = bootstrap_intervals(truth, predictions, n_resamples, groups, weights)
     baseline = predict_baseline(train_target, len(rows), contract.is_classification)
-    metrics["baseline"] = [round_to_six_digits(score) for score in score_predictions(truth, baseline).values()]
+    metrics["baseline"] = [round_to_six_digits(score) for score in score_predictions(truth, baseline, weights).values()]
+    slices = score_slices(rows[params.evaluate.slices], truth, predictions, n_resamples, groups, weights)
     return {
         paths.INTERVALS: metrics.rename_axis("metric").reset_index(),
-        paths.SLICES: score_slices(rows[params.slices], truth, predictions, params.bootstrap),
-        paths.CALIBRATION: compute_calibration(truth, predictions),
+        paths.SLICES: slices,
+        paths.CALIBRATION: compute_calibration(truth, predictions, groups),
     }
 
 
+def describe_judged_rows(
+    judged: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, params: Params, time: str | None
+) -> str:
+    """Say in a sentence or two what the model is judged on, and what it was trained on where that matters."""
+    how = f"Judged on {len(judged):,} rows that it was not trained on, held out by {params.prepare.holdout.by}."
+    if len(judged) != len(test):
+        how = f"Judged on {len(judged):,} rows by cross-validation: the {len(test):,} that are held out are too few."
+    if params.train.refit and time:
+        until, newest = train[time].max(), max(train[time].max(), test[time].max())
+        how += (
+            f" Judged as the model trained until {until}; the one to use has the same settings, trained until {newest}."
+        )
+    return how
+
+
 def evaluate() -> None:
-    """Evaluate models/model.skops on data/test.parquet and write the metrics and the report."""
-    contract, params = read_contract(), read_params().evaluate
-    for name in params.slices:
+    """Evaluate models/judged.skops on data/test.parquet and write the metrics and the report."""
+    contract, params = read_contract(), read_params()
+    for name in params.evaluate.slices:
         if name not in contract.names("feature") or contract.columns[name].type == "datetime":
             raise InputError(
                 f"params.yaml: evaluate.slices names {name}; expected features of contract.yaml that are no dates."
             )
-    model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
-    test = read_table(paths.TEST, "prepare", contract)
-    train = read_table(paths.TRAIN, "prepare", contract, [contract.target])
-    predictions = predict(model, make_features(test, contract))
-    tables = evaluate_predictions(test, predictions, extract_target(train, contract), contract, params)
+    model = load_model(require_output(paths.JUDGED, "train"), read_project().trusted_types)
+    train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
+    judged, predictions = predict_unseen(model, train, test, contract, params)
+    tables = evaluate_predictions(judged, predictions, extract_target(train, contract), contract, params)
     tables[paths.IMPORTANCE] = compute_importance(model, test, extract_target(test, contract), contract)
     metrics = tables[paths.INTERVALS].set_index("metric")
-    values = {"rows": len(test)} | {str(name): float(value) for name, value in metrics["value"].dropna().items()}
+    values = {"rows": len(judged)} | {str(name): float(value) for name, value in metrics["value"].dropna().items()}
     for path, table in tables.items():
         with write_atomically(path) as draft:
             table.to_csv(draft, index=False, lineterminator="\n")
     with write_atomically(paths.PREDICTIONS) as draft:
-        pd.concat([test[[*contract.names("key"), contract.target]], predictions], axis=1).to_parquet(draft, index=False)
+        answers = pd.concat([judged[[*contract.names("key"), contract.target]], predictions], axis=1)
+        answers.to_parquet(draft, index=False)
     if find_spec("modelcycle.versions"):  # the scope exploration has none
         from modelcycle.versions.reference import write_expected
 
         write_expected(predictions, metrics)
     write_text(paths.METRICS, json.dumps(values, indent=1) + "\n")
+    note = describe_judged_rows(judged, train, test, params, contract.time)
     with write_atomically(paths.REPORT) as draft:
-        write_report(draft, contract, len(test), list(tables.values()))
+        write_report(draft, contract, note, list(tables.values()))
     log_evaluation(values, paths.REPORT)
     leading = LEADING_METRIC[contract.is_classification]
     value, low, high, baseline = (f"{score:.3f}" for score in metrics.loc[leading])
     report_line("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", paths.REPORT)
+    report_line("", note)

@@ -1,16 +1,12 @@
-"""Check the rows against the contract and split them into training and test data.
-
-The side of a row follows from its key alone, so that it never changes as data grows: no model is ever tested on a row
-that it was trained on.
-"""
+"""Check the rows against the contract and split them into training and test data."""
 
 from importlib.util import find_spec
 
-import numpy as np
 import pandas as pd
 
 from modelcycle.core.contract import (
     Contract,
+    convert_columns,
     find_violations,
     read_contract,
     read_table,
@@ -18,20 +14,10 @@ from modelcycle.core.contract import (
     select_rejects,
 )
 from modelcycle.core.errors import InputError
+from modelcycle.core.holdout import drop_unsettled, holdout_columns, split_rows
 from modelcycle.core.output import report_line, write_atomically
 from modelcycle.core.params import read_params
 from modelcycle.core.paths import RAW, REJECTS, TEST, TRAIN
-
-
-def is_test(keys: pd.DataFrame, share: float) -> np.ndarray:
-    """Decide for each row whether it belongs to the test data.
-
-    keys: (n, k) the columns that identify a row.
-    share: wanted share of test rows, between 0 and 1.
-    Returns (n,) booleans, a function of each row's own key alone.
-    """
-    texts = keys.astype("str").astype("object")
-    return pd.util.hash_pandas_object(texts, index=False).to_numpy() / 2**64 < share
 
 
 def summarize_violations(violations: pd.DataFrame, n_rows: int) -> str:
@@ -57,6 +43,17 @@ def require_trainable(train: pd.DataFrame, test: pd.DataFrame, contract: Contrac
         raise InputError(f"{RAW}: the target '{target}' is always {classes[0]}; expected at least two {kind}.")
 
 
+def read_ignored(raw: pd.DataFrame, names: list[str], contract: Contract) -> pd.DataFrame:
+    """Read those of the named columns that the contract ignores, (n, k): they may still decide about a row's side.
+
+    Raises InputError where the source lacks one.
+    """
+    ignored = [name for name in names if name in contract.names("ignored")]
+    if missing := [name for name in ignored if name not in raw]:
+        raise InputError(f"params.yaml: prepare.holdout.columns names {missing[0]}, which the source does not have.")
+    return convert_columns(raw, ignored, contract)
+
+
 def prepare() -> None:
     """Check data/raw.parquet, write the rejects, split the rest and describe the training data."""
     contract, params = read_contract(), read_params().prepare
@@ -73,9 +70,10 @@ def prepare() -> None:
         )
     valid = typed.drop(index=rejects.index)
     require_unique_keys(valid, contract)
+    valid = valid.join(read_ignored(raw, holdout_columns(params.holdout, contract), contract))
     labelled = valid[valid[contract.target].notna()]
-    is_in_test = is_test(labelled[contract.identity], params.test_share)
-    train, test = labelled[~is_in_test], labelled[is_in_test]
+    final = drop_unsettled(labelled, params.labels.after, contract)
+    train, test = split_rows(final, params.holdout, params.test_share, contract)
     require_trainable(train, test, contract)
     for path, part in [(TRAIN, train), (TEST, test)]:
         with write_atomically(path) as draft:
@@ -86,4 +84,9 @@ def prepare() -> None:
         write_profile(train, contract)
     unlabelled = len(valid) - len(labelled)
     report_line("prepare", f"{len(raw):,} rows, {len(rejects):,} rejected, {unlabelled:,} without a target", REJECTS)
-    report_line("", f"{len(train):,} train, {len(test):,} test", TRAIN.parent)
+    report_line("", f"{len(train):,} train, {len(test):,} test by {params.holdout.by}", TRAIN.parent)
+    if left_out := len(labelled) - len(train) - len(test):
+        report_line(
+            "",
+            f"{left_out:,} left out: {len(labelled) - len(final):,} too young for a final label, the rest in the gap",
+        )

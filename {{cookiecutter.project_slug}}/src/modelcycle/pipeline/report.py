@@ -52,11 +52,11 @@ def plot_slices(table: pd.DataFrame, overall: float, metric: str) -> Markup:
 
 
 def write_report(
-    path: Path, contract: Contract, n_rows: int, tables: list[pd.DataFrame], template: Path = TEMPLATE, **more: Any
+    path: Path, contract: Contract, note: str, tables: list[pd.DataFrame], template: Path = TEMPLATE, **more: Any
 ) -> None:
     """Write the page.
 
-    n_rows: of the test data. tables: intervals, slices, calibration and importance, as in reports/.
+    note: what the model is judged on. tables: intervals, slices, calibration and importance, as in reports/.
     template: a page that extends report.html, with what it shows besides in `more`.
     """
     leading = LEADING_METRIC[contract.is_classification]
@@ -75,7 +75,7 @@ def write_report(
         target=target,
         target_is=f"{contract.target} is {classes[1] if len(classes) == 2 else 'a certain class'}",
         figures=metrics.dropna(subset="value").to_dict("index"),
-        rows=n_rows,
+        note=note,
         leading=leading,
         lead=lead,
         is_better=(lead["value"] - lead["baseline"]) * sign > 0,

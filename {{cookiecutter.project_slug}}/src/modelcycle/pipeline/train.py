@@ -12,12 +12,12 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import ParameterSampler, cross_val_score
 from sklearn.pipeline import Pipeline
 
-from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
+from modelcycle.core.contract import Contract, extract_target, extract_weights, read_contract, read_table
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.model_file import save_model
 from modelcycle.core.output import report_line, track_progress, write_atomically
 from modelcycle.core.params import Search, Train, read_params
-from modelcycle.core.paths import MODEL, TRAIN
+from modelcycle.core.paths import JUDGED, MODEL, TEST, TRAIN
 from modelcycle.core.team import make_features, make_model, read_project
 from modelcycle.tracking.store import connect, log_training
 
@@ -81,9 +81,26 @@ def fit_model(params: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pi
         if params.search:
             parameters |= search_parameters(params, params.search, features, target, contract.is_classification)
         estimator = make_estimator(params.estimator, parameters, params.seed, contract.is_classification)
-        return clone(make_model(estimator, features)).fit(features, target), parameters
+        model = clone(make_model(estimator, features))
+        weights = extract_weights(rows, contract)
+        options = {} if weights is None else {f"{model.steps[-1][0]}__sample_weight": weights}
+        return model.fit(features, target, **options), parameters
     except (ValueError, TypeError) as error:
         raise InputError(f"params.yaml: {params.estimator} refuses to train: {first_line(error)}") from None
+
+
+def refit_model(params: Train, parameters: dict[str, Any], rows: pd.DataFrame, contract: Contract) -> Pipeline:
+    """Fit the model with these parameters on (n, m) rows: training and test rows together.
+
+    Raises InputError where the contract has no time: the next model is compared on rows that are newer than all these.
+    """
+    if contract.time is None:
+        raise InputError(
+            "params.yaml: train.refit is true, but no column of contract.yaml has the role time: no row would be left "
+            "on which this model and the next could be compared. Set it to false."
+        )
+    settings = params.model_copy(update={"parameters": parameters, "search": None})
+    return fit_model(settings, rows, contract)[0]
 
 
 def train() -> None:
@@ -93,13 +110,19 @@ def train() -> None:
     connect()  # fails before the training, not after it, where the store is out of reach
     started = time.perf_counter()
     model, parameters = fit_model(params, rows, contract)
-    seconds = time.perf_counter() - started
+    trusted_types = read_project().trusted_types
+    with write_atomically(JUDGED) as draft:
+        save_model(model, draft, trusted_types)
+    if params.refit:
+        rows = pd.concat([rows, read_table(TEST, "prepare", contract)], ignore_index=True)
+        model = refit_model(params, parameters, rows, contract)
     with write_atomically(MODEL) as draft:
-        save_model(model, draft, read_project().trusted_types)
+        save_model(model, draft, trusted_types)
+    seconds = time.perf_counter() - started
     name = type(model[-1]).__name__
     logged = {"estimator": name, "seed": params.seed} | parameters
     log_training(logged, {"train_rows": len(rows), "train_seconds": seconds})
-    report_line("train", f"{name}, {model.n_features_in_} features, {seconds:.1f} s", MODEL)
+    report_line("train", f"{name}, {model.n_features_in_} features, {len(rows):,} rows, {seconds:.1f} s", MODEL)
 
 
 def make_estimator(name: str, parameters: dict[str, Any], seed: int, classification: bool) -> Any:

@@ -48,6 +48,7 @@ TABLES = {"all data": RAW, "to learn from": TRAIN, "to test with": TEST}
 POINT_STYLES = {  # by a point's status: label, marker, colour
     "passed": ("passed the gate", "o", BLUE),
     "rejected": ("rejected by the gate", "X", ORANGE),
+    "undecided": ("undecided by the gate", "D", ORANGE),
     "committed": ("only committed", "s", GREY),
 }
 
@@ -155,14 +156,17 @@ def list_training_runs(client: Any, start: datetime) -> list[dict[str, Any]]:
 
 def explain_decision(entry: LedgerEntry, verdicts: list[Verdict]) -> list[str]:
     """Say in plain words why a decision of the ledger was taken. verdicts: what the gate says of the version."""
-    if entry.event == "rejected":
+    if entry.event in ("rejected", "undecided"):
         failed = [verdict for verdict in verdicts if not verdict.passed]
         return [
             f"{verdict.meaning} ({verdict.rule}: {verdict.found}; expected {verdict.expected})" for verdict in failed
         ]
     if entry.event == "promoted":
         duels = [verdict.found for verdict in verdicts if verdict.rule == "duel with the champion"]
-        return [f"It passed all {len(verdicts)} rules of the gate.", *(f"On the same cases: {duel}." for duel in duels)]
+        passed = sum(verdict.state == "passed" for verdict in verdicts)
+        count = f"all {passed}" if passed == len(verdicts) else f"{passed} of {len(verdicts)}"
+        reason = [f"Released nevertheless: {entry.reason}"] if entry.reason else []
+        return [f"It passed {count} rules of the gate.", *reason, *(f"On the same cases: {duel}." for duel in duels)]
     return [*filter(None, (entry.reason, entry.environment, entry.image))][:1]
 
 

@@ -1,19 +1,31 @@
 """The duel: a model is compared with the champion on rows that neither was trained on."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from modelcycle.core.contract import Contract, extract_target
+from modelcycle.core.contract import Contract, extract_target, extract_weights
 from modelcycle.core.errors import first_line
-from modelcycle.core.metrics import LEADING_METRIC, direction, draw_resamples, score_predictions, score_resamples
+from modelcycle.core.holdout import group_rows, holdout_columns, is_test
+from modelcycle.core.metrics import (
+    LEADING_METRIC,
+    count_groups,
+    direction,
+    draw_resamples,
+    expand_tail,
+    score_predictions,
+    score_resamples,
+)
+from modelcycle.core.params import Holdout
 from modelcycle.core.paths import EXAMPLE, PARAMS
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
-from modelcycle.pipeline.prepare import is_test
+from modelcycle.release.gate import decide
 from modelcycle.versions import params
 from modelcycle.versions.bundle import Bundle
 from modelcycle.versions.code import read_file_at
@@ -32,21 +44,59 @@ class Duel:
     differences: np.ndarray
 
 
-def select_duel_rows(champion: Bundle, test_share: float, test: pd.DataFrame, contract: Contract) -> pd.DataFrame | str:
+def describe_holdout(
+    train: pd.DataFrame, test: pd.DataFrame, contract: Contract, parameters: params.Params
+) -> dict[str, Any]:
+    """Describe which rows a model was not trained on, for the duel with its successor.
+
+    train, test: (t, m) and (n, m). trained_until is the time of its newest training row.
+    """
+    holdout, time = parameters.prepare.holdout, contract.time
+    until = pd.concat([train, test] if parameters.train.refit else [train])[time].max() if time else None
+    return {
+        "by": holdout.by,
+        "columns": holdout_columns(holdout, contract),
+        "share": parameters.prepare.test_share,
+        "refit": parameters.train.refit,
+        "trained_until": until.isoformat() if until is not None else None,
+    }
+
+
+def read_holdout(champion: Version, contract: Contract) -> dict[str, Any]:
+    """Read what `describe_holdout` recorded of a version; earlier ones were all split by the identity columns."""
+    if "holdout" in champion.tags:
+        return dict(json.loads(champion.tags["holdout"]))
+    return {"by": "key", "columns": contract.identity, "share": float(champion.tags["test_share"]), "refit": False}
+
+
+def select_duel_rows(
+    champion: Bundle, old: dict[str, Any], test: pd.DataFrame, contract: Contract, holdout: Holdout
+) -> pd.DataFrame | str:
     """Select today's test rows that the champion was not trained on, or say why there can be no duel.
 
-    test_share: the champion's. It was trained on the other rows, so where the share has grown, those are left out.
+    old: which rows the champion was not trained on, see `describe_holdout`.
     """
-    old = champion.contract
-    if (old.target, old.columns[old.target].type) != (contract.target, contract.columns[contract.target].type):
-        return f"The champion predicts {old.target} as {old.columns[old.target].type}."
-    if [(name, old.columns[name].type) for name in old.identity] != [
-        (name, contract.columns[name].type) for name in contract.identity
+    before, names = champion.contract, holdout_columns(holdout, contract)
+    if (before.target, before.columns[before.target].type) != (contract.target, contract.columns[contract.target].type):
+        return f"The champion predicts {before.target} as {before.columns[before.target].type}."
+    if old["by"] != holdout.by:
+        return f"The champion's test rows were chosen by {old['by']}, today's are by {holdout.by}."
+    if [(name, before.columns[name].type) for name in old["columns"]] != [
+        (name, contract.columns[name].type) for name in names
     ]:
         return "The champion's test rows were chosen by other columns; it may have been trained on today's."
-    if missing := [name for name in old.inputs if name not in test]:
+    if missing := [name for name in before.inputs if name not in test]:
         return f"The champion needs {', '.join(missing)}, which today's contract no longer has."
-    return test[is_test(test[contract.identity], test_share)]
+    if holdout.by != "time" and not old["refit"]:  # where the share has grown, the champion was trained on some
+        return test[is_test(test[names], old["share"])]
+    newer = test[test[contract.time] > pd.Timestamp(old["trained_until"])] if contract.time else test[:0]
+    if holdout.by == "time" and not old["refit"] and len(newer) < len(test):
+        return f"The test span begins before {old['trained_until']}, until when the champion was trained."
+    return (
+        newer
+        if len(newer)
+        else f"No test row is newer than {old['trained_until']}, until when the champion was trained."
+    )
 
 
 def is_the_examples(champion: Version) -> bool:
@@ -57,7 +107,7 @@ def is_the_examples(champion: Version) -> bool:
 
 def compare_with_champion(
     champion: Bundle,
-    test_share: float,
+    old: dict[str, Any],
     test: pd.DataFrame,
     predictions: pd.DataFrame,
     contract: Contract,
@@ -66,11 +116,13 @@ def compare_with_champion(
 ) -> tuple[Verdict, Duel | None]:
     """Compare a model's (n, 1 + c) predictions with those that the champion makes for today's (n, m) test rows.
 
+    old: which rows the champion was not trained on, see `describe_holdout`.
     no_duel: the reason to do without, where there is one.
     """
     if no_duel:
         return judge_missing_duel("a person has decided so.", no_duel), None
-    rows = select_duel_rows(champion, test_share, test, contract)
+    holdout = parameters.prepare.holdout
+    rows = select_duel_rows(champion, old, test, contract, holdout)
     if isinstance(rows, str):
         return judge_missing_duel(rows, ""), None
     try:
@@ -87,7 +139,8 @@ def compare_with_champion(
         predictions.loc[rows.index],
         champion_predictions,
         parameters.evaluate.bootstrap,
-        contract.is_classification,
+        group_rows(rows, holdout, contract),
+        extract_weights(rows, contract),
     )
 
 
@@ -98,28 +151,30 @@ def judge_duel(
     new: pd.DataFrame,
     champion: pd.DataFrame,
     n_resamples: int,
-    classification: bool,
+    groups: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> tuple[Verdict, Duel]:
     """Compare a model with the champion on the same test rows, by a paired bootstrap of the difference.
 
     version: the champion's number. truth: (n,). new, champion: (n, 1 + c) predictions. The one-sided test of
     non-inferiority: at the wanted confidence, the difference must not lie below the margin.
     """
-    metric = LEADING_METRIC[classification]
+    metric = LEADING_METRIC[len(new.columns) > 1]
     sign = direction(metric)
-    new_score, champion_score = (score_predictions(truth, rows)[metric] for rows in (new, champion))
+    new_score, champion_score = (score_predictions(truth, rows, weights)[metric] for rows in (new, champion))
     differences = sign * np.concatenate(
         [
-            score_resamples(truth, new, weights)[metric] - score_resamples(truth, champion, weights)[metric]
-            for weights in draw_resamples(len(truth), n_resamples)
+            score_resamples(truth, new, drawn)[metric] - score_resamples(truth, champion, drawn)[metric]
+            for drawn in draw_resamples(len(truth), n_resamples, 0, groups, weights)
         ]
     )
     differences = differences[np.isfinite(differences)]
-    margin = duel.margin * (1 if classification else champion_score)
-    worst = float(np.quantile(differences, 1 - duel.confidence)) if len(differences) else np.nan
+    margin = duel.margin * (1 if len(new.columns) > 1 else champion_score)
+    tail = expand_tail(1 - duel.confidence, count_groups(len(truth), groups))
+    worst, best = np.quantile(differences, [tail, 1 - tail]) if len(differences) else (np.nan, np.nan)
     verdict = Verdict(
         RULE,
-        bool(worst >= -margin),
+        decide(bool(worst >= -margin), not best >= 0),
         f"{metric} {new_score:.4g}, version {version} {champion_score:.4g}; at worst {worst:+.4f}",
         f"at worst {-margin:+.4f} with {duel.confidence:.0%} confidence",
         "Users would get worse answers than today.",

@@ -18,6 +18,8 @@ from modelcycle.versions.params import Behaviour, Gate
 from modelcycle.versions.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_STATE
 from modelcycle.versions.registry import Verdict
 
+USEFUL = 0.05  # a model that is surely less than this better than guessing is rejected; AUC, or share of the error
+
 
 def judge_metrics(
     gate: Gate, classification: bool, metrics: pd.DataFrame, slices: pd.DataFrame, calibration: pd.DataFrame
@@ -30,15 +32,22 @@ def judge_metrics(
     yield judge_calibration(gate, calibration, 1 if classification else score["value"])
 
 
+def decide(passes: bool, fails: bool) -> bool | None:
+    """Decide by an interval: None, which is undecided, where it holds what passes and what does not."""
+    return True if passes else False if fails else None
+
+
 def judge_score(gate: Gate, metric: str, score: dict[str, float]) -> Iterator[Verdict]:
     """Judge the leading metric. score: value, low, high, and the baseline's."""
     sign = direction(metric)
     value, baseline = score["value"], score["baseline"]
-    worst = score["low"] if sign > 0 else -score["high"]  # the interval's end, by the sign: more is better
+    # The interval's ends, by the sign: more is better.
+    worst, best = (score["low"], score["high"]) if sign > 0 else (-score["high"], -score["low"])
     interval = {name: score[name] for name in ("value", "low", "high")}
+    useful = sign * baseline + USEFUL * (1 if metric == "roc_auc" else baseline)
     yield Verdict(
         "better than guessing",
-        worst > sign * baseline,
+        decide(worst > sign * baseline, best < useful),
         format_interval(metric, interval),
         f"{'above' if sign > 0 else 'below'} {baseline:.4g} for certain",
         "A model that may be no better than guessing is of no use.",
@@ -47,7 +56,7 @@ def judge_score(gate: Gate, metric: str, score: dict[str, float]) -> Iterator[Ve
     if gate.bound is not None:
         yield Verdict(
             "minimum",
-            worst >= sign * gate.bound,
+            decide(worst >= sign * gate.bound, best < sign * gate.bound),
             format_interval(metric, interval),
             f"at {'least' if sign > 0 else 'most'} {gate.bound:g} for certain",
             "The model is not as good as was agreed.",

@@ -7,6 +7,7 @@ files, then the ledger gets the decision, and last the alias follows. Releasing 
 import json
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import pandas as pd
 
 from modelcycle.core import paths
 from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
-from modelcycle.core.errors import InputError
+from modelcycle.core.errors import InputError, Undecided
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import md5, report_line, require_output, write_atomically, write_text
 from modelcycle.core.team import make_features, read_project
-from modelcycle.pipeline.evaluate import evaluate_predictions
+from modelcycle.pipeline.cross_validate import predict_unseen
+from modelcycle.pipeline.evaluate import describe_judged_rows, evaluate_predictions
 from modelcycle.pipeline.report import write_report
 from modelcycle.release.cards import require_markers, write_cards
 from modelcycle.release.commit import (
@@ -29,7 +31,15 @@ from modelcycle.release.commit import (
     require_whole_commit,
     run_alone,
 )
-from modelcycle.release.duel import Duel, compare_with_champion, is_the_examples, judge_retirement, plot_duel
+from modelcycle.release.duel import (
+    Duel,
+    compare_with_champion,
+    describe_holdout,
+    is_the_examples,
+    judge_retirement,
+    plot_duel,
+    read_holdout,
+)
 from modelcycle.release.gate import (
     judge_behaviour,
     judge_metrics,
@@ -53,6 +63,25 @@ from modelcycle.versions.version_process import VersionProcess
 PAGE = Path(__file__).with_name("release.html")
 
 
+@dataclass
+class Judgement:
+    """What the gate says of a model.
+
+    tables: intervals, slices and calibration. note: what it was judged on.
+    """
+
+    verdicts: list[Verdict]
+    tables: list[pd.DataFrame]
+    note: str
+    duel: Duel | None = None
+
+    @property
+    def state(self) -> str:
+        """The verdict on the model by those of all rules: rejected, undecided or passed."""
+        states = {verdict.state for verdict in self.verdicts}
+        return "rejected" if "failed" in states else "undecided" if "undecided" in states else "passed"
+
+
 def judge_model(
     client: Any,
     champion: Version | None,
@@ -61,32 +90,34 @@ def judge_model(
     contract: Contract,
     params: Params,
     no_duel: str = "",
-) -> tuple[list[Verdict], Duel | None, list[pd.DataFrame]]:
+) -> Judgement:
     """Check the model in models/ against every rule of the gate.
 
     train, test: (t, m) and (n, m). no_duel: see `compare_with_champion`. Nothing in reports/ is believed: all metrics
     are computed again from model and data.
-    Returns the verdicts, the duel, and the tables intervals, slices and calibration.
     """
-    model = load_model(require_output(paths.MODEL, "train"), read_project().trusted_types)
-    predictions = predict(model, make_features(test, contract))
+    model = load_model(require_output(paths.JUDGED, "train"), read_project().trusted_types)
+    judged, predictions = predict_unseen(model, train, test, contract, params)
     target = extract_target(train, contract)
-    tables = list(evaluate_predictions(test, predictions, target, contract, params.evaluate).values())
+    tables = list(evaluate_predictions(judged, predictions, target, contract, params).values())
     verdicts = list(judge_metrics(params.gate, contract.is_classification, *tables))
     verdicts += [judge_overlap(train, test, contract), judge_row_wise(test, contract)]
     some = test.sample(min(1000, len(test)), random_state=0)
     verdicts += judge_behaviour(params.gate.behaviour, model, some, contract)
     if params.gate.process:
         verdicts.append(judge_process())
+    judgement = Judgement(verdicts, tables, describe_judged_rows(judged, train, test, params, contract.time))
     if champion is None:
-        return verdicts, None, tables
+        return judgement
     if is_the_examples(champion) and not Path(params.ingest.source).is_relative_to(paths.EXAMPLE):
-        return [*verdicts, judge_retirement(champion.number)], None, tables
+        verdicts.append(judge_retirement(champion.number))
+        return judgement
     verdicts.append(judge_training_rows(len(train), int(champion.tags["train_rows"]), params.gate.fewest_rows))
-    test_share = float(champion.tags["test_share"])
-    bundle = load_version(client, champion)
-    verdict, duel = compare_with_champion(bundle, test_share, test, predictions, contract, params, no_duel)
-    return [*verdicts, verdict], duel, tables
+    answers = predictions if judged is test else predict(model, make_features(test, contract))
+    bundle, old = load_version(client, champion), read_holdout(champion, contract)
+    verdict, judgement.duel = compare_with_champion(bundle, old, test, answers, contract, params, no_duel)
+    verdicts.append(verdict)
+    return judgement
 
 
 def register_version(client: Any, facts: dict[str, str], params: Params) -> Version:
@@ -114,15 +145,24 @@ def register_version(client: Any, facts: dict[str, str], params: Params) -> Vers
     return Version.from_mlflow(client.create_model_version(model, source, run, tags=facts))
 
 
-def report_verdicts(verdicts: list[Verdict], subject: str) -> None:
-    """Print every verdict. Raises InputError with the rules that failed."""
-    for verdict in verdicts:
-        report_line(
-            "" if verdict.passed else "FAILED", f"{verdict.rule}: {verdict.found}", f"expected {verdict.expected}"
+def report_verdicts(judgement: Judgement, subject: str, undecided: str = "") -> None:
+    """Print every verdict. Raises InputError with the rules that failed, or Undecided with those that can't tell.
+
+    undecided: the reason of a person to go on without those.
+    """
+    marks = {"passed": "", "failed": "FAILED", "undecided": "UNDECIDED"}
+    for verdict in judgement.verdicts:
+        report_line(marks[verdict.state], f"{verdict.rule}: {verdict.found}", f"expected {verdict.expected}")
+    state = judgement.state
+    if state == "rejected" or (state == "undecided" and not undecided):
+        decisive = [v for v in judgement.verdicts if v.state == ("failed" if state == "rejected" else state)]
+        reasons = "\n".join(f"  {v.rule}: found {v.found}, expected {v.expected}. {v.meaning}" for v in decisive)
+        if state == "rejected":
+            raise InputError(f"The gate rejects {subject}:\n{reasons}")
+        raise Undecided(
+            f"The gate can't decide about {subject}: there is too little data to tell.\n{reasons}\n"
+            'More rows help. If people take the risk, type `make release UNDECIDED="the reason, for the ledger"`.'
         )
-    if failed := [verdict for verdict in verdicts if not verdict.passed]:
-        reasons = "\n".join(f"  {v.rule}: found {v.found}, expected {v.expected}. {v.meaning}" for v in failed)
-        raise InputError(f"The gate rejects {subject}:\n{reasons}")
 
 
 def gate() -> None:
@@ -132,18 +172,19 @@ def gate() -> None:
     client = store.connect()
     champion = registry.find_champion(client)
     train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
-    verdicts, _, _ = judge_model(client, champion, train, test, contract, params)
-    report_verdicts(verdicts, "this model")
+    report_verdicts(judge_model(client, champion, train, test, contract, params), "this model")
     report_line("gate", f"passed, beside {f'version {champion.number}' if champion else 'no champion'}")
 
 
-def release(no_duel: str = "") -> None:
-    """Release the committed model. Raises InputError, with every failed rule, when it is rejected.
+def release(no_duel: str = "", undecided: str = "") -> None:
+    """Release the committed model. Raises InputError when it is rejected, Undecided where the data can't tell.
 
-    no_duel: the reason of a person to do without the duel with the champion, for the ledger.
+    no_duel, undecided: the reason of a person to do without the duel with the champion, or to release a model about
+    which the gate can't decide; for the ledger.
     """
-    if no_duel and os.environ.get("CI"):
-        raise InputError("--no-duel is a person's decision, and this is CI: release from your own machine.")
+    if (no_duel or undecided) and os.environ.get("CI"):
+        option = "--no-duel" if no_duel else "--undecided"
+        raise InputError(f"{option} is a person's decision, and this is CI: release from your own machine.")
     if store.IS_LOCAL and os.environ.get("CI"):
         raise InputError(
             "MLFLOW_TRACKING_URI is not set, and what CI would release into goes away with the job: give this job the "
@@ -165,29 +206,32 @@ def release(no_duel: str = "") -> None:
             report_line("release", f"version {champion.number} of this commit is the champion already")
             return
         train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
-        verdicts, duel, tables = judge_model(client, champion, train, test, contract, params, no_duel)
-        failed = [verdict for verdict in verdicts if not verdict.passed]
-        metrics = tables[0].set_index("metric")["value"].dropna()
+        judgement = judge_model(client, champion, train, test, contract, params, no_duel)
+        state = judgement.state
+        is_promoted = state == "passed" or (state == "undecided" and bool(undecided))
+        metrics = judgement.tables[0].set_index("metric")["value"].dropna()
         facts |= {
-            "verdict": "rejected" if failed else "passed",
+            "verdict": state,
             "train_rows": str(len(train)),
-            "test_share": str(params.prepare.test_share),
+            "holdout": json.dumps(describe_holdout(train, test, contract, params)),
             "metrics": json.dumps({str(name): float(value) for name, value in metrics.items()}),
-            "gate": json.dumps([vars(verdict) for verdict in verdicts]),
+            "gate": json.dumps([vars(verdict) for verdict in judgement.verdicts]),
         }
         write_questions(contract, alone)
         facts[f"md5.{QUESTIONS.stem}"] = md5(QUESTIONS)
         version = register_version(client, facts, params)
         previous = champion.number if champion else "none"
         registry.require_champion(client, previous)
-        write_documents(client, version, verdicts, duel, contract, len(test), tables)
-        event = "rejected" if failed else "promoted"
+        write_documents(client, version, judgement, contract, is_promoted)
         entry = {"commit": facts["git_commit"], "replaced": previous, "metrics": facts["metrics"]}
-        entry |= {"reason": f"no duel: {no_duel}"} if no_duel else {}
+        reasons = {"no duel": no_duel, "undecided": undecided if state == "undecided" else ""}
+        if reason := "; ".join(f"{what}: {why}" for what, why in reasons.items() if why):
+            entry["reason"] = reason
+        event = "promoted" if is_promoted else state
         registry.record_decision(client, event, version.number, **entry, facts=registry.digest_tags(facts))
-        if not failed:
+        if is_promoted:
             registry.require_champion(client, version.number)
-    report_verdicts(verdicts, f"version {version.number}")
+    report_verdicts(judgement, f"version {version.number}", undecided)
     report_line("release", f"version {version.number} is the champion, {previous} was before", RELEASE_REPORT)
 
 
@@ -207,23 +251,16 @@ def write_questions(contract: Contract, alone: VersionProcess) -> None:
     report_line("", kept, QUESTIONS)
 
 
-def write_documents(
-    client: Any,
-    version: Version,
-    verdicts: list[Verdict],
-    duel: Duel | None,
-    contract: Contract,
-    n_rows: int,
-    judged_tables: list[pd.DataFrame],
-) -> None:
-    """Write the report with the gate's verdicts and log it with the version; a version that passes gets its cards."""
+def write_documents(client: Any, version: Version, judgement: Judgement, contract: Contract, is_promoted: bool) -> None:
+    """Write the report with the gate's verdicts and log it with the version; one that is promoted gets its cards."""
     # A column may be called NA.
-    tables = [*judged_tables, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
+    tables = [*judgement.tables, pd.read_csv(paths.IMPORTANCE, keep_default_na=False, na_values=[""])]
+    verdicts, duel = judgement.verdicts, judgement.duel
     with write_atomically(RELEASE_REPORT) as draft:
         gate = {"verdicts": verdicts, "duel": duel, "duel_plot": plot_duel(duel) if duel else None}
-        write_report(draft, contract, n_rows, tables, PAGE, **gate)
+        write_report(draft, contract, judgement.note, tables, PAGE, **gate)
     folder = version.source.rpartition("/")[2]  # beside the model: several versions may come from one run
     client.log_artifact(version.run_id, str(RELEASE_REPORT), folder)
-    if all(verdict.passed for verdict in verdicts):
+    if is_promoted:
         for path in write_cards(version, verdicts, contract, tables):
             client.log_artifact(version.run_id, str(path), folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.paths import MODEL, PARAMS, PREDICTIONS, REPORT
+from modelcycle.core.paths import JUDGED, MODEL, PARAMS, PREDICTIONS, REPORT
 from modelcycle.release.chain import Link, open_stores
 from modelcycle.tracking.git import git
 from modelcycle.versions.code import read_file_at
@@ -19,7 +19,7 @@ from modelcycle.versions.lineage import parse_lock, read_lock
 from modelcycle.versions.registry import Version
 
 # A model's bytes depend on the number of cores; its predictions, which are compared, do not. The report quotes git.
-UNSTABLE = (MODEL.as_posix(), REPORT.as_posix())
+UNSTABLE = (MODEL.as_posix(), JUDGED.as_posix(), REPORT.as_posix())
 
 
 def reproduce(version: Version) -> Link:

@@ -80,8 +80,8 @@ def check_version(client: Any, version: Version) -> Link:
     if entries and entries[0].facts != registry.digest_tags(version.tags):
         link.broken.append("the version's tags are not those that the ledger has noted")
     else:
-        failed = [verdict.rule for verdict in version.verdicts if not verdict.passed]
-        link.parts.append(Link("gate", f"{len(version.verdicts)} rules, failed: {', '.join(failed) or 'none'}"))
+        failed = [f"{verdict.rule} ({verdict.state})" for verdict in version.verdicts if not verdict.passed]
+        link.parts.append(Link("gate", f"{len(version.verdicts)} rules, not passed: {', '.join(failed) or 'none'}"))
     link.parts += [check_run(client, version), check_commit(version.tags)]
     return link
 

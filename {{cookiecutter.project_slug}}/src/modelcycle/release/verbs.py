@@ -20,11 +20,16 @@ def release(
     no_duel: Annotated[
         str, typer.Option(metavar="REASON", help="Do without the duel with the champion; the reason, for the ledger.")
     ] = "",
+    undecided: Annotated[
+        str,
+        typer.Option(metavar="REASON", help="Release it even if the gate can't decide; the reason, for the ledger."),
+    ] = "",
     history: Annotated[bool, typer.Option("--history", help="Only print what has been decided so far.")] = False,
 ) -> None:
     """Check the committed model against the gate; if it passes, it becomes the champion.
 
-    The rules are in params.yaml under gate. A model that fails is registered as rejected, and the exit status is 1.
+    The rules are in params.yaml under gate. A model that fails is registered as rejected, and the exit status is 1. It
+    is 3 where there is too little data to decide.
     """
     if history:
         # Without what a release needs: this takes half the time.
@@ -34,7 +39,7 @@ def release(
         return print_ledger(read_ledger(connect()))
     from modelcycle.release.release import release
 
-    release(no_duel)
+    release(no_duel, undecided)
 
 
 @app.command()

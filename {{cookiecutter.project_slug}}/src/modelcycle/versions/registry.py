@@ -19,22 +19,28 @@ from modelcycle.versions.ledger import append_to_ledger, champion_number, read_l
 from modelcycle.versions.paths import QUESTIONS
 
 VERSION_FILES = (MODEL, CONTRACT, PARAMS, PROFILE, EXPECTED, QUESTIONS)  # that a version consists of
-DIGESTED_TAGS = ("git_commit", "verdict", "train_rows", "test_share", "metrics", "gate")  # besides those named md5.*
+# Besides those named md5.*; releases of earlier years have test_share.
+DIGESTED_TAGS = ("git_commit", "verdict", "train_rows", "test_share", "holdout", "metrics", "gate")
 
 
 @dataclass
 class Verdict:
     """The verdict of one rule of the gate on a model, in words.
 
-    interval: value, low and high of the metric, where the rule is about it.
+    passed: None where the data can't tell. interval: value, low and high of the metric, where the rule is about it.
     """
 
     rule: str
-    passed: bool
+    passed: bool | None
     found: str
     expected: str
     meaning: str
     interval: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """The verdict in a word."""
+        return "undecided" if self.passed is None else "passed" if self.passed else "failed"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""The rows that a model is judged on: the hold-out set or, where that is too small, all rows by cross-validation."""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, TimeSeriesSplit
+from sklearn.pipeline import Pipeline
+
+from modelcycle.core.contract import Contract
+from modelcycle.core.holdout import holdout_columns
+from modelcycle.core.model_file import predict
+from modelcycle.core.params import Holdout, Params
+from modelcycle.core.team import make_features
+from modelcycle.pipeline.train import fit_model
+
+MIN_ROWS, MIN_GROUPS = 200, 30  # of a hold-out set; fewer make intervals too wide to tell anything
+FOLDS = 5
+
+
+def predict_unseen(
+    model: Pipeline, train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predict the rows that the model is judged on: (n, m) rows and (n, 1 + c) predictions.
+
+    These are the (n, m) test rows. Where they are fewer than 200, or of fewer than 30 groups, they are those of
+    cross-validation: models with the same settings predict what they were not trained on, of training and test rows
+    together. By time, each is trained on what lies before, so that the first rows are not predicted.
+    """
+    rows = pd.concat([train, test], ignore_index=True)
+    if not is_small(test, params.prepare.holdout, contract) or not can_be_split(rows, params.prepare.holdout, contract):
+        return test, predict(model, make_features(test, contract))
+    settings = params.train.model_copy(update={"search": None})
+    predictions = []
+    for train_index, test_index in make_folds(rows, params.prepare.holdout, contract):
+        fitted, _ = fit_model(settings, rows.iloc[train_index], contract)
+        predictions.append(predict(fitted, make_features(rows.iloc[test_index], contract)))
+    pooled = pd.concat(predictions).sort_index()
+    probabilities = pooled.columns[1:].sort_values()  # a class that a fold did not hold has no probability there
+    return rows.loc[pooled.index], pd.concat([pooled[["prediction"]], pooled[probabilities].fillna(0)], axis=1)
+
+
+def is_small(test: pd.DataFrame, holdout: Holdout, contract: Contract) -> bool:
+    """Say whether (n, m) test rows are too few to judge a model by."""
+    n_groups = test.groupby(contract.names("group")).ngroups if holdout.by == "group" else MIN_GROUPS
+    return len(test) < MIN_ROWS or n_groups < MIN_GROUPS
+
+
+def can_be_split(rows: pd.DataFrame, holdout: Holdout, contract: Contract) -> bool:
+    """Say whether (n, m) rows can be cross-validated: there are enough, also of each class."""
+    classes = rows[contract.target].value_counts() if contract.is_classification else [FOLDS]
+    return min(classes) >= FOLDS and rows.groupby(holdout_columns(holdout, contract), dropna=False).ngroups > 2 * FOLDS
+
+
+def make_folds(rows: pd.DataFrame, holdout: Holdout, contract: Contract) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Split (n, m) rows into folds as the hold-out set is chosen; gives the positions to train on and to predict."""
+    names = holdout_columns(holdout, contract)
+    if holdout.by == "time":
+        times = rows[names[0]].reset_index(drop=True)
+        order = times.argsort(kind="stable").to_numpy()
+        for _, test in TimeSeriesSplit(FOLDS).split(order):
+            start = times[order[test]].min()
+            yield np.flatnonzero(times < start - holdout.gap), order[test]
+        return
+    groups, target = rows.groupby(names, dropna=False).ngroup(), rows[contract.target]
+    kind = StratifiedGroupKFold if contract.is_classification else GroupKFold
+    with warnings.catch_warnings(action="ignore"):  # of classes that are in few groups
+        yield from kind(FOLDS, shuffle=True, random_state=0).split(rows, target.astype("str"), groups)
