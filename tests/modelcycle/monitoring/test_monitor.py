@@ -11,10 +11,12 @@ from sqlalchemy import String, select, update
 from modelcycle.core.contract import Contract, find_violations
 from modelcycle.core.errors import InputError
 from modelcycle.core.metrics import bootstrap_intervals
+from modelcycle.core.params import Holdout
 from modelcycle.core.team import Project
 from modelcycle.monitoring.monitor import (
     describe_alerts,
     describe_difference,
+    group_outcomes,
     judge_drift,
     judge_quality,
     judge_speed,
@@ -145,7 +147,7 @@ def test_a_sample_finds_what_all_answers_show_and_the_answers_are_all_counted(se
 )
 def test_a_difference_is_said_in_plain_words(served, change, sentence):
     counted = observe(fill(served, 300, **change), served)
-    quality, speed = judge_quality([], served, LIMITS, 20), judge_speed(counted.latencies, LIMITS)
+    quality, speed = judge_quality([], served, LIMITS, 20, Holdout()), judge_speed(counted.latencies, LIMITS)
     differences = judge_drift(counted, "returned", LIMITS)
     assert sentence in describe_alerts(differences, quality, speed, LIMITS, served.contract, counted.profiles)
 
@@ -224,7 +226,7 @@ def test_what_is_wrong_comes_first_then_the_prediction_then_what_is_most_above_i
 
 
 def test_answers_that_come_true_as_on_the_test_data_are_no_alert(served):
-    quality = judge_quality(outcomes(fill(served, 600, outcomes=500)), served, LIMITS, 50)
+    quality = judge_quality(outcomes(fill(served, 600, outcomes=500)), served, LIMITS, 50, Holdout())
     assert quality["labels"] == 500
     assert quality["now"]["low"] < quality["now"]["value"] < quality["now"]["high"]
     assert not quality["alert"]
@@ -236,17 +238,17 @@ def test_answers_that_come_true_as_on_the_test_data_are_no_alert(served):
 def test_answers_that_no_longer_come_true_are_an_alert(served):
     known = outcomes(fill(served, 600, outcomes=500))
     shuffled = [row | {"outcome": other["outcome"]} for row, other in zip(known, known[1:] + known[:1], strict=True)]
-    quality = judge_quality(shuffled, served, LIMITS, 50)
+    quality = judge_quality(shuffled, served, LIMITS, 50, Holdout())
     assert quality["alert"]
     assert quality["worse_for_certain"] > 0.1
 
 
 def test_a_few_labels_are_not_judged_and_unreadable_ones_are_counted(served):
     known = outcomes(fill(served, 200, outcomes=99))
-    quality = judge_quality(known, served, LIMITS, 50)
+    quality = judge_quality(known, served, LIMITS, 50, Holdout())
     assert (quality["labels"], quality["alert"], "now" in quality) == (99, False, False)
     some = [row | {"outcome": None} for row in known[:40]]
-    quality = judge_quality(some + known[40:], served, LIMITS, 50)
+    quality = judge_quality(some + known[40:], served, LIMITS, 50, Holdout())
     assert (quality["labels"], quality["unreadable"]) == (59, 40)
 
 
@@ -475,3 +477,20 @@ def test_the_answers_of_another_version_are_left_out_and_named(watched, tmp_path
     assert f"; version 0 gave {others:,} more, which are left out" in project.read("reports/monitoring.html")
     printed = project.verb("monitor", "--since", "2013-06-01", "--until", "2013-07-01", fails=True)
     assert printed.endswith(" UTC. Other versions gave some: 0.\n")
+
+
+def test_outcomes_of_a_group_or_a_span_of_time_are_judged_together(contract):
+    known = contract.model_dump()
+    known["columns"]["shop"] = {"role": "group", "type": "category"}
+    contract = Contract.model_validate(known)
+    shops = ["Köln", "NO", "Köln", None, None]
+    rows = [
+        {"at": START + timedelta(hours=i), "inputs": {"price": 1.0} | ({"shop": shop} if shop else {})}
+        for i, shop in enumerate(shops)
+    ]
+    assert group_outcomes(rows, Holdout(), contract) is None
+    assert group_outcomes(rows, Holdout(by="group"), contract).tolist() == [0, 1, 0, 2, 3]
+    blocks = group_outcomes(
+        [rows[0] | {"at": START + timedelta(hours=i)} for i in range(40)], Holdout(by="time"), contract
+    )
+    assert blocks.tolist() == [i // 2 for i in range(40)]

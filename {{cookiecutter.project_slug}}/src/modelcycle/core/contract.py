@@ -109,6 +109,11 @@ class Contract(BaseModel):
         return self.names("time", "feature")
 
     @property
+    def requested(self) -> list[str]:
+        """The columns that a request may bring; those that are no inputs are logged, for labels and monitoring."""
+        return self.names("key", "time", "group", "weight", "feature")
+
+    @property
     def identity(self) -> list[str]:
         """The columns that tell one row from another: the key or, without one, all inputs."""
         return self.names("key") or self.inputs

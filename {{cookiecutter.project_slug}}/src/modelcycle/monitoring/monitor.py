@@ -16,15 +16,17 @@ from sqlalchemy import Engine
 
 from modelcycle.core.contract import Contract, convert_values, extract_target
 from modelcycle.core.errors import Alert, InputError
+from modelcycle.core.holdout import group_rows, holdout_columns
 from modelcycle.core.metrics import LEADING_METRIC, bootstrap_intervals, direction, round_to_six_digits
 from modelcycle.core.output import report_line, write_atomically, write_text
+from modelcycle.core.params import Holdout
 from modelcycle.monitoring.drift import compare_column, mark_alerts
 from modelcycle.monitoring.histogram import Profile
 from modelcycle.monitoring.monitor_report import write_monitoring_report
 from modelcycle.monitoring.observations import Observations, read_observations, summarize_periods, to_records
 from modelcycle.tracking import store
 from modelcycle.versions.bundle import Bundle, load_champion
-from modelcycle.versions.params import Monitor, read_params
+from modelcycle.versions.params import Monitor, Params, read_params
 from modelcycle.versions.paths import MONITORING, MONITORING_REPORT
 from modelcycle.versions.prediction_log import (
     convert_database_errors,
@@ -61,12 +63,24 @@ def judge_drift(observations: Observations, target: str, limits: Monitor) -> pd.
     return mark_alerts(rows, limits.chance, by_what)
 
 
+def group_outcomes(labelled: list[dict[str, Any]], holdout: Holdout, contract: Contract) -> np.ndarray | None:
+    """Number what is independent of one another in answers whose outcome is known, as `group_rows` does of test rows.
+
+    An answer without a group is a group of its own. Time is when it was given.
+    """
+    names = holdout_columns(holdout, contract)
+    if holdout.by == "time":
+        return group_rows(pd.DataFrame({names[0]: [row["at"] for row in labelled]}), holdout, contract)
+    groups = [[row["inputs"].get(name, f"answer {i}") for name in names] for i, row in enumerate(labelled)]
+    return group_rows(pd.DataFrame(groups, columns=names), holdout, contract)
+
+
 def judge_quality(
-    labelled: list[dict[str, Any]], champion: Bundle, limits: Monitor, n_resamples: int
+    labelled: list[dict[str, Any]], champion: Bundle, limits: Monitor, n_resamples: int, holdout: Holdout
 ) -> dict[str, Any]:
     """Compare the answers with their outcomes, and the metrics of that with those on the test data.
 
-    labelled: at, answer and outcome of each, the latest first.
+    labelled: at, inputs, answer and outcome of each, the latest first. holdout: says what is independent.
     Alerts when the leading metric is significantly worse by more than the limit: the difference, less the root of the
     sum of the squared half widths of both 95 % intervals, as for two independent estimates.
     Returns labels, then, alert, over_time and, where there are enough labels, now, figures and worse_for_certain.
@@ -84,14 +98,16 @@ def judge_quality(
     truth = extract_target(pd.DataFrame({target: outcomes.dropna()}), contract)
     predictions = pd.DataFrame([row["answer"]["probabilities"] for row in rows]).add_prefix("probability_")
     predictions.insert(0, "prediction", [row["answer"]["prediction"] for row in rows])
-    metrics = bootstrap_intervals(truth, predictions, n_resamples)
+    groups = group_outcomes(rows, holdout, contract)
+    metrics = bootstrap_intervals(truth, predictions, n_resamples, groups)
     current = metrics.loc[metric].to_dict()
     sign, scale = direction(metric), 1 if contract.is_classification else reference["value"]
     noise = np.hypot(current["high"] - current["low"], reference["high"] - reference["low"]) / 2
     worse = round_to_six_digits(float(sign * (reference["value"] - current["value"]) - noise) / scale)
     over_time = []
     for part in np.array_split(np.arange(len(rows))[::-1], min(8, len(rows) // limits.labels)):  # the latest come first
-        point = bootstrap_intervals(truth[part], predictions.iloc[part], n_resamples).loc[metric]
+        part_groups = group_outcomes([rows[i] for i in part], holdout, contract)
+        point = bootstrap_intervals(truth[part], predictions.iloc[part], n_resamples, part_groups).loc[metric]
         if point.notna().all():
             over_time.append({"at": rows[part[len(part) // 2]]["at"], "labels": len(part), **point})
     facts = {"now": current, "worse_for_certain": worse, "alert": worse > limits.quality, "over_time": over_time}
@@ -163,17 +179,19 @@ def describe_alerts(
 
 
 def compare_with_training(
-    log: Engine, champion: Bundle, start: datetime, end: datetime, limits: Monitor, n_resamples: int
+    log: Engine, champion: Bundle, start: datetime, end: datetime, params: Params
 ) -> tuple[dict[str, Any], Observations]:
     """Compare the champion's answers from start to before end with training and test data.
 
     Returns what reports/monitoring.json holds, and the observations. Raises InputError where there are none.
     """
+    limits = params.monitor
     with convert_database_errors():
         observations = read_observations(log, champion, start, end, limits.sample)
-        labelled = read_outcomes(log, champion.version, start, end, MAX_OUTCOMES)
+        final = end - params.prepare.labels.after  # of younger answers the outcome may still change
+        labelled = read_outcomes(log, champion.version, start, final, MAX_OUTCOMES)
     differences = judge_drift(observations, champion.contract.target, limits)
-    quality = judge_quality(labelled, champion, limits, n_resamples)
+    quality = judge_quality(labelled, champion, limits, params.evaluate.bootstrap, params.prepare.holdout)
     speed = judge_speed(observations.latencies, limits)
     return {
         "since": start.isoformat(),
@@ -198,7 +216,7 @@ def monitor(since: str, until: str) -> None:
     if start >= end:
         raise InputError(f"--since {start} is not before --until {end}, in UTC.")
     log, champion = open_log(), load_champion(store.connect())
-    result, observations = compare_with_training(log, champion, start, end, params.monitor, params.evaluate.bootstrap)
+    result, observations = compare_with_training(log, champion, start, end, params)
     text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
     write_text(MONITORING, text + "\n")
     with convert_database_errors():

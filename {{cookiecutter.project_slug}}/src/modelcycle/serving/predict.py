@@ -82,7 +82,7 @@ def read_chunks(
         else:
             file = pq.ParquetFile(content, pre_buffer=False, buffer_size=1 << 20)  # or memory grows with the file
             names = file.schema_arrow.names
-            used = [name for name in names if name.strip() in contract.names("key", "time", "feature")]
+            used = [name for name in names if name.strip() in contract.requested]
             if not set(contract.inputs) <= {name.strip() for name in used}:
                 used = names  # so that the error can list them all
             empty = [file.schema_arrow.empty_table()]

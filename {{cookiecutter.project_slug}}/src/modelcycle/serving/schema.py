@@ -32,10 +32,10 @@ FIELD_TYPES: dict[str, Any] = {
 def make_row_type(contract: Contract, profile: dict[str, Any]) -> Any:
     """Make the type of a request's row from the contract: types, ranges, values, units, descriptions, examples."""
     fields: dict[str, Any] = {}
-    for name in contract.names("key", "time", "feature"):
+    for name in contract.requested:
         column = contract.columns[name]
         value_type = Literal[tuple(column.values)] if column.values else FIELD_TYPES.get(column.type, str)
-        optional = column.nullable or column.role == "key"
+        optional = column.nullable or name not in contract.inputs
         limits: dict[str, Any] = {"ge": column.min, "le": column.max}
         if column.type == "integer":  # what 64 bits hold
             low, high = -(2**63), 2**63 - 1

@@ -215,8 +215,8 @@ def read_json_lines(log: Engine, version: str, since: datetime, until: datetime,
 
 
 def read_outcomes(log: Engine, version: str, since: datetime, until: datetime, limit: int) -> list[dict[str, Any]]:
-    """List at, answer and outcome of a version's answers of which the outcome is known: the latest `limit` of them."""
-    query = select(ANSWERS.c.at, ANSWERS.c.answer, FEEDBACK.c.outcome).join_from(FEEDBACK, ANSWERS)
+    """List at, inputs, answer and outcome of a version's answers of which the outcome is known: the latest `limit`."""
+    query = select(ANSWERS.c.at, ANSWERS.c.inputs, ANSWERS.c.answer, FEEDBACK.c.outcome).join_from(FEEDBACK, ANSWERS)
     query = query.where(FEEDBACK.c.id.in_(LATEST_FEEDBACK_IDS), ANSWERS.c.version == version)
     query = query.where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at.desc()).limit(limit)
     with log.connect() as connection:
