@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -153,6 +154,9 @@ def test_a_decision_is_told_with_its_reason():
     passed, duel = explain_decision(entry("promoted"), VERDICTS)
     assert passed == "It passed all 6 rules of the gate."
     assert "version 1 0.74; at worst +0.0010" in duel
+    doubted = [replace(VERDICTS[0], passed=None), *VERDICTS[1:]]
+    told, _ = explain_decision(entry("promoted", reason="undecided: no more rows"), doubted)
+    assert told.startswith(f"The gate could not decide about {VERDICTS[0].rule}. It was released all the same: ")
     assert explain_decision(entry("rolled back", reason="too slow"), VERDICTS) == ["too slow"]
     assert explain_decision(entry("deployed", environment="staging", image="x"), []) == ["staging"]
 

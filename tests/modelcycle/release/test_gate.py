@@ -16,6 +16,7 @@ from modelcycle.release.gate import (
     judge_overlap,
     judge_process,
     judge_rule,
+    judge_score,
     judge_training_rows,
     perturb,
 )
@@ -38,6 +39,24 @@ def failed(limits, classification, figures, slices=(), calibration=CALIBRATION):
     parts = pd.DataFrame(slices, columns=["slice", "value", "low", "high", "baseline"])
     verdicts = judge_metrics(limits, classification, table, parts, pd.DataFrame(calibration))
     return [verdict.rule for verdict in verdicts if not verdict.passed]
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures", "guessing", "minimum"),
+    [
+        ("roc_auc", (0.8, 0.75, 0.85), "passed", "passed"),
+        ("roc_auc", (0.65, 0.45, 0.8), "undecided", "undecided"),  # few rows
+        ("roc_auc", (0.51, 0.49, 0.53), "failed", "failed"),  # many rows, and no signal
+        ("roc_auc", (0.6, 0.56, 0.64), "passed", "failed"),
+        ("mae", (5.0, 3.0, 11.0), "undecided", "undecided"),
+        ("mae", (9.9, 9.6, 10.2), "failed", "failed"),
+        ("mae", (4.0, 3.0, 5.0), "passed", "passed"),
+    ],
+)
+def test_an_interval_that_holds_both_what_passes_and_what_does_not_decides_nothing(metric, figures, guessing, minimum):
+    score = dict(zip(["value", "low", "high"], figures, strict=True)) | {"baseline": 0.5 if metric == "roc_auc" else 10}
+    limits = GATE.model_copy(update={"bound": 0.7 if metric == "roc_auc" else 7, "too_good": None})
+    assert [verdict.state for verdict in judge_score(limits, metric, score)] == [guessing, minimum]
 
 
 @pytest.mark.parametrize(

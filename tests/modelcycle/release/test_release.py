@@ -375,6 +375,67 @@ def test_a_person_may_do_without_the_duel_and_the_ledger_says_why(repository, cl
     assert "no duel: the source has a new name" in repository.verb("release", "--history").splitlines()[-1]
 
 
+@pytest.fixture
+def doubting(passing, monkeypatch):
+    """Let the gate find that it can't decide about any model."""
+    judgement = release.judge_model()
+    judgement.verdicts.append(Verdict("better than guessing", None, "0.6 (0.4 to 0.8)", "above 0.5", "Of no use."))
+    monkeypatch.setattr(release, "judge_model", lambda *_: judgement)
+
+
+def test_an_undecided_model_is_released_by_a_person_alone_with_a_reason(repository, client, doubting):
+    card = repository.read("docs/model_card.md")
+    change_gate(repository)
+    status, printed = repository.attempt("gate")
+    assert status == 3
+    assert "UNDECIDED better than guessing: 0.6 (0.4 to 0.8)" in printed
+    status, printed = repository.attempt("release")
+    assert status == 3
+    assert "The gate can't decide about version 2: there is too little data to tell." in printed
+    assert 'type `make release UNDECIDED="the reason, for the ledger"`' in printed
+    assert decisions(client) == ["1 promoted", "2 undecided"]
+    assert registry.find_version(client, "champion").number == "1"
+    assert repository.read("docs/model_card.md") == card
+    refused = repository.verb("release", "--undecided", "more rows cost too much", fails=True, CI="1")
+    assert "--undecided is a person's decision" in refused
+    assert "version 3 is the champion" in repository.verb("release", "--undecided", "more rows cost too much")
+    assert decisions(client)[-1] == "3 promoted"
+    assert "undecided: more rows cost too much" in repository.verb("release", "--history").splitlines()[-1]
+    assert "**undecided**" in repository.read("docs/model_card.md")
+
+
+def test_a_reason_against_doubt_does_not_release_what_is_rejected(repository, client, doubting, monkeypatch):
+    judgement = release.judge_model()
+    judgement.verdicts.append(Verdict("minimum", False, "0.5", "0.7", "Too bad."))
+    change_gate(repository)
+    assert "The gate rejects version 2" in repository.verb("release", "--undecided", "we want it", fails=True)
+    assert decisions(client) == ["1 promoted", "2 rejected"]
+
+
+@pytest.mark.slow
+def test_models_that_are_fitted_on_all_rows_learn_the_latest_at_each_retraining(repository, client):
+    repository.replace("params.yaml", "holdout: {by: key}", "holdout: {by: time, last: 30d}")
+    repository.replace("params.yaml", "refit: false", "refit: true")
+    repository.replace("params.yaml", "bound: 0.62", "bound: null")
+    repository.replace("params.yaml", "margin: 0.015", "margin: 0.5")
+    repository.replace("params.yaml", "calibration_gap: 0.03", "calibration_gap: 1")
+    repository.replace("params.yaml", "slice_gap: 0.1", "slice_gap: 1")
+    repository.replace("params.yaml", "expect: higher", "expect: different")
+    newest, reasons = [], ["by time from now on", "", ""]
+    for until, reason in zip(("2013-05-01", "2013-06-01", "2013-07-01"), reasons, strict=True):
+        text = repository.read("params.yaml")
+        (repository.path / "params.yaml").write_text(re.sub("until: .*", f'until: "{until}"', text), encoding="utf-8")
+        repository.reproduce()
+        repository.commit(f"until {until}")
+        repository.verb("release", *(["--no-duel", reason] if reason else []))
+        repository.run("git", "checkout", "--quiet", "docs")
+        newest.append(json.loads(registry.find_version(client, "champion").tags["holdout"])["trained_until"])
+        assert newest[-1] == pd.read_parquet("data/test.parquet")["scheduled_departure"].max().isoformat()
+    assert decisions(client)[1:] == ["2 promoted", "3 promoted", "4 promoted"]
+    assert newest == sorted(set(newest))
+    assert "It was trained until" in repository.read("reports/release.html")
+
+
 @pytest.mark.slow
 def test_the_example_s_champion_retires_when_the_team_s_own_data_comes(repository, client):
     (repository.path / "data").mkdir(exist_ok=True)

@@ -168,13 +168,15 @@ def describe_judged_rows(
     judged: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, params: Params, time: str | None
 ) -> str:
     """Say in a sentence or two what the model is judged on, and what it was trained on where that matters."""
-    how = f"Judged on {len(judged):,} rows that it was not trained on, held out by {params.prepare.holdout.by}."
+    by = params.prepare.holdout.by
+    how = f"Judged on {len(judged):,} rows that it was not trained on, held out by {by}."
     if len(judged) != len(test):
-        how = f"Judged on {len(judged):,} rows by cross-validation: the {len(test):,} that are held out are too few."
+        few = "groups" if by == "group" else "rows"
+        how = f"Judged on {len(judged):,} rows by cross-validation, since too few {few} are held out."
     if params.train.refit and time:
         until, newest = train[time].max(), max(train[time].max(), test[time].max())
         how += (
-            f" Judged as the model trained until {until}; the one to use has the same settings, trained until {newest}."
+            f" It was trained until {until:%Y-%m-%d}; the model to use has the same settings, until {newest:%Y-%m-%d}."
         )
     return how
 

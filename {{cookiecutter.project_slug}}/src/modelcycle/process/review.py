@@ -163,10 +163,12 @@ def explain_decision(entry: LedgerEntry, verdicts: list[Verdict]) -> list[str]:
         ]
     if entry.event == "promoted":
         duels = [verdict.found for verdict in verdicts if verdict.rule == "duel with the champion"]
-        passed = sum(verdict.state == "passed" for verdict in verdicts)
-        count = f"all {passed}" if passed == len(verdicts) else f"{passed} of {len(verdicts)}"
-        reason = [f"Released nevertheless: {entry.reason}"] if entry.reason else []
-        return [f"It passed {count} rules of the gate.", *reason, *(f"On the same cases: {duel}." for duel in duels)]
+        told = f"It passed all {len(verdicts)} rules of the gate."
+        if undecided := [verdict.rule for verdict in verdicts if verdict.state == "undecided"]:
+            told = (
+                f"The gate could not decide about {', '.join(undecided)}. It was released all the same: {entry.reason}."
+            )
+        return [told, *(f"On the same cases: {duel}." for duel in duels)]
     return [*filter(None, (entry.reason, entry.environment, entry.image))][:1]
 
 
