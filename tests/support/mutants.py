@@ -7,10 +7,12 @@ from sklearn.dummy import DummyClassifier
 from modelcycle.core.contract import Column, extract_target, read_contract
 from modelcycle.core.model_file import predict
 from modelcycle.core.team import make_features
+from modelcycle.pipeline.baselines import compare_with_baselines
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.train import fit_model
 from modelcycle.release import gate
 from modelcycle.release.duel import judge_duel
+from modelcycle.release.simpler import judge_baselines
 from modelcycle.versions.params import read_params
 
 
@@ -45,7 +47,9 @@ class Judge:
         rows = self.test if test is None else test
         truth, predictions = extract_target(rows, contract), predict(model, make_features(rows, contract))
         tables = evaluate_predictions(rows, predictions, extract_target(train, contract), contract, self.params)
+        baselines = compare_with_baselines(model, train, rows, rows, predictions, contract, self.params)
         verdicts = [
+            *judge_baselines(self.params.gate, True, baselines),
             *gate.judge_metrics(self.params.gate, True, *tables.values()),
             gate.judge_overlap(train, rows, contract),
             *gate.judge_behaviour(self.params.gate.behaviour, model, rows.head(1000), contract),
@@ -83,6 +87,12 @@ def a_tenth_of_the_data(judge):
     return judge.failed_rules(judge.fit(train), train)
 
 
+def overfitted(judge):
+    """A tree that has grown until it knows its training rows by heart."""
+    params = judge.params.train.model_copy(update={"estimator": "sklearn.tree.DecisionTree", "parameters": {}})
+    return judge.failed_rules(fit_model(params, judge.train, judge.contract)[0])
+
+
 def one_weak_feature(judge):
     others = [name for name in judge.contract.inputs if name != "distance"]
     return judge.failed_rules(judge.fit(judge.train.assign(**{name: judge.train[name].iloc[0] for name in others})))
@@ -117,6 +127,11 @@ MUTATIONS = {
     "one slice broken": (
         mutant(lambda made, late: np.where(made["origin"] == "JFK", 1 - late, late)),
         "slice origin = JFK",
+    ),
+    "overfitted": (overfitted, "not worse than a linear model"),
+    "ranks well, absurd probabilities": (
+        mutant(lambda made, late: late**4 / (late**4 + 1e-3 * (1 - late) ** 4)),
+        "probabilities better than guessing",
     ),
     "a tenth of the data": (a_tenth_of_the_data, "training rows"),
     "miscalibrated": (mutant(lambda made, late: late**2), "calibration"),

@@ -13,12 +13,12 @@ from modelcycle.core.model_file import predict
 from modelcycle.core.params import Evaluate, Train, read_params
 from modelcycle.core.paths import CALIBRATION, INTERVALS, SLICES
 from modelcycle.core.team import make_features
+from modelcycle.pipeline.baselines import CONSTANT, IN_TRAINING, LINEAR
 from modelcycle.pipeline.evaluate import (
     compute_calibration,
     compute_importance,
     evaluate_predictions,
     label_slices,
-    predict_baseline,
     score_slices,
 )
 from modelcycle.pipeline.train import fit_model
@@ -32,12 +32,6 @@ def chances(probability: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {"prediction": probability > 0.5, "probability_False": 1 - probability, "probability_True": probability}
     )
-
-
-def test_the_baseline_is_the_shares_of_the_classes_or_the_median():
-    classes = predict_baseline(np.array(["a", "b", "b", "b"], object), 3, True)
-    assert classes.to_dict("records") == [{"prediction": "b", "probability_a": 0.25, "probability_b": 0.75}] * 3
-    assert predict_baseline(np.array([1.0, 2, 90]), 2, False)["prediction"].tolist() == [2, 2]
 
 
 def test_a_slice_is_a_category_or_a_quarter_of_the_numbers():
@@ -174,7 +168,11 @@ def test_the_files_of_an_evaluation_agree(reproduced, monkeypatch):
     assert metrics["roc_auc"] == auc
     assert metrics["rows"] == len(predictions) == len(pd.read_parquet("data/test.parquet"))
     table = pd.read_csv("reports/intervals.csv", index_col="metric")
-    assert table["value"].to_dict() == {name: value for name, value in metrics.items() if name != "rows"}
+    others = {"rows", "train_roc_auc"}
+    assert table["value"].to_dict() == {name: value for name, value in metrics.items() if name not in others}
+    baselines = pd.read_csv("reports/baselines.csv").set_index(["metric", "baseline"])
+    assert baselines["value"]["roc_auc"][IN_TRAINING] == metrics["train_roc_auc"] > auc
+    assert table["baseline"].to_dict() == baselines.xs(CONSTANT, level="baseline")["value"].to_dict()
     expected = json.loads(reproduced.read("reports/expected.json"))
     assert expected["figures"]["roc_auc"]["value"] == auc
     assert expected["prediction"]["mean"] == pytest.approx(predictions["probability_True"].mean())
@@ -192,7 +190,9 @@ def test_an_evaluation_says_the_leading_metric_and_is_recorded_with_its_training
     project = reproduced.copy_to(tmp_path)
     printed = project.verb("evaluate")
     lead = pd.read_csv(project.path / "reports/intervals.csv", index_col="metric").loc["roc_auc"]
-    said = f"roc_auc {lead['value']:.3f} ({lead['low']:.3f} to {lead['high']:.3f}), baseline 0.500"
+    simpler = pd.read_csv(project.path / "reports/baselines.csv").set_index(["metric", "baseline"])["value"]["roc_auc"]
+    said = f"roc_auc {lead['value']:.3f} ({lead['low']:.3f} to {lead['high']:.3f}), baseline 0.500, "
+    said += f"linear {simpler[LINEAR]:.3f}, train {simpler[IN_TRAINING]:.3f}"
     judged = r"Judged on 3,\d\d\d rows that it was not trained on, held out by key."
     assert re.fullmatch(rf"evaluate +{re.escape(said)} +reports/report.html\n +{judged}\n", printed)
     client = mlflow.MlflowClient(f"sqlite:///{project.path}/.mlflow/mlflow.db")

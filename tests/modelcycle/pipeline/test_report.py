@@ -11,6 +11,14 @@ from modelcycle.release.release import PAGE
 from modelcycle.versions.registry import Verdict
 
 CALIBRATION = pd.DataFrame({"predicted": [0.2, 0.7], "observed": [0.25, 0.6], "rows": 50, "margin": 0.1})
+NUMBERS = {"value": 0.7, "difference": 0.04, "low": 0.03, "high": 0.05}
+BASELINES = pd.DataFrame(
+    [
+        {"metric": metric, "baseline": name, "column": column} | (NUMBERS if column != "-" else {"value": 0.9})
+        for metric in ("roc_auc", "mae", "log_loss")
+        for name, column in [("the best column alone", "price"), ("a linear model", ""), ("on training rows", "-")]
+    ]
+).replace("-", "")
 IMPORTANCE = pd.DataFrame({"column": ["price", "shop", "gift"], "worse": [0.1, 0.0, -0.01]})
 
 
@@ -40,7 +48,8 @@ def report(tmp_path):
 
     def write(contract: Contract, *tables: pd.DataFrame, template=TEMPLATE, **gate) -> tuple[str, str]:
         path = tmp_path / "report.html"
-        write_report(path, contract, "Judged on 5,847 rows.", [*tables, CALIBRATION, IMPORTANCE], template, **gate)
+        parts = [*tables, CALIBRATION, BASELINES, IMPORTANCE]
+        write_report(path, contract, "Judged on 5,847 rows.", parts, template, **gate)
         page = path.read_text(encoding="utf-8")
         body = page[page.index("<body>") :]
         return " ".join(re.sub("<svg.*?</svg>|<[^>]*>", " ", body, flags=re.DOTALL).split()), page
@@ -64,6 +73,13 @@ def test_classes_are_told_by_pairs_of_cases_and_the_weak_slices(report):
     assert page.count("<svg") == 3
     order = [page.index(f"shop = {name}  (40)") for name in ("NO", "Ulm", "Köln")]
     assert order == sorted(order)  # drawn from below: the weakest first
+
+
+def test_what_simpler_models_achieve_stands_beside_the_leading_metric(report):
+    text, _ = report(make_contract(type="boolean"), CLASSES, slices())
+    assert "roc_auc this model is better by 95 % interval the best column alone, price 0.700 0.040" in text
+    assert "a linear model 0.700 0.040 0.030 to 0.050 on training rows 0.900 Any model" in text
+    assert text.count("a linear model") == 1
 
 
 def test_of_more_classes_it_is_a_certain_one(report):

@@ -22,7 +22,7 @@ def test_every_mutant_is_rejected_by_the_rule_meant_for_it_and_the_docs_say_so(r
         lines.append(f"| {name} | {meant} | {others or '-'} |")
     page = TEMPLATE / "docs/gate.md"
     text = page.read_text(encoding="utf-8")
-    (table,) = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    table, *_ = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     wanted = text.replace(table, "\n".join([*lines, ""]))
     if os.environ.get("GATE_TABLE"):
         page.write_text(wanted, encoding="utf-8")

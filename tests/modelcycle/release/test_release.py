@@ -30,9 +30,8 @@ def change_gate(repository, old="slice_gap: 0.1 ", new="slice_gap: 0.2 "):
 @pytest.fixture
 def passing(first_release, monkeypatch):
     """Let every model pass the gate, without a look at it or at what it was made from."""
-    tables = [
-        pd.read_csv(first_release.path / f"reports/{name}.csv") for name in ("intervals", "slices", "calibration")
-    ]
+    names = ("intervals", "slices", "calibration", "baselines")
+    tables = [pd.read_csv(first_release.path / f"reports/{name}.csv") for name in names]
     verdicts = [Verdict("minimum", True, "enough", "enough", "Too little.")]
     monkeypatch.setattr(release, "judge_model", lambda *_: Judgement(verdicts, tables, "judged"))
     monkeypatch.setattr(release, "require_reproduced", lambda: None)
@@ -135,7 +134,7 @@ def test_the_gate_says_beside_which_champion_a_model_has_passed(repository, repr
 
 def test_figures_in_reports_are_not_believed(repository, monkeypatch):
     """What is judged is computed from model and data again, whatever the reports say."""
-    for name in ("intervals", "slices", "calibration"):
+    for name in ("intervals", "slices", "calibration", "baselines"):
         (repository.path / f"reports/{name}.csv").unlink()
     contract, params = read_contract(), read_params()
     train, test = (pd.read_parquet(f"data/{name}.parquet") for name in ("train", "test"))
@@ -145,6 +144,7 @@ def test_figures_in_reports_are_not_believed(repository, monkeypatch):
     judgement = release.judge_model(None, None, train, shuffled, contract, params)
     failed = [verdict.rule for verdict in judgement.verdicts if not verdict.passed]
     assert failed[0] == "better than guessing"
+    assert "probabilities better than guessing" in failed
     assert failed[-1] == "process"
     assert abs(judgement.tables[0].set_index("metric").loc["roc_auc", "value"] - 0.5) < 0.05
     assert judgement.duel is None

@@ -10,6 +10,8 @@ import pandas as pd
 from scipy.stats import norm, t
 
 LEADING_METRIC = {True: "roc_auc", False: "mae"}  # the metric to judge by, for classes and for amounts
+# A proper score: only the true probabilities, or for amounts the true median, are expected to be best by it.
+PROPER_SCORE = {True: "log_loss", False: "mae"}
 HIGHER_IS_BETTER = {"roc_auc", "accuracy", "r2"}
 METRIC_MEANINGS = {
     "roc_auc": "how often a case of a class gets a higher probability for it than a case of another; 0.5 is guessing",

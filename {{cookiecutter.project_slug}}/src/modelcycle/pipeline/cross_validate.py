@@ -28,17 +28,35 @@ def predict_unseen(
     cross-validation: models with the same settings predict what they were not trained on, of training and test rows
     together. By time, each is trained on what lies before, so that the first rows are not predicted.
     """
-    rows = pd.concat([train, test], ignore_index=True)
-    if not is_small(test, params.prepare.holdout, contract) or not can_be_split(rows, params.prepare.holdout, contract):
+    splits = list_splits(train, test, contract, params)
+    if len(splits) == 1:
         return test, predict(model, make_features(test, contract))
     settings = params.train.model_copy(update={"search": None})
     predictions = []
-    for train_index, test_index in make_folds(rows, params.prepare.holdout, contract):
-        fitted, _ = fit_model(settings, rows.iloc[train_index], contract)
-        predictions.append(predict(fitted, make_features(rows.iloc[test_index], contract)))
-    pooled = pd.concat(predictions).sort_index()
+    for learn, judged in splits:
+        fitted, _ = fit_model(settings, learn, contract)
+        predictions.append(predict(fitted, make_features(judged, contract)))
+    pooled = pool_predictions(predictions)
+    return pd.concat([judged for _, judged in splits]).loc[pooled.index], pooled
+
+
+def list_splits(
+    train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """List the rows to train on with those to predict: (t, m) and (n, m) themselves, or their folds, numbered anew."""
+    rows, holdout = pd.concat([train, test], ignore_index=True), params.prepare.holdout
+    if not is_small(test, holdout, contract) or not can_be_split(rows, holdout, contract):
+        return [(train, test)]
+    return [(rows.iloc[learn], rows.iloc[judged]) for learn, judged in make_folds(rows, holdout, contract)]
+
+
+def pool_predictions(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put the (n, 1 + c) predictions of each split together, in the rows' order."""
+    if len(parts) == 1:
+        return parts[0]
+    pooled = pd.concat(parts).sort_index()
     probabilities = pooled.columns[1:].sort_values()  # a class that a fold did not hold has no probability there
-    return rows.loc[pooled.index], pd.concat([pooled[["prediction"]], pooled[probabilities].fillna(0)], axis=1)
+    return pd.concat([pooled[["prediction"]], pooled[probabilities].fillna(0)], axis=1)
 
 
 def is_small(test: pd.DataFrame, holdout: Holdout, contract: Contract) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
 from modelcycle.core import paths
@@ -25,16 +24,10 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, track_progress, write_atomically, write_text
 from modelcycle.core.params import Params, read_params
 from modelcycle.core.team import make_features, read_project
+from modelcycle.pipeline.baselines import IN_TRAINING, LINEAR, compare_with_baselines, predict_constant
 from modelcycle.pipeline.cross_validate import predict_unseen
 from modelcycle.pipeline.report import write_report
 from modelcycle.tracking.store import log_evaluation
-
-
-def predict_baseline(train_target: np.ndarray, n_rows: int, classification: bool) -> pd.DataFrame:
-    """Predict (n_rows, 1 + c) without features: the classes' shares in the training target, or its median."""
-    dummy = DummyClassifier(strategy="prior") if classification else DummyRegressor(strategy="median")
-    dummy.fit(np.zeros((len(train_target), 1)), train_target)
-    return predict(dummy, pd.DataFrame({"nothing": np.zeros(n_rows)}))
 
 
 def label_slices(values: pd.Series) -> pd.Series:
@@ -73,7 +66,7 @@ def score_slices(
                 slice_truth, predictions[is_in_slice], n_resamples, slice_groups, slice_weights
             )
             interval = intervals.loc[metric]
-            baseline = predict_baseline(slice_truth, count, classification)
+            baseline = predict_constant(slice_truth, count, classification)
             baseline_score = round_to_six_digits(score_predictions(slice_truth, baseline, slice_weights)[metric])
             scores.append({"slice": f"{name} = {label}", "rows": count, **interval, "baseline": baseline_score})
     return pd.DataFrame(scores, columns=["slice", "rows", "value", "low", "high", "baseline"]).dropna(subset="value")
@@ -154,7 +147,7 @@ def evaluate_predictions(
     truth, n_resamples = extract_target(rows, contract), params.evaluate.bootstrap
     weights, groups = extract_weights(rows, contract), group_rows(rows, params.prepare.holdout, contract)
     metrics = bootstrap_intervals(truth, predictions, n_resamples, groups, weights)
-    baseline = predict_baseline(train_target, len(rows), contract.is_classification)
+    baseline = predict_constant(train_target, len(rows), contract.is_classification)
     metrics["baseline"] = [round_to_six_digits(score) for score in score_predictions(truth, baseline, weights).values()]
     slices = score_slices(rows[params.evaluate.slices], truth, predictions, n_resamples, groups, weights)
     return {
@@ -193,9 +186,12 @@ def evaluate() -> None:
     train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
     judged, predictions = predict_unseen(model, train, test, contract, params)
     tables = evaluate_predictions(judged, predictions, extract_target(train, contract), contract, params)
+    tables[paths.BASELINES] = compare_with_baselines(model, train, test, judged, predictions, contract, params)
     tables[paths.IMPORTANCE] = compute_importance(model, test, extract_target(test, contract), contract)
-    metrics = tables[paths.INTERVALS].set_index("metric")
-    values = {"rows": len(judged)} | {str(name): float(value) for name, value in metrics["value"].dropna().items()}
+    metrics, leading = tables[paths.INTERVALS].set_index("metric"), LEADING_METRIC[contract.is_classification]
+    simpler = tables[paths.BASELINES].set_index(["metric", "baseline"])["value"][leading]
+    values = {"rows": len(judged), f"train_{leading}": float(simpler[IN_TRAINING])}
+    values |= {str(name): float(value) for name, value in metrics["value"].dropna().items()}
     for path, table in tables.items():
         with write_atomically(path) as draft:
             table.to_csv(draft, index=False, lineterminator="\n")
@@ -211,7 +207,8 @@ def evaluate() -> None:
     with write_atomically(paths.REPORT) as draft:
         write_report(draft, contract, note, list(tables.values()))
     log_evaluation(values, paths.REPORT)
-    leading = LEADING_METRIC[contract.is_classification]
     value, low, high, baseline = (f"{score:.3f}" for score in metrics.loc[leading])
-    report_line("evaluate", f"{leading} {value} ({low} to {high}), baseline {baseline}", paths.REPORT)
+    found = f"{leading} {value} ({low} to {high}), baseline {baseline}"
+    found += f", linear {simpler[LINEAR]:.3f}, train {simpler[IN_TRAINING]:.3f}"
+    report_line("evaluate", found, paths.REPORT)
     report_line("", note)

@@ -56,12 +56,12 @@ def write_report(
 ) -> None:
     """Write the page.
 
-    note: what the model is judged on. tables: intervals, slices, calibration and importance, as in reports/.
+    note: what the model is judged on. tables: intervals, slices, calibration, baselines and importance, as in reports/.
     template: a page that extends report.html, with what it shows besides in `more`.
     """
     leading = LEADING_METRIC[contract.is_classification]
     sign = direction(leading)
-    intervals, slices, calibration, importance = tables
+    intervals, slices, calibration, baselines, importance = tables
     metrics = intervals.set_index("metric")
     lead = metrics.to_dict("index")[leading]
     target = contract.columns[contract.target]
@@ -80,6 +80,7 @@ def write_report(
         lead=lead,
         is_better=(lead["value"] - lead["baseline"]) * sign > 0,
         meaning=METRIC_MEANINGS,
+        simpler=baselines[baselines["metric"] == leading].to_dict("records"),
         weak=slices[slices["weak"]].to_dict("records"),
         slices=plot_slices(slices.head(25), lead["value"], leading) if len(slices) else None,
         calibration=plot_calibration(calibration, contract.is_classification),

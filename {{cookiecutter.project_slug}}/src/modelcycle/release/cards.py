@@ -31,9 +31,9 @@ def require_markers() -> None:
 def write_cards(version: Any, verdicts: list[Verdict], contract: Contract, tables: list[pd.DataFrame]) -> list[Path]:
     """Write both cards for a version and return their paths: in reports/ where the team has deleted the page in docs/.
 
-    tables: intervals, slices, calibration and importance, as in reports/.
+    tables: intervals, slices, calibration, baselines and importance, as in reports/.
     """
-    intervals, slices, _, importance = tables
+    intervals, slices, *_, importance = tables
     loader = FileSystemLoader(Path(__file__).parent)
     templates = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701  Markdown
     facts = {

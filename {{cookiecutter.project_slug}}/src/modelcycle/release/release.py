@@ -19,6 +19,7 @@ from modelcycle.core.errors import InputError, Undecided
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import md5, report_line, require_output, write_atomically, write_text
 from modelcycle.core.team import make_features, read_project
+from modelcycle.pipeline.baselines import compare_with_baselines
 from modelcycle.pipeline.cross_validate import predict_unseen
 from modelcycle.pipeline.evaluate import describe_judged_rows, evaluate_predictions
 from modelcycle.pipeline.report import write_report
@@ -48,6 +49,7 @@ from modelcycle.release.gate import (
     judge_training_rows,
 )
 from modelcycle.release.row_wise import judge_row_wise
+from modelcycle.release.simpler import judge_baselines
 from modelcycle.tracking import store
 from modelcycle.versions import registry
 from modelcycle.versions.bundle import load_version
@@ -67,7 +69,7 @@ PAGE = Path(__file__).with_name("release.html")
 class Judgement:
     """What the gate says of a model.
 
-    tables: intervals, slices and calibration. note: what it was judged on.
+    tables: intervals, slices, calibration and baselines. note: what it was judged on.
     """
 
     verdicts: list[Verdict]
@@ -101,6 +103,8 @@ def judge_model(
     target = extract_target(train, contract)
     tables = list(evaluate_predictions(judged, predictions, target, contract, params).values())
     verdicts = list(judge_metrics(params.gate, contract.is_classification, *tables))
+    tables.append(compare_with_baselines(model, train, test, judged, predictions, contract, params))
+    verdicts += judge_baselines(params.gate, contract.is_classification, tables[-1])
     verdicts += [judge_overlap(train, test, contract), judge_row_wise(test, contract)]
     some = test.sample(min(1000, len(test)), random_state=0)
     verdicts += judge_behaviour(params.gate.behaviour, model, some, contract)
