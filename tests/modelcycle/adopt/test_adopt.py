@@ -30,6 +30,13 @@ def dvc(monkeypatch) -> Callable[..., None]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def chosen(monkeypatch) -> None:
+    """Leave the choice of the model, which takes long, to test_choose_model.py."""
+    choice = ("sklearn.ensemble.HistGradientBoosting", {}, "train.estimator: chosen")
+    monkeypatch.setattr("modelcycle.adopt.adopt.choose_model", lambda *_: choice)
+
+
 @pytest.fixture
 def fresh(baked, tmp_path):
     return baked.copy_to(tmp_path)
@@ -81,7 +88,8 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
         **{"source": "data/people.csv", "database": None, "until": None},
         "csv": {"sep": ",", "encoding": "utf-8-sig"},
     }
-    assert params["train"]["parameters"] == {}
+    train = params["train"]
+    assert (train["estimator"], train["parameters"]) == ("sklearn.ensemble.HistGradientBoosting", {})
     assert params["evaluate"]["slices"] == ["team"]
     assert [params["gate"][name] for name in ("bound", "too_good", "behaviour")] == [None, None, []]
     assert fresh.read("contract.yaml").startswith("# Inferred from a sample: correct what is wrong")
@@ -89,6 +97,7 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
     assert [" ".join(line.split()) for line in printed.splitlines()] == [
         "adopt 50 rows, 3 columns data/people.csv",
         "weight as an amount, 2 features contract.yaml",
+        "train.estimator: chosen params.yaml",
         "read contract.yaml and commit, then `make cycle`",
     ]
     assert not (fresh.path / "dvc.lock").exists()

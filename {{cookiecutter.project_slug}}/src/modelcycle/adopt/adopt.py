@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from modelcycle.adopt.choose_model import choose_model
 from modelcycle.adopt.infer import detect_csv_format, detect_number_format, find_missing_words, infer_contract
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
@@ -31,16 +32,19 @@ def write_contract(contract: Contract) -> None:
         make_yaml().dump({"description": contract.description, "columns": columns}, text)
 
 
-def write_params(source: Path, options: dict[str, Any], contract: Contract) -> None:
-    """Point params.yaml at the new source."""
+def write_params(source: Path, options: dict[str, Any], contract: Contract, rows: pd.DataFrame) -> str:
+    """Point params.yaml at the new source. Returns what is said about the model that is chosen for its (n, m) rows."""
+    said = ""
     with edit_params() as params:
         if Path(params["ingest"]["source"]).is_relative_to(EXAMPLE):
-            params["train"]["parameters"] = {}  # these and what the gate demands were found for the example
+            # The model and what the gate demands were found for the example.
+            params["train"]["estimator"], params["train"]["parameters"], said = choose_model(rows, contract)
             if "gate" in params:
                 params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
         params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
         groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
         params["evaluate"]["slices"] = groups[:2]
+    return said
 
 
 def choose_destination(file: Path) -> Path:
@@ -114,7 +118,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
             shutil.copyfile(file, draft)
     run("dvc", "add", "--quiet", str(data))
     write_contract(contract)
-    write_params(data, options, contract)
+    choice = write_params(data, options, contract, rows)
     if data != before and find_spec("modelcycle.tracking.feedback"):  # the scope exploration has none
         from modelcycle.tracking.feedback import delete_feedback
 
@@ -129,6 +133,8 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         report_line("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
     for name in contract.names("ignored"):
         report_line("", f"ignored: {name} {contract.columns[name].reason}")
+    if choice:
+        report_line("", choice, PARAMS)
     if stays:
         more = f" and {len(stays) - 5:,} more" if len(stays) > 5 else ""
         report_line("", "left where it is, since git does not have it:", ", ".join(stays[:5]) + more)
