@@ -1,0 +1,167 @@
+"""Run adopt, the pipeline and the gate on public tables, without an edit, beside a fixed model on the same split.
+
+    uv run --group proof benchmarks/verdicts.py [TABLE ...]
+
+What is expected is in public_tables.py. Writes docs/verdicts.md; with the names of tables prints their rows alone.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+from baked import HERE, baked, commit, environment, run
+from fixed_model import compute_error, make_fixed_model, split_dates
+from public_tables import TABLES, Table
+from ruamel.yaml import YAML
+
+TOLERANCE = 1.05
+EXPLANATION = """\
+# What the gate says of {n} public tables
+
+For those who ask whether the verdict fits their own table. Each table was adopted, run and judged without an edit of a
+file; what was expected of it stands in `benchmarks/public_tables.py` and was committed before the first run. The fixed
+model is gradient boosting with scikit-learn's defaults (`benchmarks/fixed_model.py`), trained and scored on the same
+split with the same columns; the error is 1 - AUC for classes and the mean absolute error for amounts. A ratio above
+1.05 is more than 5 % worse. Below 0.005, 1 - AUC counts as equal: that is a handful of rows.
+
+{n_right} of {n} as expected. Repeat it with `uv run --group proof benchmarks/verdicts.py`, {minutes} minutes.
+"""
+
+
+def call(folder: Path, command: str) -> tuple[int, str]:
+    """Run a command in a folder that may fail; return its exit status and all it printed."""
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=folder,
+        env=environment(folder) | {"COLUMNS": "300", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def run_table(bake: Path, table: Table) -> dict[str, str]:
+    """Adopt a table in a bake that is put back first, run and judge it; return its row of the result."""
+    run(bake, "git", "reset", "--quiet", "--hard", "start")
+    run(bake, "git", "clean", "-fdxq", "--exclude", ".venv")
+    content = table.make()
+    path = bake.parent / f"{table.name}.csv"
+    path.write_text(content if isinstance(content, str) else content.to_csv(index=False), encoding="utf-8")
+    row = {
+        "table": table.name,
+        "rows": f"{len(content.splitlines()) if isinstance(content, str) else len(content):,}",
+        "source": table.source,
+        "hold-out": f"? (expected {table.holdout})",
+        "expected": table.verdict,
+    }
+    for command in (f"modelcycle adopt {path} {table.options}", "dvc repro"):
+        status, printed = call(bake, command)
+        sys.stderr.write(f"$ {command}\n{printed}")
+        if status:
+            reason = next((line for line in printed.splitlines()[::-1] if line.startswith("error")), printed[-200:])
+            return row | {"verdict": f"{command.split()[1]} stops: {reason}", "ok": "**no**"}
+        commit(bake)
+    status, printed = call(bake, "modelcycle gate")
+    sys.stderr.write(f"$ modelcycle gate\n{printed}exit {status}\n")
+    return row | judge(bake, table, status, printed)
+
+
+def judge(bake: Path, table: Table, status: int, printed: str) -> dict[str, str]:
+    """Compare what came out with what was expected, and the model with the fixed one."""
+    contract = YAML(typ="safe").load((bake / "contract.yaml").read_text(encoding="utf-8"))["columns"]
+    params = YAML(typ="safe").load((bake / "params.yaml").read_text(encoding="utf-8"))
+    holdout = params["prepare"].get("holdout", {}).get("by", "key")
+    verdict = name_verdict(status, printed)
+    told = [name for name, column in contract.items() if "tells" in column.get("reason", "")]
+    told += [name for name in contract if any("leak" in line and name in line for line in printed.splitlines())]
+    told = list(dict.fromkeys(told))
+    ours, fixed = compare(bake, contract)
+    is_class = any(line.startswith("roc_auc") for line in (bake / "reports/intervals.csv").read_text().splitlines())
+    as_good = ours <= TOLERANCE * fixed or (is_class and max(ours, fixed) < 0.005)
+    found = verdict.split(":")[0]
+    as_expected = found == table.verdict or (table.verdict == "no pass" and found != "passes")
+    right = as_expected and holdout == table.holdout and as_good and set(table.leaks) <= set(told)
+    return {
+        "hold-out": holdout if holdout == table.holdout else f"{holdout} (expected {table.holdout})",
+        "verdict": verdict,
+        "error": f"{ours:.4g}",
+        "fixed model's": f"{fixed:.4g}",
+        "ratio": f"{ours / fixed:.2f}" if fixed else "-",
+        "leaks named": ", ".join(told) + (f" (expected {', '.join(table.leaks)})" if table.leaks else ""),
+        "ok": "yes" if right else "**no**",
+    }
+
+
+def name_verdict(status: int, printed: str) -> str:
+    """Put what the gate printed into a word and the rules behind it."""
+    failed = [line[10:].split(":")[0] for line in printed.splitlines() if line.startswith("FAILED")]
+    open_ = [line[10:].split(":")[0] for line in printed.splitlines() if line.lower().startswith("undecided")]
+    if failed:
+        return f"fails: {', '.join(failed)}"
+    if open_:
+        return f"undecided: {', '.join(open_)}"
+    return "passes" if status == 0 else f"fails: {printed.strip().splitlines()[-1]}"
+
+
+def compare(bake: Path, contract: dict[str, dict[str, str]]) -> tuple[float, float]:
+    """Score the model's predictions and those of the fixed model on the test rows; the error of each."""
+    train, test = (pd.read_parquet(bake / f"data/{part}.parquet") for part in ("train", "test"))
+    (target,) = (name for name, column in contract.items() if column["role"] == "target")
+    inputs = [name for name, column in contract.items() if column["role"] in ("time", "feature")]
+    weight = next((name for name, column in contract.items() if column["role"] == "weight"), None)
+    predictions = pd.read_parquet(bake / "reports/predictions.parquet")
+    probabilities = predictions.filter(regex="^probability_")
+    classification = not probabilities.empty
+    truth = test[target].astype("str" if classification else "float64")
+    weights = test[weight] if weight else None
+    model = make_fixed_model(classification)
+    model.fit(
+        split_dates(train[inputs]),
+        train[target].astype(truth.dtype),
+        **({f"{model.steps[-1][0]}__sample_weight": train[weight]} if weight else {}),
+    )
+    features = split_dates(test[inputs])
+    if not classification:
+        fixed = pd.Series(model.predict(features))
+        return compute_error(truth, predictions["prediction"], weights), compute_error(truth, fixed, weights)
+    probabilities.columns = probabilities.columns.str.removeprefix("probability_")
+    fixed = pd.DataFrame(model.predict_proba(features), columns=model.classes_)
+    return compute_error(truth, probabilities, weights), compute_error(truth, fixed, weights)
+
+
+def write_markdown(rows: list[dict[str, str]], seconds: float) -> str:
+    """Write the rows as a table, with what is needed to read it."""
+    columns = ["table", "rows", "source", "hold-out", "expected", "verdict", "error", "fixed model's", "ratio"]
+    columns += ["leaks named", "ok"]
+    n_right = sum(row["ok"] == "yes" for row in rows)
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    lines += [f"| {' | '.join(row.get(column, '').replace('|', '/') for column in columns)} |" for row in rows]
+    text = EXPLANATION.format(n=len(rows), n_right=n_right, minutes=round(seconds / 60))
+    return text + "\n" + "\n".join(lines) + "\n"
+
+
+def main(names: list[str]) -> None:
+    """Run the tables named, or all and write the page."""
+    started = time.perf_counter()
+    tables = [table for table in TABLES if not names or table.name in names]
+    with baked("setup") as bake:
+        run(bake, "git", "tag", "start")
+        rows = []
+        for table in tables:
+            rows.append(run_table(bake, table))
+            sys.stderr.write(json.dumps(rows[-1]) + "\n")
+    page = write_markdown(rows, time.perf_counter() - started)
+    if names:
+        print(page)
+    else:
+        (HERE / "docs/verdicts.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
