@@ -69,14 +69,15 @@ def test_the_stages_pass_on_the_table(reproduced, tmp_path, dvc, name):
 
 @pytest.mark.slow
 def test_the_example_itself_is_understood(fresh, dvc):
-    """What is inferred from the flights is what their contract says, but for units and wider ranges."""
+    """What is inferred from the flights is what their contract says, but for units and ranges."""
     known = read_columns(fresh)
     fresh.verb("adopt", "example/flights.csv", *FLIGHTS)
     for name, column in read_columns(fresh).items():
         assert column["role"] == known[name]["role"], name
         assert column["type"] == known[name]["type"], name
         assert column.get("nullable", False) == known[name].get("nullable", False), name
-        assert ("min" in column) == ("min" in known[name]), name
+        assert not {"min", "max", "values"} & set(column), name
+        assert column.get("parts") == known[name].get("parts"), name
 
 
 def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_example(fresh, dvc, people):
@@ -92,7 +93,10 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
     assert (train["estimator"], train["parameters"]) == ("sklearn.ensemble.HistGradientBoosting", {})
     assert params["evaluate"]["slices"] == ["team"]
     assert [params["gate"][name] for name in ("bound", "too_good", "behaviour")] == [None, None, []]
-    assert fresh.read("contract.yaml").startswith("# Inferred from a sample: correct what is wrong")
+    text = fresh.read("contract.yaml")
+    assert text.startswith("# Inferred from a sample: correct what is wrong")
+    assert "  team:\n    role: feature\n    type: category # the sample: ['x', 'y']\n" in text
+    assert re.search(r"  height:\n    role: feature\n    type: number # the sample: 1\d\d\.\d+ to 1\d\d\.\d+\n", text)
     assert "description: Predicts weight from the columns of people.csv.\n" in fresh.read("contract.yaml")
     assert [" ".join(line.split()) for line in printed.splitlines()] == [
         "adopt 50 rows, 3 columns data/people.csv",
@@ -101,6 +105,23 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
         "read contract.yaml and commit, then `make cycle`",
     ]
     assert not (fresh.path / "dvc.lock").exists()
+
+
+def test_what_the_sample_never_held_is_not_rejected_until_somebody_writes_a_rule(fresh, dvc, people):
+    fresh.verb("adopt", str(people), "--target", "weight")
+    with (fresh.path / "data/people.csv").open("a") as table:
+        table.write("1700,z,99\n")
+    fresh.verb("ingest")
+    assert re.match(r"prepare +51 rows, 0 rejected", fresh.verb("prepare"))
+    fresh.replace("params.yaml", "max_rejected: 0.01", "max_rejected: 0.5")
+    text = fresh.read("contract.yaml")
+    for name, sample, rule in (
+        ("z", r"# the sample: (\['x', 'y'\])", r"\n    values: \1"),
+        ("1700", r"# the sample: (\S+) to (\S+)", r"\n    min: \1\n    max: \2"),
+    ):
+        (fresh.path / "contract.yaml").write_text(re.sub(sample, rule, text, count=1))
+        assert re.match(r"prepare +51 rows, 1 rejected", fresh.verb("prepare"))
+        assert name in fresh.read("data/rejects.csv")
 
 
 @pytest.mark.slow
@@ -126,6 +147,20 @@ def test_a_parquet_file_is_taken_with_its_types(fresh, dvc, people):
     assert types == {"height": "number", "team": "category", "weight": "number", "smokes": "boolean"}
     assert "csv: {}" in fresh.read("params.yaml")
     assert "50 rows of 50, 4 columns" in fresh.verb("ingest")
+
+
+def test_the_parts_of_dates_are_told_with_those_that_are_left_out_and_why(fresh, dvc, people):
+    days = pd.date_range("2020-02-28", periods=50, freq="20D")
+    table = pd.read_csv(people).assign(born=days.strftime("%d.%m.%Y"), seen=pd.date_range("2024-01-01", periods=50))
+    table.to_csv(people, index=False)
+    printed = fresh.verb("adopt", str(people), "--target", "weight", "--time", "seen")
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    same_hour = "hour (the time of day is always the same)"
+    seasons = "year, month, day_of_year (the data spans 49 days)"
+    assert f"born: year, month, day_of_year, weekday, age; left out: {same_hour}" in lines
+    assert f"seen: weekday; left out: {seasons}; {same_hour}; age (no other column has the role time)" in lines
+    assert "type: datetime # the sample: 2020-02-28 00:00:00 to 2022-11-04 00:00:00" in fresh.read("contract.yaml")
+    assert read_columns(fresh)["born"]["parts"] == ["year", "month", "day_of_year", "weekday", "age"]
 
 
 def test_a_table_that_lies_where_it_goes_stays_there(fresh, dvc, people):

@@ -2,7 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelcycle.adopt.infer import find_leaks, infer_column, infer_contract, infer_date_format, infer_target
+from modelcycle.adopt.infer import (
+    describe_sample,
+    find_leaks,
+    find_left_out_parts,
+    infer_column,
+    infer_contract,
+    infer_date_format,
+    infer_parts,
+    infer_target,
+)
 from modelcycle.core.contract import Column, Contract, find_violations
 from modelcycle.core.errors import InputError
 
@@ -30,14 +39,63 @@ def test_a_column_is_what_its_values_say(values, kind, role):
     assert column.nullable == (role == "ignored" or None in values)
 
 
-def test_ranges_are_wider_than_the_sample_but_do_not_cross_zero():
-    column = infer_column(pd.Series(["10", "20", "30"]))
-    assert (column.min, column.max) == (0, 40)
-    assert infer_column(pd.Series(["-10", "10", "3"])).min == -20
-    below = infer_column(pd.Series([-30, -20, -10]))
-    assert (below.min, below.max) == (-40, 0)
-    assert (infer_column(pd.Series([0, 1.23, 7.7])).min, infer_column(pd.Series([0, 1.23, 7.7])).max) == (0, 11.6)
-    assert infer_column(pd.Series([100400, 100439, 100420])).max == 100459
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (["10", "20", "980"], "10 to 980"),
+        (["0.1", "52.5101", None], "0.1 to 52.5101"),
+        ([2**53 + 1, 2**53 + 30, 2**53 + 8], f"{2**53 + 1} to {2**53 + 30}"),
+        (["31.01.2024", "01.02.2024"], "2024-01-31 00:00:00 to 2024-02-01 00:00:00"),
+        (["NO", "DE", "DE"], "['DE', 'NO']"),
+        (["a\nb: #", "\x85", "Köln"], r"['Köln', 'a\nb: #', '\x85']"),
+        ([f"t{i % 12:02}" for i in range(60)], f"{[f't{i:02}' for i in range(10)]} and 2 more"),
+    ],
+)
+def test_what_the_sample_held_is_told_and_is_no_rule(values, text):
+    values = pd.Series(values)
+    column = infer_column(values)
+    assert column.min is column.max is column.values is None
+    assert describe_sample(values, column) == f"the sample: {text}"
+
+
+def test_of_booleans_and_texts_there_is_nothing_to_tell():
+    assert describe_sample(pd.Series(["yes", "no"]), Column(role="feature", type="boolean")) == ""
+    assert describe_sample(pd.Series(["x"]), Column(role="ignored", type="text")) == ""
+    assert describe_sample(pd.Series([None]), Column(role="feature", type="number")) == ""
+
+
+SEASONS = ["year", "month", "day_of_year"]
+
+
+@pytest.mark.parametrize(
+    ("days", "parts", "left_out"),
+    [
+        (730, [*SEASONS, "weekday"], {}),
+        (729, ["weekday"], {"the data spans 729 days": SEASONS}),
+        (28, ["weekday"], {"the data spans 28 days": SEASONS}),
+        (27, [], {"the data spans 27 days": [*SEASONS, "weekday"]}),
+    ],
+)
+@pytest.mark.parametrize("has_row_time", [True, False])
+def test_a_date_has_the_parts_that_the_data_can_teach_something_about(days, parts, left_out, has_row_time):
+    dates = pd.Series(["2022-03-01", None, str(pd.Timestamp("2022-03-01") + pd.Timedelta(days=days))])
+    column = infer_column(dates)
+    no_hour = {"the time of day is always the same": ["hour"]}
+    no_age = {} if has_row_time else {"no other column has the role time": ["age"]}
+    assert find_left_out_parts(dates, column, has_row_time) == left_out | no_hour | no_age
+    found = infer_parts(dates, column, has_row_time)
+    assert found.parts == ([*parts, "age"] if has_row_time else parts or None)
+    assert found.role == ("feature" if found.parts else "ignored")
+    dates[2] = dates[2].replace("00:00", "07:30")
+    assert find_left_out_parts(dates, column, has_row_time) == left_out | no_age
+
+
+def test_only_a_date_beside_the_row_s_time_has_an_age():
+    days = pd.date_range("2024-01-01", periods=90).strftime("%d.%m.%Y")
+    rows = pd.DataFrame({"at": days, "born": days[::-1], "x": [i % 7 for i in range(90)], "y": [1.5, 2, 3] * 30})
+    columns = infer_contract(rows, "t.csv", "y", [], "at").columns
+    assert (columns["at"].parts, columns["born"].parts) == (["weekday"], ["weekday", "age"])
+    assert infer_contract(rows, "t.csv", "y", [], None).columns["born"].parts == ["weekday"]
 
 
 @pytest.mark.parametrize(
@@ -62,13 +120,6 @@ def test_what_tells_rows_apart_or_nothing_is_ignored_with_the_reason(values, nam
     column = infer_column(pd.Series(list(values), name=name))
     assert column.reason == reason
     assert (column.role, column.type == "text") == (("ignored", True) if reason else ("feature", False))
-
-
-def test_few_categories_are_listed_and_more_are_expected_to_get_new_ones():
-    ten, eleven = ([f"t{i % n:02}" for i in range(60)] for n in (10, 11))
-    assert infer_column(pd.Series(ten)).values == sorted(set(ten))
-    assert infer_column(pd.Series(eleven)).values is None
-    assert infer_column(pd.Series([*ten, None])).nullable
 
 
 @pytest.mark.parametrize(

@@ -124,12 +124,29 @@ def test_a_row_that_can_not_be_read_is_repeated_by_none(rows, contract):
         ([1.5, 2.0], "category", ["1.5", "2.0"]),
         (pd.to_datetime(["2024-01-01 12:00+02:00"]), "datetime", ["2024-01-01 10:00"]),
         (["2024-01-01T12:00:00+02:00", "2024-01-01"], "datetime", ["2024-01-01 10:00", "2024-01-01"]),
+        (["now", "today", None], "datetime", [None, None, None]),
     ],
 )
 def test_values_get_the_type_that_the_contract_names(values, kind, expected):
     converted = convert_values(pd.Series(values), Column(role="feature" if kind != "text" else "key", type=kind))
-    expected = [pd.Timestamp(value) for value in expected] if kind == "datetime" else expected
+    expected = [value and pd.Timestamp(value) for value in expected] if kind == "datetime" else expected
     assert [None if pd.isna(value) else value for value in converted] == expected
+
+
+def test_a_date_is_read_in_the_declared_format_and_in_iso_8601_and_in_no_other():
+    column = Column(role="feature", type="datetime", format="%d.%m.%Y")
+    texts = ["31.12.2024", "2024-12-31T10:00:00+02:00", "2024-12-31", "12/31/2024", "2024", "now", None]
+    times = convert_values(pd.Series(texts, index=[0] * len(texts)), column)
+    read = [pd.Timestamp(text) for text in ("2024-12-31", "2024-12-31 08:00", "2024-12-31")]
+    assert times.head(3).tolist() == read
+    assert times.tail(4).isna().all()
+    assert times.dtype == "datetime64[us]"
+
+
+def test_dates_have_weekday_and_hour_where_the_contract_names_no_parts():
+    assert Column(role="time", type="datetime").parts == ["weekday", "hour"]
+    assert Column(role="time", type="datetime", parts=[]).parts == []
+    assert Column(role="feature", type="number").parts is None
 
 
 def test_yes_and_no_are_read_in_several_languages():
@@ -161,6 +178,8 @@ def test_the_times_of_requests_are_in_iso_format_whatever_the_source_has(contrac
         ({"role": "time", "type": "datetime"}, "at most one column with role time, found at, x"),
         ({"role": "feature", "type": "datetime", "format": "%Q"}, "format is %Q, .*; expected one such as %d.%m.%Y"),
         ({"role": "feature", "type": "number", "values": ["a"]}, "values are for categories"),
+        ({"role": "feature", "type": "number", "parts": ["year"]}, "parts are for type datetime, not for type number"),
+        ({"role": "feature", "type": "datetime", "parts": ["decade"]}, "'year', 'month', .* or 'age'"),
         ({"role": "target", "type": "text"}, "a target has type"),
         ({"role": "target", "type": "number"}, "exactly one column with role target, found returned, x"),
     ],
@@ -169,6 +188,17 @@ def test_a_contract_that_does_not_hold_together_is_refused(contract, column, com
     columns = contract.model_dump()["columns"] | {"x": column}
     with pytest.raises(ValidationError, match=complaint):
         Contract.model_validate({"description": "", "columns": columns})
+
+
+def test_an_age_needs_the_time_of_the_row(contract):
+    columns = contract.model_dump()["columns"] | {"born": {"role": "feature", "type": "datetime", "parts": ["age"]}}
+    Contract.model_validate({"description": "", "columns": columns})
+    for changed, name in (
+        ({"at": columns["born"] | {"parts": None}}, "born"),
+        ({"at": columns["at"] | {"parts": ["age"]}}, "at"),
+    ):
+        with pytest.raises(ValidationError, match=f"'{name}' has the part age, which is up to the time in another"):
+            Contract.model_validate({"description": "", "columns": columns | changed})
 
 
 def test_what_a_contract_needs_is_missed_and_names_of_answers_are_refused(contract):

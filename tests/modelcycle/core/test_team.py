@@ -1,9 +1,10 @@
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from modelcycle.core import team
-from modelcycle.core.contract import convert_columns
+from modelcycle.core.contract import Contract, convert_columns
 from modelcycle.core.errors import InputError
 from modelcycle.core.team import make_features
 
@@ -41,3 +42,18 @@ def test_an_error_of_the_team_s_own_stays_what_it_is(ours, contract, rows):
         ours(function)
         with pytest.raises(error):
             make_features(convert_columns(rows, contract.used, contract), contract)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_date_gives_the_parts_that_the_contract_names_and_a_missing_one_none(contract, unit):
+    parts = ["year", "month", "day_of_year", "weekday", "hour", "age"]
+    columns = contract.model_dump()["columns"]
+    columns = {"at": columns["at"] | {"parts": []}, "returned": columns["returned"]}
+    columns["born"] = {"role": "feature", "type": "datetime", "nullable": True, "parts": parts}
+    rows = pd.DataFrame({"at": ["2024-03-02", "2024-03-02"], "born": ["2024-02-29 18:30", None]}).apply(pd.to_datetime)
+    rows["born"] = rows["born"].astype(f"datetime64[{unit}]")
+    features = make_features(rows, Contract.model_validate({"description": "", "columns": columns}))
+    assert list(features) == [f"born:{part}" for part in parts]
+    assert (features.dtypes == "float64").all()
+    assert features.iloc[0].tolist() == [2024, 2, 60, 3, 18.5, 1 + 5.5 / 24]
+    assert features.iloc[1].isna().all()

@@ -50,6 +50,13 @@ def test_rows_without_a_key_and_rows_that_repeat_are_answered(run, rows):
     assert len(run(twice)[0]) == 120
 
 
+def test_what_training_never_held_is_answered_where_no_rule_forbids_it(run, rows, bundle):
+    bundle.contract.columns["price"].max = bundle.contract.columns["shop"].values = None
+    rows.loc[3, ["price", "shop", "at"]] = ["1e6", "Rome", "2031-12-31"]
+    answers, manifest, rejects = run(rows)
+    assert (len(answers), manifest["rejected"], rejects) == (60, {}, None)
+
+
 def test_a_row_that_breaks_the_contract_is_listed_as_it_is_and_the_others_are_answered(run, rows, capsys):
     rows.loc[[3, 50], "price"] = ["101", "many"]
     rows.loc[50, "shop"] = "Rome"

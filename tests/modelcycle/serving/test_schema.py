@@ -1,10 +1,11 @@
 import json
 from datetime import datetime
 
+import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from modelcycle.core.contract import Column, Contract
+from modelcycle.core.contract import Column, Contract, convert_values
 from modelcycle.serving.schema import find_unusual_values, make_feedback_type, make_row_type, typical_value
 
 ORDER = {"at": "2024-03-01T10:00:00", "price": 9.5, "shop": "Köln", "gift": True}
@@ -37,7 +38,11 @@ def test_a_row_has_the_types_of_the_contract_and_may_lack_what_is_nullable_and_t
         ({"order": 2**63}, "order", f"less than or equal to {2**63 - 1}"),
         ({"order": -(2**63) - 1}, "order", f"greater than or equal to {-(2**63)}"),
         ({"order": 1.5}, "order", "valid integer"),
-        ({"at": "tomorrow"}, "at", "valid datetime"),
+        ({"at": "tomorrow"}, "at", "a time in ISO 8601 or written as %d.%m.%Y"),
+        ({"at": "today"}, "at", "a time in ISO 8601 or written as %d.%m.%Y"),
+        ({"at": "31.02.2024"}, "at", "a time in ISO 8601 or written as %d.%m.%Y"),
+        ({"at": None}, "at", "a time in ISO 8601 or written as %d.%m.%Y"),
+        ({"at": 1735603200}, "at", "a time in ISO 8601 or written as %d.%m.%Y"),
         ({"at": "1699-12-31T23:59:59"}, "at", "a time between the years 1700 and 2200"),
         ({"at": "2201-01-01T00:00:00"}, "at", "a time between the years 1700 and 2200"),
         ({"note": "x"}, "note", "not permitted"),
@@ -56,6 +61,35 @@ def test_a_time_with_a_zone_becomes_utc_and_the_limits_of_years_are_allowed(vali
     assert validate(at="2024-03-01T10:00:00+02:00")["at"] == datetime(2024, 3, 1, 8)
     assert validate(at="1700-01-01T00:00:00")["at"].year == 1700
     assert validate(at="2200-12-31T00:00:00")["at"].year == 2200
+
+
+@pytest.mark.parametrize("nullable", [True, False])
+@pytest.mark.parametrize(
+    ("date_format", "value", "time"),
+    [
+        ("%d.%m.%Y", "31.12.2024", "2024-12-31"),
+        ("%d.%m.%Y", "2024-12-31", "2024-12-31"),
+        ("%d/%m/%Y %H:%M", "01/02/2024 07:30", "2024-02-01 07:30"),
+        ("%m/%d/%Y", "01/02/2024", "2024-01-02"),
+        ("%d.%m.%Y %z", "31.12.2024 +0200", "2024-12-30 22:00"),
+        ("%Y%m%d", 20241231, "2024-12-31"),
+        ("", "20241231", "2024-12-31"),
+        ("", 20241231, "2024-12-31"),
+        ("", "2024/12/31 07:30", "2024-12-31 07:30"),
+        ("", "2024-12-31T07:30:00Z", "2024-12-31 07:30"),
+    ],
+)
+def test_a_time_of_a_request_means_what_it_means_in_the_source(contract, date_format, value, time, nullable):
+    column = Column(role="feature", type="datetime", format=date_format, nullable=nullable)
+    contract.columns["at"] = column
+    adapter = TypeAdapter(make_row_type(contract, {}))
+    read = adapter.validate_json(json.dumps(ORDER | {"at": value}))["at"]
+    assert read == datetime.fromisoformat(time)
+    assert convert_values(pd.Series([value]), column).tolist() == [read]
+    if nullable:
+        assert adapter.validate_json(json.dumps(ORDER | {"at": None}))["at"] is None
+    described = adapter.json_schema()["properties"]["at"]["description"]
+    assert described == (f"(ISO 8601 or {date_format})" if date_format else "")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_feedback_to_an_unknown_id_is_refused(service):
         ([ROW] * 1001, "", ..., "at most 1000 items"),
         (b"[{", "", ..., "Invalid JSON"),
         (b"\xff\xfe", "", ..., "Invalid JSON"),
-        ([ROW | {"scheduled_departure": "tomorrow"}], "0.scheduled_departure", "tomorrow", "a valid datetime"),
+        ([ROW | {"scheduled_departure": "tomorrow"}], "0.scheduled_departure", "tomorrow", "a time in ISO 8601"),
         ([ROW | {"scheduled_departure": "1066-10-14T09:00"}], "0.scheduled_departure", "1066-10-14T09:00", "a time be"),
         ([ROW | {"distance": 10**19}], "0.distance", str(10**19), "less than or equal to"),
     ],
@@ -110,6 +110,26 @@ def test_rows_that_break_the_contract_are_refused_with_field_found_and_expected(
     assert found in (fault["found"], ...)
     assert expected in fault["expected"]
     assert not fault["expected"].startswith(("Input should be", "Value error"))
+
+
+def test_what_training_never_held_is_answered_with_a_flag_where_no_rule_forbids_it(champion, serve_here, tmp_path):
+    contract = champion.contract.model_copy(deep=True)
+    contract.columns["humidity"].max = contract.columns["origin"].values = None
+    contract.columns["scheduled_departure"].format = "%d.%m.%Y %H:%M"
+    with serve_here(lambda: replace(champion, contract=contract), tmp_path) as service:
+        new = {"humidity": 300, "origin": "BER"}
+        status, (declared, iso) = service.ask(
+            "/predict",
+            [ROW | new | {"scheduled_departure": time} for time in ("31.12.2013 07:30", "2013-12-31T07:30")],
+        )
+        assert status == 200
+        assert set(declared["unusual"]) == {"origin BER was never seen in training", declared["unusual"][-1]}
+        assert any(re.match(r"humidity 300 is outside \d+ to 100$", flag) for flag in declared["unusual"])
+        assert declared["probabilities"] == iso["probabilities"]
+        logged = service.ask(f"/predictions/{declared['id']}")[1]["inputs"]
+        assert logged["scheduled_departure"] == "2013-12-31T07:30:00"
+        assert service.ask(f"/predictions/{declared['id']}/drivers")[0] == 200
+        assert "<option>EWR</option>" in re.sub(" selected", "", read(service, "/"))  # from the training data
 
 
 def test_of_many_faults_twenty_are_named_and_of_a_long_value_the_beginning(service):

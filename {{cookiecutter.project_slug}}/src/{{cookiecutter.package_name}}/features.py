@@ -15,9 +15,20 @@ def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         match contract.columns[name].type:
             case "number" | "integer" | "boolean":
                 features[name] = rows[name].astype("float64")
-            case "datetime":  # not the month: with less than a few years, what happened once would pass for a season
-                features[f"{name}:weekday"] = rows[name].dt.weekday.astype("float64")
-                features[f"{name}:hour"] = rows[name].dt.hour + rows[name].dt.minute / 60
+            case "datetime":
+                for part in contract.columns[name].parts or []:
+                    features[f"{name}:{part}"] = extract_part(part, rows, name, contract).astype("float64")
             case _:
                 features[name] = rows[name].astype("str")
     return pd.DataFrame(features, index=rows.index)
+
+
+def extract_part(part: str, rows: pd.DataFrame, name: str, contract: Contract) -> pd.Series:
+    """Extract a part of the times in a column of (n, m) rows, (n,); the age is in days, up to the row's own time."""
+    times = rows[name]
+    match part:
+        case "age":
+            return (rows[contract.time] - times) / pd.Timedelta(days=1)
+        case "hour":
+            return times.dt.hour + times.dt.minute / 60
+    return getattr(times.dt, part)

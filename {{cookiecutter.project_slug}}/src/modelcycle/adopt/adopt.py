@@ -9,9 +9,17 @@ from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
+from ruamel.yaml.comments import CommentedMap
 
 from modelcycle.adopt.choose_model import choose_model
-from modelcycle.adopt.infer import detect_csv_format, detect_number_format, find_missing_words, infer_contract
+from modelcycle.adopt.infer import (
+    describe_sample,
+    detect_csv_format,
+    detect_number_format,
+    find_left_out_parts,
+    find_missing_words,
+    infer_contract,
+)
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
 from modelcycle.core.errors import InputError
@@ -22,11 +30,20 @@ from modelcycle.core.table import read_source
 from modelcycle.tracking.git import git, run
 
 
-def write_contract(contract: Contract) -> None:
-    """Write contract.yaml, each column with the facts that differ from the defaults."""
-    columns = {name: column.model_dump(exclude_defaults=True) for name, column in contract.columns.items()}
+def write_contract(contract: Contract, rows: pd.DataFrame) -> None:
+    """Write contract.yaml, each column with the facts that differ from the defaults.
+
+    rows: (n, m) as read from the source. What they held is a comment and no rule: others will come.
+    """
+    columns = {}
+    for name, column in contract.columns.items():
+        columns[name] = CommentedMap(column.model_dump(exclude_defaults=True))
+        columns[name].fa.set_block_style()  # a comment would cut a mapping on one line short
+        if not column.values and (sample := describe_sample(rows[name], column)):
+            columns[name].yaml_add_eol_comment(sample, "type", column=0)
     with write_atomically(CONTRACT) as draft, draft.open("w", encoding="utf-8") as text:
         text.write("# Inferred from a sample: correct what is wrong, add `unit` and `description`.\n")
+        text.write("# What the sample held refuses nothing: write `min`, `max` or `values` where it is a rule.\n")
         text.write("# Roles: key, time, feature, target, ignored.\n")
         text.write("# Types: number, integer, boolean, category, datetime, text.\n")
         make_yaml().dump({"description": contract.description, "columns": columns}, text)
@@ -117,7 +134,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         with write_atomically(data) as draft:
             shutil.copyfile(file, draft)
     run("dvc", "add", "--quiet", str(data))
-    write_contract(contract)
+    write_contract(contract, rows)
     choice = write_params(data, options, contract, rows)
     if data != before and find_spec("modelcycle.tracking.feedback"):  # the scope exploration has none
         from modelcycle.tracking.feedback import delete_feedback
@@ -131,6 +148,11 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
     report_line("", f"{target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
     if key and len(distinct) < len(rows):
         report_line("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
+    for name in [name for name in contract.inputs if contract.columns[name].type == "datetime"]:
+        column = contract.columns[name]
+        reasons = find_left_out_parts(rows[name], column, contract.time not in (None, name)).items()
+        left_out = "; ".join(f"{', '.join(parts)} ({reason})" for reason, parts in reasons)
+        report_line("", f"{name}: {', '.join(column.parts or []) or 'nothing'}; left out: {left_out or 'nothing'}")
     for name in contract.names("ignored"):
         report_line("", f"ignored: {name} {contract.columns[name].reason}")
     if choice:

@@ -2,12 +2,12 @@
 
 import codecs
 import csv
-import math
 import re
 import warnings
 from collections import Counter
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,19 +15,21 @@ from pandas.api.types import is_datetime64_any_dtype
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, convert_values
+from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, DatePart, convert_values
 from modelcycle.core.errors import InputError
 
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
 IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
 MAX_CLASSES = 20  # an integer target with more values than this is an amount
-MAX_LISTED_VALUES = 10  # a category with more values than this is expected to get new ones
+MAX_LISTED_VALUES = 10  # in a comment
+MIN_DAYS_OF_SEASONS = 2 * 365  # in less, what happened once would pass for a season
+MIN_DAYS_OF_WEEKDAYS = 4 * 7
 LEAK_SCORE = 0.99  # balanced accuracy or R2 above which a column alone must know the answer
 
 
 def infer_column(values: pd.Series) -> Column:
-    """Infer a column's type, range, allowed values and nullability from (n,) values as read from the source."""
+    """Infer a column's type and nullability from (n,) values as read from the source."""
     known = values.dropna()
     facts: dict[str, Any] = {"role": "feature", "nullable": len(known) < len(values)}
     if known.nunique() < 2:
@@ -42,19 +44,50 @@ def infer_column(values: pd.Series) -> Column:
         counts_up = high - low == len(known) - 1 or IDENTIFIER_NAME.search(str(values.name))
         if integers and known.is_unique and counts_up and len(known) > 20:
             return _make_ignored("is different in every row, like an identifier")
-        slack = (high - low) / 2  # the sample's extremes are not the world's; what was never negative stays so
-        if slack > 0:
-            step = 10.0 ** (math.floor(math.log10(slack)) - 1)
-            below, above = math.floor((low - slack) / step) * step, math.ceil((high + slack) / step) * step
-            facts["min"] = round(below if low < 0 else max(below, 0.0), 12)
-            facts["max"] = round(above if high > 0 else min(above, 0.0), 12)
         return Column(type="integer" if integers else "number", **facts)
     if (date_format := infer_date_format(known)) is not None:
         return Column(type="datetime", format=date_format, **facts)
     if known.nunique() > max(20, len(known) / 2):
         return _make_ignored("is different in nearly every row, like an identifier or free text")
-    texts = _list_categories(known)
-    return Column(type="category", values=texts if len(texts) <= MAX_LISTED_VALUES else None, **facts)
+    return Column(type="category", **facts)
+
+
+def describe_sample(values: pd.Series, column: Column) -> str:
+    """Say in one line what a column of a contract held in (n,) values as read from the source; empty for others."""
+    known = convert_values(values, column).dropna()
+    if column.type in ("number", "integer", "datetime") and len(known):
+        return f"the sample: {known.min()} to {known.max()}"
+    if column.type == "category":
+        texts = sorted(known.unique())
+        more = f" and {len(texts) - MAX_LISTED_VALUES:,} more" if len(texts) > MAX_LISTED_VALUES else ""
+        return f"the sample: {texts[:MAX_LISTED_VALUES]}{more}"
+    return ""
+
+
+def find_left_out_parts(values: pd.Series, column: Column, has_row_time: bool) -> dict[str, list[str]]:
+    """List by reason the parts of a date that (n,) values as read from the source can teach nothing about.
+
+    has_row_time: whether the rows have a time besides, up to which an age can be counted.
+    """
+    times = convert_values(values, column).dropna()
+    days = (times.max() - times.min()).days
+    too_long = ["year", "month", "day_of_year"] if days < MIN_DAYS_OF_SEASONS else []
+    too_long += ["weekday"] if days < MIN_DAYS_OF_WEEKDAYS else []
+    reasons = {
+        f"the data spans {days:,} days": too_long,
+        "the time of day is always the same": ["hour"] if (times - times.dt.normalize()).nunique() < 2 else [],
+        "no other column has the role time": [] if has_row_time else ["age"],
+    }
+    return {reason: parts for reason, parts in reasons.items() if parts}
+
+
+def infer_parts(values: pd.Series, column: Column, has_row_time: bool) -> Column:
+    """Give a column of dates the parts that `find_left_out_parts` leaves; a feature without any is ignored."""
+    left_out = list(chain(*find_left_out_parts(values, column, has_row_time).values()))
+    parts = [part for part in get_args(DatePart) if part not in left_out]
+    if column.role == "feature" and not parts:
+        return _make_ignored("is a date of which no part can teach anything")
+    return column.model_copy(update={"parts": parts})
 
 
 def infer_date_format(known: pd.Series) -> str | None:
@@ -130,6 +163,8 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
         if (date_format := infer_date_format(rows[time].dropna())) is None:
             raise InputError(f"{source}: the column '{time}' holds no readable dates, e.g. {rows[time].iloc[0]}.")
         columns[time] = Column(role="time", type="datetime", format=date_format)
+    dates = {name: column for name, column in columns.items() if column.type == "datetime"}
+    columns |= {name: infer_parts(rows[name], column, time not in (None, name)) for name, column in dates.items()}
     description = f"Predicts {target} from the columns of {Path(source).name}."
     if any(column.role == "feature" for column in columns.values()):
         for name in find_leaks(rows, Contract(description=description, columns=columns)):

@@ -19,6 +19,7 @@ BOOLEAN_WORDS = [  # how yes and no are written
     *[("true", "false"), ("t", "f"), ("yes", "no"), ("y", "n"), ("1", "0"), ("1.0", "0.0")],
     *[("ja", "nein"), ("j", "n"), ("wahr", "falsch"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não")],
 ]
+DatePart = Literal["year", "month", "day_of_year", "weekday", "hour", "age"]
 
 
 class Column(BaseModel):
@@ -35,6 +36,7 @@ class Column(BaseModel):
     max: float | None = Field(default=None, allow_inf_nan=False)
     values: list[str] | None = Field(default=None, min_length=1)
     format: str = ""
+    parts: list[DatePart] | None = None
     reason: str = ""
 
     @model_validator(mode="after")
@@ -62,6 +64,14 @@ class Column(BaseModel):
             raise ValueError(f"values are for categories, not for type {self.type}")
         return self
 
+    @model_validator(mode="after")
+    def _choose_parts(self) -> "Column":
+        if self.type == "datetime" and self.parts is None:
+            self.parts = ["weekday", "hour"]
+        if self.parts is not None and self.type != "datetime":
+            raise ValueError(f"parts are for type datetime, not for type {self.type}")
+        return self
+
 
 class Contract(BaseModel):
     """All columns that the project uses. Columns of the data that are not named here are dropped."""
@@ -82,6 +92,9 @@ class Contract(BaseModel):
         for name in self.names("key", "target"):
             if name == "prediction" or name.startswith("probability_"):
                 raise ValueError(f"'{name}' is what the model's answer is called; give this column another name")
+        for name in self.inputs:
+            if "age" in (self.columns[name].parts or []) and self.time in (None, name):
+                raise ValueError(f"'{name}' has the part age, which is up to the time in another column with role time")
         return self
 
     def names(self, *roles: str) -> list[str]:
@@ -148,7 +161,11 @@ def convert_values(values: pd.Series, column: Column) -> pd.Series:
         case "datetime":
             if not pd.api.types.is_datetime64_any_dtype(values):
                 words = values.astype("str")
+                words = words.where(words.str.contains(r"\d", na=False))  # pandas reads 'now' and 'today' as well
                 values = pd.to_datetime(words, format=column.format or "ISO8601", errors="coerce", utc=True)
+                if column.format:  # requests may have ISO 8601 as well
+                    rest = words.where(values.isna() & words.str.match(r"\d{4}-\d\d-\d\d", na=False))
+                    values = values.fillna(pd.to_datetime(rest, format="ISO8601", errors="coerce", utc=True))
             if isinstance(values.dtype, pd.DatetimeTZDtype):
                 values = values.dt.tz_convert(None)
             return values.astype("datetime64[us]")

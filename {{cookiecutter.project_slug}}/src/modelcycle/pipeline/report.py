@@ -1,12 +1,12 @@
 """The report for domain experts: one HTML page that needs nothing else, with its plots inside."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 from markupsafe import Markup
 
-from modelcycle.core.contract import Contract
+from modelcycle.core.contract import Contract, DatePart
 from modelcycle.core.metrics import LEADING_METRIC, METRIC_MEANINGS, direction
 from modelcycle.core.page import render_page
 from modelcycle.core.plots import BLUE, GREY, ORANGE, make_axes, render_svg
@@ -72,6 +72,7 @@ def write_report(
         template,
         read_project().title,
         contract=contract,
+        date_parts=get_args(DatePart),
         target=target,
         target_is=f"{contract.target} is {classes[1] if len(classes) == 2 else 'a certain class'}",
         figures=metrics.dropna(subset="value").to_dict("index"),

@@ -1,14 +1,17 @@
 """The types of requests, made from the contract, and what is usual in them, by the profile of the training data."""
 
 import math
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, with_config
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, with_config
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
-from modelcycle.core.contract import Column, Contract
+from modelcycle.core.contract import Column, Contract, convert_values
 from modelcycle.versions.prediction_log import to_utc
 
 Row = dict[str, Any]
@@ -21,11 +24,29 @@ def to_naive_utc(time: datetime) -> datetime:
     return to_utc(time)
 
 
+def read_time(value: Any, column: Column) -> datetime:
+    """Read a time of a request, as `to_naive_utc` gives it. Raises ValueError."""
+    return to_naive_utc(parse_time(value, column))
+
+
+def parse_time(value: Any, column: Column) -> datetime:
+    """Parse a time in the contract's format, in ISO 8601 or in whatever else the source is read. Raises ValueError."""
+    if column.format:
+        with suppress(ValueError):
+            return datetime.strptime(str(value), column.format)
+    with suppress(ValueError):
+        return datetime.fromisoformat(str(value))
+    time = convert_values(pd.Series([str(value)]), column)[0]
+    if pd.isna(time):
+        raise ValueError(f"a time in ISO 8601{f' or written as {column.format}' if column.format else ''}")
+    return cast(datetime, time.to_pydatetime())
+
+
 FIELD_TYPES: dict[str, Any] = {
     "number": float,
     "integer": int,
     "boolean": bool,
-    "datetime": Annotated[datetime, AfterValidator(to_naive_utc)],
+    "datetime": datetime,
 }
 
 
@@ -37,6 +58,10 @@ def make_row_type(contract: Contract, profile: dict[str, Any]) -> Any:
         value_type = Literal[tuple(column.values)] if column.values else FIELD_TYPES.get(column.type, str)
         optional = column.nullable or name not in contract.inputs
         limits: dict[str, Any] = {"ge": column.min, "le": column.max}
+        unit = f"[{column.unit}]" if column.unit else ""
+        if column.type == "datetime":
+            value_type = Annotated[value_type, BeforeValidator(partial(read_time, column=column))]
+            unit = f"(ISO 8601 or {column.format})" if column.format else ""
         if column.type == "integer":  # what 64 bits hold
             low, high = -(2**63), 2**63 - 1
             limits = {
@@ -49,7 +74,7 @@ def make_row_type(contract: Contract, profile: dict[str, Any]) -> Any:
             Field(
                 default=None if optional else ...,
                 allow_inf_nan=False if column.type == "number" else None,
-                description=f"{column.description} [{column.unit}]" if column.unit else column.description,
+                description=f"{column.description} {unit}".strip(),
                 examples=None if example is None else [to_jsonable_python(example)],
                 **limits,
             ),

@@ -54,7 +54,8 @@ def draw_value(kind: str, column: Column, profile: dict[str, Any], rng: np.rando
         number = float(np.interp(position, np.cumsum(profile["shares"]), edges))
         if kind == "never seen":
             number = float(rng.choice(edges[[0, -1]] + np.array([-1, 1]) * (edges[-1] - edges[0] + 1)))
-        low, high = -np.inf if column.min is None else column.min, np.inf if column.max is None else column.max
+        limit = 2.0**62 if column.type == "integer" else np.finfo(float).max  # what the service takes
+        low, high = -limit if column.min is None else column.min, limit if column.max is None else column.max
         number = float(np.clip(float(f"{number:.6g}"), low, high))
         return round(number) if column.type == "integer" else number
     if column.type == "datetime" and "median" in profile:
