@@ -118,6 +118,8 @@ def dvc_in_place():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrain, "run", run_here)
         patch.setattr("modelcycle.adopt.adopt.run", run_here)
+        choice = ("sklearn.ensemble.HistGradientBoosting", {}, "")  # of the model, which takes long
+        patch.setattr("modelcycle.adopt.adopt.choose_model", lambda *_: choice)
         yield run_here
 
 
