@@ -91,10 +91,11 @@ def test_the_difference_is_above_0_where_the_model_is_better_whatever_the_metric
     def chances(late):
         return pd.DataFrame({"prediction": late > 0.5, "probability_False": 1 - late, "probability_True": late})
 
-    table = compare_predictions(truth, chances(good), {"bad": chances(bad), "itself": chances(good)}, 100)
+    others = {"bad": chances(bad), "itself": chances(good), "all but itself": chances(good + 1e-15)}
+    table = compare_predictions(truth, chances(good), others, 100)
     scores = table.set_index(["baseline", "metric"])
     assert (scores.loc["bad", ["difference", "low"]] > 0).all(axis=None)
-    assert (scores.loc["itself", ["difference", "low", "high"]] == 0).all(axis=None)
+    assert (scores.loc[["itself", "all but itself"], ["difference", "low", "high"]] == 0).all(axis=None)
     areas = [roc_auc_score(truth, given) for given in (good, bad)]
     assert scores["value"]["bad", "roc_auc"] == round_to_six_digits(areas[1])
     assert scores["difference"]["bad", "roc_auc"] == round_to_six_digits(areas[0] - areas[1])

@@ -1,5 +1,7 @@
 """What simpler models achieve on the same rows: a constant, the best column alone, a linear model."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -113,16 +115,19 @@ def compare_predictions(
         scores = [pd.DataFrame(score_resamples(truth, table, drawn)) for drawn in draws]
         return pd.Series(score_predictions(truth, table, weights)), pd.concat(scores)
 
+    def subtract(own: Any, other: Any) -> Any:
+        """Give how much better the first is; what is the same but for the last digits is the same, on any machine."""
+        return (own - other).where(~np.isclose(own, other, rtol=1e-9, atol=0), 0) * signs + 0.0
+
     value, resampled = score(predictions)
     signs = pd.Series({metric: direction(metric) for metric in value.index})
     tail, parts = expand_tail(0.025, count_groups(len(truth), groups)), {}
     for name, table in others.items():
         other_value, other_resampled = score(table)
-        differences = (resampled - other_resampled) * signs
-        numbers = {"value": other_value, "difference": (value - other_value) * signs}
-        parts[name] = pd.DataFrame(
-            numbers | {"low": differences.quantile(tail), "high": differences.quantile(1 - tail)}
-        )
+        differences = subtract(resampled, other_resampled)
+        low, high = differences.quantile(tail), differences.quantile(1 - tail)
+        numbers = {"value": other_value, "difference": subtract(value, other_value), "low": low, "high": high}
+        parts[name] = pd.DataFrame(numbers)
     return pd.concat(parts, names=["baseline", "metric"]).map(round_to_six_digits).reset_index()
 
 
