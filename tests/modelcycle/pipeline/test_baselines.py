@@ -25,8 +25,8 @@ from modelcycle.pipeline.baselines import (
     predict_constant,
     simplify,
 )
-from modelcycle.pipeline.cross_validate import predict_unseen
 from modelcycle.pipeline.train import fit_model
+from modelcycle.pipeline.unseen import predict_unseen
 
 random = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""Predict with a model, save it, and load it without running code that its file may contain."""
+"""Fit a model and predict with it, save it, and load it without running code that its file may contain."""
 
 import io
 import re
@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
@@ -27,6 +28,12 @@ TRUSTED_TYPES = [
     "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
 ]
+
+
+def fit(model: Pipeline, features: pd.DataFrame, target: np.ndarray, weights: np.ndarray | None = None) -> Pipeline:
+    """Fit a model on (n, k) features and the (n,) target; weights: (n,) how much each row counts."""
+    options = {} if weights is None else {f"{model.steps[-1][0]}__sample_weight": weights}
+    return model.fit(features, target, **options)
 
 
 def predict(model: Pipeline, features: pd.DataFrame) -> pd.DataFrame:

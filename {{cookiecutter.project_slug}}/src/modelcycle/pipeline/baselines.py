@@ -25,10 +25,10 @@ from modelcycle.core.metrics import (
     score_predictions,
     score_resamples,
 )
-from modelcycle.core.model_file import predict
+from modelcycle.core.model_file import fit, predict
 from modelcycle.core.params import Params
 from modelcycle.core.team import make_features
-from modelcycle.pipeline.cross_validate import list_splits, pool_predictions
+from modelcycle.pipeline.unseen import list_splits, pool_predictions
 
 MAX_ROWS = 20_000  # training rows that a baseline learns from: more would take longer than they make it better
 CONSTANT, COLUMN, LINEAR = "a constant", "the best column alone", "a linear model"
@@ -92,7 +92,7 @@ def fit_baselines(rows: pd.DataFrame, contract: Contract) -> tuple[dict[str, Pip
         linear = make_pipeline(DummyClassifier(strategy="prior"))
     weights = extract_weights(rows, contract)
     for model in (best_column, linear):
-        model.fit(features, target, **({} if weights is None else {f"{model.steps[-1][0]}__sample_weight": weights}))
+        fit(model, features, target, weights)
     return {COLUMN: best_column, LINEAR: linear}, best
 
 

@@ -25,8 +25,8 @@ from modelcycle.core.output import report_line, require_output, track_progress, 
 from modelcycle.core.params import Params, read_params
 from modelcycle.core.team import make_features, read_project
 from modelcycle.pipeline.baselines import IN_TRAINING, LINEAR, compare_with_baselines, predict_constant
-from modelcycle.pipeline.cross_validate import predict_unseen
 from modelcycle.pipeline.report import write_report
+from modelcycle.pipeline.unseen import predict_unseen
 from modelcycle.tracking.store import log_evaluation
 
 
@@ -163,7 +163,7 @@ def describe_judged_rows(
     """Say in a sentence or two what the model is judged on, and what it was trained on where that matters."""
     by = params.prepare.holdout.by
     how = f"Judged on {len(judged):,} rows that it was not trained on, held out by {by}."
-    if len(judged) != len(test):
+    if judged is not test:
         few = "groups" if by == "group" else "rows"
         how = f"Judged on {len(judged):,} rows by cross-validation, since too few {few} are held out."
     if params.train.refit and time:

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from modelcycle.core.contract import Contract, extract_target, extract_weights, read_contract, read_table
 from modelcycle.core.errors import InputError, first_line
-from modelcycle.core.model_file import save_model
+from modelcycle.core.model_file import fit, save_model
 from modelcycle.core.output import report_line, track_progress, write_atomically
 from modelcycle.core.params import Search, Train, read_params
 from modelcycle.core.paths import JUDGED, MODEL, TEST, TRAIN
@@ -82,9 +82,7 @@ def fit_model(params: Train, rows: pd.DataFrame, contract: Contract) -> tuple[Pi
             parameters |= search_parameters(params, params.search, features, target, contract.is_classification)
         estimator = make_estimator(params.estimator, parameters, params.seed, contract.is_classification)
         model = clone(make_model(estimator, features))
-        weights = extract_weights(rows, contract)
-        options = {} if weights is None else {f"{model.steps[-1][0]}__sample_weight": weights}
-        return model.fit(features, target, **options), parameters
+        return fit(model, features, target, extract_weights(rows, contract)), parameters
     except (ValueError, TypeError) as error:
         raise InputError(f"params.yaml: {params.estimator} refuses to train: {first_line(error)}") from None
 

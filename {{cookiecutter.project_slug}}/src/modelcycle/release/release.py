@@ -20,9 +20,9 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import md5, report_line, require_output, write_atomically, write_text
 from modelcycle.core.team import make_features, read_project
 from modelcycle.pipeline.baselines import compare_with_baselines
-from modelcycle.pipeline.cross_validate import predict_unseen
 from modelcycle.pipeline.evaluate import describe_judged_rows, evaluate_predictions
 from modelcycle.pipeline.report import write_report
+from modelcycle.pipeline.unseen import predict_unseen
 from modelcycle.release.cards import require_markers, write_cards
 from modelcycle.release.commit import (
     require_clean_tree,

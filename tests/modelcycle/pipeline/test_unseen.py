@@ -8,8 +8,8 @@ from sklearn.metrics import roc_auc_score
 from modelcycle.core.contract import Contract
 from modelcycle.core.holdout import split_rows
 from modelcycle.core.params import Holdout, read_params
-from modelcycle.pipeline.cross_validate import make_folds, predict_unseen
 from modelcycle.pipeline.train import fit_model
+from modelcycle.pipeline.unseen import make_folds, predict_unseen
 
 CONTRACT = Contract.model_validate(
     {

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, TimeSeriesSplit
 from sklearn.pipeline import Pipeline
 
-from modelcycle.core.contract import Contract
+from modelcycle.core.contract import Contract, extract_target, extract_weights
 from modelcycle.core.holdout import holdout_columns
-from modelcycle.core.model_file import predict
+from modelcycle.core.model_file import fit, predict
 from modelcycle.core.params import Holdout, Params
 from modelcycle.core.team import make_features
-from modelcycle.pipeline.train import fit_model
 
 MIN_ROWS, MIN_GROUPS = 200, 30  # of a hold-out set; fewer make intervals too wide to tell anything
 FOLDS = 5
@@ -29,12 +29,12 @@ def predict_unseen(
     together. By time, each is trained on what lies before, so that the first rows are not predicted.
     """
     splits = list_splits(train, test, contract, params)
-    if len(splits) == 1:
+    if splits[0][1] is test:
         return test, predict(model, make_features(test, contract))
-    settings = params.train.model_copy(update={"search": None})
     predictions = []
     for learn, judged in splits:
-        fitted, _ = fit_model(settings, learn, contract)
+        target, weights = extract_target(learn, contract), extract_weights(learn, contract)
+        fitted = fit(clone(model), make_features(learn, contract), target, weights)
         predictions.append(predict(fitted, make_features(judged, contract)))
     pooled = pool_predictions(predictions)
     return pd.concat([judged for _, judged in splits]).loc[pooled.index], pooled
@@ -47,7 +47,9 @@ def list_splits(
     rows, holdout = pd.concat([train, test], ignore_index=True), params.prepare.holdout
     if not is_small(test, holdout, contract) or not can_be_split(rows, holdout, contract):
         return [(train, test)]
-    return [(rows.iloc[learn], rows.iloc[judged]) for learn, judged in make_folds(rows, holdout, contract)]
+    splits = [(rows.iloc[learn], rows.iloc[judged]) for learn, judged in make_folds(rows, holdout, contract)]
+    # By time, the first rows may be of one class, or the gap longer than all that lies before.
+    return [split for split in splits if split[0][contract.target].nunique() > 1] or [(train, test)]
 
 
 def pool_predictions(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -61,7 +63,7 @@ def pool_predictions(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 def is_small(test: pd.DataFrame, holdout: Holdout, contract: Contract) -> bool:
     """Say whether (n, m) test rows are too few to judge a model by."""
-    n_groups = test.groupby(contract.names("group")).ngroups if holdout.by == "group" else MIN_GROUPS
+    n_groups = test.groupby(holdout_columns(holdout, contract)).ngroups if holdout.by == "group" else MIN_GROUPS
     return len(test) < MIN_ROWS or n_groups < MIN_GROUPS
 
 
