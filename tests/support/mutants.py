@@ -28,9 +28,10 @@ class Mutant:
 
 
 class Judge:
-    """The gate of a default bake, beside an honest champion, in that bake's folder."""
+    """The gate of a default bake, beside an honest champion, in that bake's folder. seed: of what is planted."""
 
-    def __init__(self):
+    def __init__(self, seed=0):
+        self.random = np.random.default_rng(seed)
         self.contract, self.params = read_contract(), read_params()
         self.params.evaluate.bootstrap = 100  # a fifth of the usual ones take a fifth of the time
         self.train, self.test = (pd.read_parquet(f"data/{name}.parquet") for name in ("train", "test"))
@@ -52,6 +53,7 @@ class Judge:
             *judge_baselines(self.params.gate, True, baselines),
             *gate.judge_metrics(self.params.gate, True, *tables.values()),
             gate.judge_overlap(train, rows, contract),
+            gate.judge_leaks(self.params.gate, pd.concat([train, rows]), contract),
             *gate.judge_behaviour(self.params.gate.behaviour, model, rows.head(1000), contract),
             gate.judge_training_rows(len(train), len(self.train), self.params.gate.fewest_rows),
         ]
@@ -76,6 +78,42 @@ def leaked_target(judge):
     contract = judge.contract.model_copy(update={"columns": {**judge.contract.columns, "delayed": known}})
     train, test = (rows.assign(delayed=rows["late"]) for rows in (judge.train, judge.test))
     return judge.failed_rules(judge.fit(train, contract=contract), train, test, contract)
+
+
+def planted(plant):
+    """Add features that give the target away: `plant` makes them from the target and a source of chance."""
+
+    def judge_planted(judge):
+        tables = [pd.DataFrame(plant(rows["late"].to_numpy(bool), judge.random)) for rows in (judge.train, judge.test)]
+        kinds = {name: "boolean" if tables[0][name].dtype == bool else "number" for name in tables[0]}
+        known = {name: Column(role="feature", type=kind) for name, kind in kinds.items()}
+        contract = judge.contract.model_copy(update={"columns": {**judge.contract.columns, **known}})
+        train, test = (
+            rows.assign(**table.set_axis(rows.index))
+            for rows, table in zip((judge.train, judge.test), tables, strict=True)
+        )
+        return judge.failed_rules(judge.fit(train, contract=contract), train, test, contract)
+
+    return judge_planted
+
+
+def two_flags(late, random):
+    first = late & (random.random(len(late)) < 0.6)
+    return {"crew_late": first, "gate_late": late & (~first | (random.random(len(late)) < 0.3))}
+
+
+def two_times(late, random):
+    planned = random.uniform(0, 1440, len(late)).round()
+    return {
+        "planned": planned,
+        "actual_arrival": planned
+        + np.where(late, 16, 15)
+        + np.where(late, 1, -1) * random.exponential(20, len(late)).round(),
+    }
+
+
+def noisy_copy(late, random):
+    return {"delayed": late ^ (random.random(len(late)) < 0.01)}
 
 
 def train_rows_in_test(judge):
@@ -123,6 +161,9 @@ MUTATIONS = {
     "inverted class": (mutant(lambda made, late: 1 - late), "better than guessing"),
     "one weak feature": (one_weak_feature, "minimum"),
     "leaked target": (leaked_target, "not too good to be true"),
+    "a copy of the target with 1 % errors": (planted(noisy_copy), "no column gives the target away"),
+    "either of two flags is the target": (planted(two_flags), "no column gives the target away"),
+    "a difference of two columns is the target": (planted(two_times), "no column gives the target away"),
     "train rows in the test set": (train_rows_in_test, "no test row in training"),
     "one slice broken": (
         mutant(lambda made, late: np.where(made["origin"] == "JFK", 1 - late, late)),

@@ -4,7 +4,6 @@ import pytest
 
 from modelcycle.adopt.infer import (
     describe_sample,
-    find_leaks,
     find_left_out_parts,
     infer_column,
     infer_contract,
@@ -168,22 +167,6 @@ def test_a_target_of_too_many_classes_is_refused():
         infer_target(pd.Series([f"t{i % 101}" for i in range(202)], name="y"))
 
 
-@pytest.mark.parametrize("kind", ["boolean", "category", "number"])
-def test_a_leak_is_what_tells_the_target_nearly_without_fault(kind):
-    random = np.random.default_rng(0)
-    codes = pd.Series(random.integers(0, 2 if kind == "boolean" else 3, 600))
-    target = {"boolean": codes.astype(bool), "category": codes.map({0: "a", 1: "b", 2: "c"}), "number": codes * 1.5}[
-        kind
-    ]
-    rows = pd.DataFrame({"y": target, "copy": -codes, "noisy": codes.where(random.random(600) > 0.1, 1 - codes)})
-    columns = {name: Column(role="feature", type="number") for name in ("copy", "noisy")}
-    contract = Contract(description="", columns=columns | {"y": Column(role="target", type=kind, nullable=True)})
-    assert find_leaks(rows, contract) == ["copy"]
-    rows["y"] = rows["y"].astype(object).where(rows.index % 2 == 0, None)
-    assert find_leaks(rows, contract) == ["copy"]  # the rows without a target do not count
-    assert find_leaks(rows.head(10), contract) == []  # five known are too few to tell
-
-
 @pytest.mark.parametrize(
     "values",
     [
@@ -241,3 +224,13 @@ def test_named_columns_have_their_roles_and_the_rest_are_features():
         infer_contract(rows[["a", "y"]], "table.csv", "y", ["a"], None)
     with pytest.raises(InputError, match=r"Columns: 0, 1, 2, .*, 19\.$"):
         infer_contract(pd.DataFrame([range(25)]), "table.csv", "z", [], None)
+
+
+def test_columns_that_tell_the_target_together_are_ignored_with_the_rule():
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame({"casual": random.poisson(20, 400), "registered": random.poisson(90, 400), "wind": range(400)})
+    rows["count"] = rows["casual"] + rows["registered"]
+    rows["wind"] = rows["wind"] * 7 % 13
+    columns = infer_contract(rows, "bikes.csv", "count", [], None).columns
+    assert [name for name, column in columns.items() if column.role == "feature"] == ["wind"]
+    assert columns["casual"].reason.startswith("tells count together with registered: ")

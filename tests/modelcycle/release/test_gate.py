@@ -1,17 +1,20 @@
 import json
+import re
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
-from modelcycle.core.contract import find_violations
+from modelcycle.core.contract import Column, Contract, find_violations
 from modelcycle.core.errors import InputError
 from modelcycle.pipeline.evaluate import compute_calibration
 from modelcycle.release import gate
 from modelcycle.release.gate import (
     judge_behaviour,
     judge_calibration,
+    judge_leaks,
     judge_metrics,
     judge_overlap,
     judge_process,
@@ -156,6 +159,47 @@ def test_a_key_on_both_sides_is_found(contract):
     verdict = judge_overlap(train, test, contract)
     assert (verdict.passed, verdict.found) == (False, "1 rows in both")
     assert judge_overlap(train.head(2), test, contract).passed
+
+
+def test_rows_that_are_copies_in_all_but_the_key_are_told_and_refused_where_chance_makes_none(contract, rows):
+    random = np.random.default_rng(0)
+    typed = find_violations(pd.concat([rows] * 4, ignore_index=True).assign(order=range(240)), contract)[0]
+    typed["price"] = random.normal(size=240)
+    train, test = typed.head(160), typed.tail(80)
+    assert judge_overlap(train, test, contract).passed
+    copied = test.copy()
+    inputs = contract.names("feature")
+    copied.loc[copied.index[:5], inputs] = train[inputs].head(5).to_numpy()
+    verdict = judge_overlap(train, copied.astype(test.dtypes), contract)
+    assert (verdict.passed, verdict.found) == (False, "0 rows in both, 5 with the features of a training row")
+    coarse = typed.assign(price=1.0)  # few values: rows repeat by chance
+    assert judge_overlap(coarse.head(160), coarse.tail(80), contract).passed
+
+
+@pytest.fixture
+def bikes():
+    random, kinds = np.random.default_rng(0), {"casual": "feature", "registered": "feature", "cnt": "target"}
+    rows = pd.DataFrame({"casual": random.poisson(20, 400), "registered": random.poisson(90, 400)})
+    columns = {name: Column(role=role, type="integer") for name, role in kinds.items()}
+    return rows.assign(cnt=rows["casual"] + rows["registered"]), Contract(description="", columns=columns)
+
+
+def test_columns_that_give_the_target_away_together_are_refused_and_the_sentence_says_what_to_type(bikes):
+    verdict = judge_leaks(Gate(), *bikes)
+    assert not verdict.passed
+    assert "casual" in verdict.found
+    assert "registered" in verdict.found
+    (typed,) = re.findall(r"write into params\.yaml: (gate: .*)\.$", verdict.meaning)
+    gate = Gate(**YAML(typ="safe").load(typed)["gate"])
+    verdict = judge_leaks(gate, *bikes)
+    assert verdict.passed
+    assert verdict.found.startswith("accepted: ")
+    assert verdict.found.endswith(": why")
+
+
+@pytest.mark.parametrize("accepted", [{"casual": "why"}, {"registered, casual": " "}])
+def test_an_accepted_leak_has_all_its_columns_and_a_reason(bikes, accepted):
+    assert not judge_leaks(Gate(accepted_leaks=accepted), *bikes).passed
 
 
 def test_too_few_training_rows_are_noticed():

@@ -3,6 +3,7 @@
 import os
 import re
 
+import numpy as np
 import pytest
 
 from support.mutants import MUTATIONS, Judge
@@ -13,11 +14,12 @@ from support.repository import TEMPLATE
 def test_every_mutant_is_rejected_by_the_rule_meant_for_it_and_the_docs_say_so(reproduced, monkeypatch):
     """GATE_TABLE=1 writes the table in docs/gate.md."""
     monkeypatch.chdir(reproduced.path)
-    judge = Judge()
+    seed = int(np.random.default_rng().integers(1_000_000))
+    judge = Judge(seed)
     lines = ["| what was done | rejected by the rule meant for it | and by |", "|---|---|---|"]
     for name, (mutate, meant) in MUTATIONS.items():
         failed = mutate(judge)
-        assert meant in failed, f"{name}: {meant} should have failed, not {failed}"
+        assert meant in failed, f"{name}, seed {seed}: {meant} should have failed, not {failed}"
         others = ", ".join(rule for rule in failed if rule != meant)
         lines.append(f"| {name} | {meant} | {others or '-'} |")
     page = TEMPLATE / "docs/gate.md"

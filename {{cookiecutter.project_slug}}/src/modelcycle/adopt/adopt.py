@@ -23,6 +23,7 @@ from modelcycle.adopt.infer import (
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
 from modelcycle.core.errors import InputError
+from modelcycle.core.leaks import find_leaks
 from modelcycle.core.output import md5, read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
@@ -57,7 +58,7 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract, rows
             # The model and what the gate demands were found for the example.
             params["train"]["estimator"], params["train"]["parameters"], said = choose_model(rows, contract)
             if "gate" in params:
-                params["gate"].update({"bound": None, "too_good": None, "behaviour": []})
+                params["gate"].update({"bound": None, "too_good": None, "accepted_leaks": {}, "behaviour": []})
         params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
         groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
         params["evaluate"]["slices"] = groups[:2]
@@ -104,6 +105,12 @@ def read_with_format(file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         options["na_values"] = words
         rows = rows.mask(rows.isin(words))
     return rows, options
+
+
+def count_copies(rows: pd.DataFrame, contract: Contract) -> int:
+    """Count those of (n, m) rows that equal an earlier one in target and features, but not in the key."""
+    typed = convert_columns(rows, contract.used, contract)
+    return int(typed.drop_duplicates().duplicated(contract.names("feature", "target")).sum())
 
 
 def delete_example() -> list[str]:
@@ -157,6 +164,10 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         report_line("", f"ignored: {name} {contract.columns[name].reason}")
     if choice:
         report_line("", choice, PARAMS)
+    for leak in find_leaks(rows, contract):
+        report_line("", f"look into it: {leak}. Is it known before {target} is?")
+    if copies := count_copies(rows, contract):
+        report_line("", f"{copies:,} rows equal an earlier one in all but the key: are they copies?")
     if stays:
         more = f" and {len(stays) - 5:,} more" if len(stays) > 5 else ""
         report_line("", "left where it is, since git does not have it:", ", ".join(stays[:5]) + more)

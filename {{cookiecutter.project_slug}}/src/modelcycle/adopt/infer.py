@@ -3,7 +3,6 @@
 import codecs
 import csv
 import re
-import warnings
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
-from sklearn.model_selection import cross_val_score
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, DatePart, convert_values
 from modelcycle.core.errors import InputError
+from modelcycle.core.leaks import find_leaks
 
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
@@ -25,7 +23,6 @@ MAX_CLASSES = 20  # an integer target with more values than this is an amount
 MAX_LISTED_VALUES = 10  # in a comment
 MIN_DAYS_OF_SEASONS = 2 * 365  # in less, what happened once would pass for a season
 MIN_DAYS_OF_WEEKDAYS = 4 * 7
-LEAK_SCORE = 0.99  # balanced accuracy or R2 above which a column alone must know the answer
 
 
 def infer_column(values: pd.Series) -> Column:
@@ -125,24 +122,16 @@ def infer_target(values: pd.Series) -> Column:
     return Column(role="target", type="category", nullable=nullable, values=texts)
 
 
-def find_leaks(rows: pd.DataFrame, contract: Contract) -> list[str]:
-    """List the features of (n, m) rows that tell the target all by themselves, each tried with a small tree."""
-    target = convert_values(rows[contract.target], contract.columns[contract.target]).dropna()
-    sample = rows.loc[target.sample(min(5000, len(target)), random_state=0).index]
-    tree, scoring = DecisionTreeRegressor(max_leaf_nodes=200, random_state=0), "r2"
-    truth = target[sample.index].to_numpy()
-    if contract.is_classification:
-        tree, scoring = DecisionTreeClassifier(max_leaf_nodes=30, random_state=0), "balanced_accuracy"
-        truth = truth.astype(str)
-    if len(truth) < 6 or (contract.is_classification and len(truth) <= 2 * len(np.unique(truth))):
-        return []  # too few to tell
-    found = []
-    with warnings.catch_warnings(action="ignore"):  # of classes that are rarer than folds
-        for name in contract.names("feature"):
-            codes = pd.factorize(convert_values(sample[name], contract.columns[name]), sort=True)[0][:, None]
-            if cross_val_score(tree, codes, truth, cv=3, scoring=scoring, error_score=0).mean() > LEAK_SCORE:
-                found.append(name)
-    return found
+def ignore_leaks(rows: pd.DataFrame, contract: Contract) -> None:
+    """Give the role ignored, and the reason, to the features of (n, m) rows that give the target away."""
+    for leak in find_leaks(rows, contract):
+        for name in leak.columns if leak.blocks else ():
+            others = " and ".join(other for other in leak.columns if other != name)
+            reason = f"tells {contract.target} all by itself, like a copy or what is known too late"
+            if others:
+                reason = f"tells {contract.target} together with {others}: {leak.rule}"
+            if contract.columns[name].role == "feature":
+                contract.columns[name] = _make_ignored(reason)
 
 
 def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str], time: str | None) -> Contract:
@@ -167,8 +156,9 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
     columns |= {name: infer_parts(rows[name], column, time not in (None, name)) for name, column in dates.items()}
     description = f"Predicts {target} from the columns of {Path(source).name}."
     if any(column.role == "feature" for column in columns.values()):
-        for name in find_leaks(rows, Contract(description=description, columns=columns)):
-            columns[name] = _make_ignored(f"tells {target} all by itself, like a copy or what is known too late")
+        contract = Contract(description=description, columns=columns)
+        ignore_leaks(rows, contract)
+        columns = contract.columns
     if all(column.role != "feature" for column in columns.values()):
         reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
         raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")

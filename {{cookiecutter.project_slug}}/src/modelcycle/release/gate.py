@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from modelcycle.core.contract import Contract, convert_values
 from modelcycle.core.errors import InputError
+from modelcycle.core.leaks import find_leaks
 from modelcycle.core.metrics import LEADING_METRIC, direction
 from modelcycle.core.model_file import predict
 from modelcycle.core.team import make_features
@@ -19,6 +20,7 @@ from modelcycle.versions.paths import DEFINITION_OF_DONE, PHASE_PAGES, PROCESS_S
 from modelcycle.versions.registry import Verdict
 
 USEFUL = 0.05  # a model that is surely less than this better than guessing is rejected; AUC, or share of the error
+MOST_REPEATED = 0.05  # share of test rows that may have the features of a training row, where chance makes none
 
 
 def judge_metrics(
@@ -115,12 +117,36 @@ def judge_overlap(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -
     """Judge whether a row of the test data was also trained on, by the columns that identify it."""
     names = contract.identity
     shared = len(test[names].merge(train[names].drop_duplicates(), on=names))
+    inputs = contract.names("feature")
+    known = train[inputs].drop_duplicates()
+    repeated = len(test[inputs].merge(known, on=inputs))
+    # Rows of few possible values repeat by chance; those with a measurement of many digits do not.
+    by_chance = max(known[name].nunique() for name in inputs) < max(50, len(known) / 2)
+    found = f", {repeated:,} with the features of a training row" if repeated and names != inputs else ""
     return Verdict(
         "no test row in training",
-        shared == 0,
-        f"{shared:,} rows in both",
-        "0",
+        shared == 0 and (by_chance or repeated <= MOST_REPEATED * len(test)),
+        f"{shared:,} rows in both{found}",
+        "0" if by_chance else f"0, and at most {MOST_REPEATED:.0%} with the features of a training row",
         "The model has seen the questions of its examination.",
+    )
+
+
+def judge_leaks(gate: Gate, rows: pd.DataFrame, contract: Contract) -> Verdict:
+    """Judge whether columns of (n, m) rows give the target away, alone or together; some may be accepted in writing."""
+    leaks = find_leaks(rows.reset_index(drop=True), contract)
+    reasons = {frozenset(names.split(", ")): reason for names, reason in gate.accepted_leaks.items() if reason.strip()}
+    accepted = {leak: reasons.get(frozenset(", ".join(leak.columns).split(", ")), "") for leak in leaks}
+    failed = [leak for leak in leaks if leak.blocks and not accepted[leak]]
+    told = [f"accepted: {leak}: {accepted[leak]}" if accepted[leak] else f"look into it: {leak}" for leak in leaks]
+    entries = ", ".join(f'"{", ".join(leak.columns)}": "why"' for leak in failed)
+    return Verdict(
+        "no column gives the target away",
+        not failed,
+        "; ".join(map(str, failed)) or "; ".join(told) or "none found",
+        "none, alone or together, or accepted with the reason",
+        f"What is known only with {contract.target} is no help before it: give such columns the role ignored in "
+        f"contract.yaml. If all are known in time, write into params.yaml: gate: {{accepted_leaks: {{{entries}}}}}.",
     )
 
 

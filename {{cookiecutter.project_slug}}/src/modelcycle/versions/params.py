@@ -35,6 +35,7 @@ class Gate(Section):
 
     bound: float | None = None
     too_good: float | None = None
+    accepted_leaks: dict[str, str] = Field(default={})
     slice_gap: float = Field(default=0.1, ge=0)
     calibration_gap: float = Field(default=0.03, ge=0)
     fewest_rows: float = Field(default=0.5, ge=0)
