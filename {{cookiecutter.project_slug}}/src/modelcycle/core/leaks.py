@@ -161,7 +161,11 @@ def find_formula(sample: Sample) -> Leak | None:
     some = np.isfinite(target)
     logs = logs.loc[some, logs[some].notna().mean() > 0.95]
     known = logs.notna().all(axis=1).to_numpy()
-    if 2 * known.sum() > len(some) and (found := find_combination(logs[known], target[some][known])):
+    if (
+        2 * known.sum() > len(some)
+        and known.mean() > 0.97
+        and (found := find_combination(logs[known], target[some][known]))
+    ):
         return Leak(tuple(found), write_product(found))
     return None
 
