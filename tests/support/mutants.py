@@ -52,7 +52,7 @@ class Judge:
         verdicts = [
             *judge_baselines(self.params.gate, True, baselines),
             *gate.judge_metrics(self.params.gate, True, *tables.values()),
-            gate.judge_overlap(train, rows, contract),
+            gate.judge_overlap(train, rows, contract, self.params.prepare.holdout),
             gate.judge_leaks(self.params.gate, pd.concat([train, rows]), contract),
             *gate.judge_behaviour(self.params.gate.behaviour, model, rows.head(1000), contract),
             gate.judge_training_rows(len(train), len(self.train), self.params.gate.fewest_rows),

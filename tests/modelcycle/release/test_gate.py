@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from modelcycle.core.contract import Column, Contract, find_violations
 from modelcycle.core.errors import InputError
+from modelcycle.core.params import Holdout
 from modelcycle.pipeline.evaluate import compute_calibration
 from modelcycle.release import gate
 from modelcycle.release.gate import (
@@ -155,10 +156,23 @@ def test_calibration_is_weighted_by_rows_and_for_amounts_in_units_of_the_error()
 
 
 def test_a_key_on_both_sides_is_found(contract):
-    train, test = pd.DataFrame({"order": [1, 2, 3, 3]}), pd.DataFrame({"order": [4, 3]})
-    verdict = judge_overlap(train, test, contract)
-    assert (verdict.passed, verdict.found) == (False, "1 rows in both")
-    assert judge_overlap(train.head(2), test, contract).passed
+    table = pd.DataFrame(dict.fromkeys(contract.names("feature"), "x"), range(6)).assign(order=[1, 2, 3, 3, 4, 3])
+    train, test = table.head(4), table.tail(2)
+    verdict = judge_overlap(train, test, contract, Holdout())
+    assert (verdict.passed, verdict.found) == (False, "1 rows in both, 2 with the features of a training row")
+    assert judge_overlap(train.head(2), test, contract, Holdout()).passed
+
+
+def test_a_group_on_both_sides_or_a_later_training_row_is_found(contract):
+    table = pd.DataFrame(dict.fromkeys(contract.names("feature"), "x"), range(6))
+    table = table.assign(order=range(6), note=list("aabbcb"), at=pd.date_range("2024-01-01", periods=6))
+    groups = Holdout(columns=["note"])
+    assert judge_overlap(table.head(3), table.tail(2), contract, groups).found.startswith("1 rows in both")
+    assert judge_overlap(table.head(2), table.tail(2), contract, groups).passed
+    late = judge_overlap(table.iloc[[0, 1, 4]], table.iloc[[3, 5]], contract, Holdout(by="time"))
+    assert late.found.startswith("1 rows as late as the test data")
+    assert not late.passed
+    assert judge_overlap(table.head(3), table.tail(3), contract, Holdout(by="time")).passed
 
 
 def test_rows_that_are_copies_in_all_but_the_key_are_told_and_refused_where_chance_makes_none(contract, rows):
@@ -166,14 +180,14 @@ def test_rows_that_are_copies_in_all_but_the_key_are_told_and_refused_where_chan
     typed = find_violations(pd.concat([rows] * 4, ignore_index=True).assign(order=range(240)), contract)[0]
     typed["price"] = random.normal(size=240)
     train, test = typed.head(160), typed.tail(80)
-    assert judge_overlap(train, test, contract).passed
+    assert judge_overlap(train, test, contract, Holdout()).passed
     copied = test.copy()
     inputs = contract.names("feature")
     copied.loc[copied.index[:5], inputs] = train[inputs].head(5).to_numpy()
-    verdict = judge_overlap(train, copied.astype(test.dtypes), contract)
+    verdict = judge_overlap(train, copied.astype(test.dtypes), contract, Holdout())
     assert (verdict.passed, verdict.found) == (False, "0 rows in both, 5 with the features of a training row")
     coarse = typed.assign(price=1.0)  # few values: rows repeat by chance
-    assert judge_overlap(coarse.head(160), coarse.tail(80), contract).passed
+    assert judge_overlap(coarse.head(160), coarse.tail(80), contract, Holdout()).passed
 
 
 @pytest.fixture

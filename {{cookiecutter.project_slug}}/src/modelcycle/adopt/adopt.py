@@ -23,7 +23,6 @@ from modelcycle.adopt.infer import (
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
 from modelcycle.core.errors import InputError
-from modelcycle.core.leaks import find_leaks
 from modelcycle.core.output import md5, read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
@@ -131,7 +130,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         require_nothing_lost(file, data)
     rows, options = read_with_format(file)
     try:
-        contract = infer_contract(rows, str(file), target, key, time)
+        contract, leaks = infer_contract(rows, str(file), target, key, time)
     except ValidationError as error:
         raise InputError(f"{file}: {explain_validation_error(error)}") from None
     distinct = rows[~convert_columns(rows, contract.used, contract).duplicated()]
@@ -164,7 +163,7 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
         report_line("", f"ignored: {name} {contract.columns[name].reason}")
     if choice:
         report_line("", choice, PARAMS)
-    for leak in find_leaks(rows, contract):
+    for leak in [leak for leak in leaks if not leak.blocks]:
         report_line("", f"look into it: {leak}. Is it known before {target} is?")
     if copies := count_copies(rows, contract):
         report_line("", f"{copies:,} rows equal an earlier one in all but the key: are they copies?")

@@ -14,7 +14,7 @@ from pandas.api.types import is_datetime64_any_dtype
 
 from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, DatePart, convert_values
 from modelcycle.core.errors import InputError
-from modelcycle.core.leaks import find_leaks
+from modelcycle.core.leaks import Leak, find_leaks
 
 DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
 DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
@@ -122,9 +122,9 @@ def infer_target(values: pd.Series) -> Column:
     return Column(role="target", type="category", nullable=nullable, values=texts)
 
 
-def ignore_leaks(rows: pd.DataFrame, contract: Contract) -> None:
-    """Give the role ignored, and the reason, to the features of (n, m) rows that give the target away."""
-    for leak in find_leaks(rows, contract):
+def ignore_leaks(leaks: list[Leak], contract: Contract) -> None:
+    """Give the role ignored, and the reason, to the features that give the target away."""
+    for leak in leaks:
         for name in leak.columns if leak.blocks else ():
             others = " and ".join(other for other in leak.columns if other != name)
             reason = f"tells {contract.target} all by itself, like a copy or what is known too late"
@@ -134,8 +134,10 @@ def ignore_leaks(rows: pd.DataFrame, contract: Contract) -> None:
                 contract.columns[name] = _make_ignored(reason)
 
 
-def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str], time: str | None) -> Contract:
-    """Infer a contract from (n, m) rows as read from the source.
+def infer_contract(
+    rows: pd.DataFrame, source: str, target: str, key: list[str], time: str | None
+) -> tuple[Contract, list[Leak]]:
+    """Infer a contract from (n, m) rows as read from the source, and find what may give the target away.
 
     Raises InputError when a named column does not exist or can't have its role, or when no feature is left.
     """
@@ -157,12 +159,13 @@ def infer_contract(rows: pd.DataFrame, source: str, target: str, key: list[str],
     description = f"Predicts {target} from the columns of {Path(source).name}."
     if any(column.role == "feature" for column in columns.values()):
         contract = Contract(description=description, columns=columns)
-        ignore_leaks(rows, contract)
+        leaks = find_leaks(rows, contract)
+        ignore_leaks(leaks, contract)
         columns = contract.columns
     if all(column.role != "feature" for column in columns.values()):
         reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
         raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")
-    return Contract(description=description, columns=columns)
+    return Contract(description=description, columns=columns), leaks
 
 
 def detect_csv_format(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,16 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from threadpoolctl import threadpool_limits
 
 from modelcycle.core.contract import Contract, convert_columns
+from modelcycle.core.formulas import ERRORS, find_formula, find_limits
 
 N_ROWS = 5000  # drawn with a seed; of classes the same number each, as far as there are
 FEWEST_ROWS = 20  # with fewer, chance alone makes rules
 FEWEST_OF_A_RULE = 100  # rows of balanced classes: an honest model that errs in 2 % makes no mistake in e^-3 of samples
+RULED = 0.995  # balanced accuracy above which a tree of four leaves is a rule
 CERTAIN = 300  # the same for what is chosen from many pairs or by a model
 ALONE = 0.99  # balanced accuracy or R2 above which a column alone must know the answer
 COPY = 0.98  # the same of a column that has a value for each class: one that was copied and then changed here and there
-EXACT_SHARE = 0.94  # of the rows have to keep a formula: others may have been corrected by hand
-TOLERANCE = 0.03  # how far they may be off, in standard deviations: R2 0.9998, or 1 % of noise
-ROUNDING = 0.1  # the same where the target is rounded, to its step; R2 0.99 is off by 0.16
 NEARLY_PERFECT = 0.995  # area under the ROC curve, or R2 of 95 % of the rows, that is told; R2 0.99 of all is 0.992
-ERRORS = 0.007  # share of mistakes below which a nearly perfect model of classes knows the answer
 KNOWN_LATER = re.compile(
     r"(^|_)(cancel\w*|churn\w*|closed|outcome|refund\w*|resol\w*|settle\w*|final|actual)(_|$)", re.I
 )
@@ -123,8 +121,18 @@ def draw_sample(rows: pd.DataFrame, contract: Contract) -> Sample:
 
 def find_leak(sample: Sample) -> Leak | None:
     """Find one rule of several columns, the simplest kinds first."""
-    searches = (find_limits, find_tree, find_needed) if sample.n_classes else (find_formula, find_needed)
+    searches = (find_rule, find_tree, find_needed) if sample.n_classes else (find_rule, find_needed)
     return next(filter(None, (search(sample) for search in searches)), None)
+
+
+def find_rule(sample: Sample) -> Leak | None:
+    """Find a formula for amounts; for classes, limits on two columns, which of few rows only warn."""
+    if sample.n_classes and sample.n_balanced < FEWEST_OF_A_RULE:
+        return None
+    search = find_limits if sample.n_classes else find_formula
+    found = search(sample.inputs[sample.amounts], sample.inputs[sample.times], sample.target)
+    # So many pairs find more by chance than one tree.
+    return Leak(tuple(found[0]), found[1], not sample.n_classes or sample.n_balanced >= CERTAIN) if found else None
 
 
 def tells_alone(sample: Sample, name: str) -> bool:
@@ -150,139 +158,11 @@ def score_tree(sample: Sample, values: pd.DataFrame, n_leaves: int | None, n_row
     return float(r2_score(target, cross_val_predict(tree, values, target, cv=KFold(3))))
 
 
-def find_formula(sample: Sample) -> Leak | None:
-    """Find columns of which the target is a linear combination or, by their logarithms, a product or ratio."""
-    names, amounts = [*sample.amounts, *sample.times], sample.amounts
-    if found := find_combination(sample.inputs[names], sample.target):
-        return Leak(tuple(found), write_sum(found))
-    with np.errstate(divide="ignore"):
-        logs = pd.DataFrame(np.log(np.abs(sample.inputs[amounts]))).replace(-np.inf, np.nan)
-        target = np.log(np.abs(sample.target))
-    some = np.isfinite(target)
-    logs = logs.loc[some, logs[some].notna().mean() > 0.95]
-    known = logs.notna().all(axis=1).to_numpy()
-    if (
-        2 * known.sum() > len(some)
-        and known.mean() > 0.97
-        and (found := find_combination(logs[known], target[some][known]))
-    ):
-        return Leak(tuple(found), write_product(found))
-    return None
-
-
-def find_combination(values: pd.DataFrame, target: np.ndarray) -> dict[str, float]:
-    """Find the fewest of (n, m) columns, with their factors, that add up to the (n,) target, but for a constant.
-
-    Where all columns together do not give it, no subset does; otherwise those that matter most in all are tried first.
-    """
-    values = values.fillna(0)
-    values = values.loc[:, values.std() > 0]
-    if len(values.columns) > (most := len(values) // 3):
-        values = values[values.corrwith(pd.Series(target, values.index)).abs().nlargest(most).index]
-    scale = values.std()
-    factors = fit_exactly(values / scale, target)
-    if factors is None or fit_exactly(values.iloc[:, :0], target) is not None:
-        return {}
-    order = factors.abs().sort_values(ascending=False).index
-    fits = (fit_exactly((values / scale)[order[:n]], target) for n in range(1, len(order) + 1))
-    factors = next(fit for fit in fits if fit is not None)
-    for name in factors.index[:-1]:
-        fewer = fit_exactly((values / scale)[factors.index.drop(name)], target)
-        factors = factors if fewer is None else fewer
-    return (
-        {str(name): float(factors[name] / scale[name]) for name in factors.index}
-        if 10 * len(factors) <= len(values)
-        else {}
-    )
-
-
-def fit_exactly(values: pd.DataFrame, target: np.ndarray) -> "pd.Series[float] | None":
-    """Fit the (n,) target by least trimmed squares; None where the fit is not exact for nearly all rows.
-
-    P. Rousseeuw, K. van Driessen, Computing LTS Regression for Large Data Sets, Data Min. Knowl. Disc. 12 (2006): the
-    rows that fit best are fitted again and again.
-    """
-    middle, numbers = np.median(target), np.column_stack([values - values.median(), np.ones(len(values))])
-    distance = np.abs(target - middle)
-    spread = float(np.std(target[distance <= np.quantile(distance, 0.95)]))  # without the few that are huge
-    step = np.diff(np.unique(target)).min(initial=np.inf) / 2
-    tolerance = max(TOLERANCE * spread, min(1.2 * step, ROUNDING * spread))
-    common = target == pd.Series(target).mode()[0]
-    kept = np.ones(len(target), bool)
-    for _ in range(10):
-        factors = np.linalg.lstsq(numbers[kept], target[kept] - middle)[0]
-        errors = np.abs(target - middle - numbers @ factors)
-        kept = errors <= np.quantile(errors, EXACT_SHARE)
-    shares = [np.mean(errors[rows] <= tolerance) for rows in (common | True, ~common)]  # not only where it is always 0
-    return pd.Series(factors[:-1], values.columns) if min(shares) >= EXACT_SHARE else None
-
-
-def write_sum(factors: dict[str, float]) -> str:
-    """Write a linear combination, such as `casual + registered`."""
-    words = ""
-    for name, factor in sorted(factors.items(), key=lambda item: item[1] < 0):
-        size = "" if abs(abs(factor) - 1) < 0.01 else f"{abs(factor):.3g} * "
-        words += (" - " if factor < 0 else " + ") + size + name
-    return words.removeprefix(" + ").strip()
-
-
-def write_product(exponents: dict[str, float]) -> str:
-    """Write a product of powers, such as `price * quantity`."""
-    words = ""
-    for name, exponent in sorted(exponents.items(), key=lambda item: item[1] < 0):
-        power = "" if abs(abs(exponent) - 1) < 0.01 else f"^{abs(exponent):.3g}"
-        words += (" / " if exponent < 0 else " * ") + name + power
-    return words.removeprefix(" * ").strip()
-
-
-def find_limits(sample: Sample) -> Leak | None:
-    """Find two columns whose sum, difference, product or ratio parts the classes by limits, with rows close to them.
-
-    An honest model may part classes that lie apart, with few rows in between; only a rule does where rows are dense.
-    """
-    if sample.n_balanced < FEWEST_OF_A_RULE:
-        return None
-    for names, words in [(sample.amounts, "+-*/"), (sample.times, "-")]:
-        for left, right in combinations(names, 2):
-            a, b = sample.inputs[left].to_numpy(), sample.inputs[right].to_numpy()
-            for word in words:
-                with np.errstate(all="ignore"):
-                    values = {"+": a + b, "-": a - b, "*": a * b, "/": a / b}[word]
-                if all(parts(values[:n], sample.target[:n], n_beside) for n, n_beside in ((400, 0), (N_ROWS, 10))):
-                    # So many pairs find more by chance than one tree.
-                    return Leak((left, right), f"limits on {left} {word} {right}", sample.n_balanced >= CERTAIN)
-    return None
-
-
-def parts(values: np.ndarray, target: np.ndarray, n_beside: int) -> bool:
-    """Say whether the classes of (n,) rows follow one another by value, parted where rows are dense.
-
-    n_beside: rows on either side of a limit to look at; 0 asks only whether the classes nearly follow one another.
-    """
-    known = np.isfinite(values)
-    values, target = values[known], target[known]
-    if len(target) < FEWEST_ROWS or 2 * known.sum() < len(known):
-        return False
-    counts = np.bincount(target)
-    order = np.argsort(values, kind="stable")  # rows come in random order, so those with the same value do as well
-    changes = np.flatnonzero(np.diff(target[order]))
-    most = np.count_nonzero(counts) - 1 + ERRORS * (len(target) - counts.max())
-    if not n_beside or not 0 < len(changes) <= most:
-        return bool(len(changes) <= most + 4)  # a first look at some of the rows
-    ranked = values[order]
-    usual = 3 * np.median(ranked[n_beside:] - ranked[:-n_beside]) + np.diff(np.unique(values)).min(initial=np.inf)
-    below = ranked[changes] - ranked[np.maximum(changes - n_beside, 0)]
-    above = ranked[np.minimum(changes + 1 + n_beside, len(ranked) - 1)] - ranked[changes + 1]
-    nearer = np.minimum(below, above)
-    is_close = (nearer == 0) | (nearer + ranked[changes + 1] - ranked[changes] <= usual)
-    return bool(is_close.mean() > 0.7)
-
-
 def find_tree(sample: Sample) -> Leak | None:
     """Find a tree of at most four leaves, or as many as classes, that is right: such as `or` and `and` of flags."""
     n_leaves = max(4, sample.n_classes)
     values = sample.inputs[sample.features]
-    if sample.n_balanced < FEWEST_OF_A_RULE or score_tree(sample, values, n_leaves) < 0.998:
+    if sample.n_balanced < FEWEST_OF_A_RULE or score_tree(sample, values, n_leaves) < RULED:
         return None
     tree = DecisionTreeClassifier(max_leaf_nodes=n_leaves, random_state=0).fit(values, sample.target)
     names = tuple(name for name, share in zip(sample.features, tree.feature_importances_, strict=True) if share > 0.001)

@@ -10,9 +10,11 @@ from sklearn.pipeline import Pipeline
 
 from modelcycle.core.contract import Contract, convert_values
 from modelcycle.core.errors import InputError
+from modelcycle.core.holdout import holdout_columns
 from modelcycle.core.leaks import find_leaks
 from modelcycle.core.metrics import LEADING_METRIC, direction
 from modelcycle.core.model_file import predict
+from modelcycle.core.params import Holdout
 from modelcycle.core.team import make_features
 from modelcycle.tracking.git import git, run
 from modelcycle.versions.params import Behaviour, Gate
@@ -113,10 +115,16 @@ def format_interval(metric: str, interval: dict[str, float]) -> str:
     return f"{metric} {{value:.4g}} ({{low:.4g}} to {{high:.4g}})".format(**interval)
 
 
-def judge_overlap(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -> Verdict:
-    """Judge whether a row of the test data was also trained on, by the columns that identify it."""
-    names = contract.identity
-    shared = len(test[names].merge(train[names].drop_duplicates(), on=names))
+def judge_overlap(train: pd.DataFrame, test: pd.DataFrame, contract: Contract, holdout: Holdout) -> Verdict:
+    """Judge whether the test data is held out as params.yaml says: by key, by group or by time.
+
+    Nor may many of its rows have the features of a training row, where that does not happen by chance.
+    """
+    names = holdout_columns(holdout, contract)
+    if holdout.by == "time":
+        shared = int((train[names[0]] >= test[names[0]].min()).sum())
+    else:
+        shared = len(test[names].merge(train[names].drop_duplicates(), on=names))
     inputs = contract.names("feature")
     known = train[inputs].drop_duplicates()
     repeated = len(test[inputs].merge(known, on=inputs))
@@ -126,7 +134,7 @@ def judge_overlap(train: pd.DataFrame, test: pd.DataFrame, contract: Contract) -
     return Verdict(
         "no test row in training",
         shared == 0 and (by_chance or repeated <= MOST_REPEATED * len(test)),
-        f"{shared:,} rows in both{found}",
+        f"{shared:,} rows {'as late as the test data' if holdout.by == 'time' else 'in both'}{found}",
         "0" if by_chance else f"0, and at most {MOST_REPEATED:.0%} with the features of a training row",
         "The model has seen the questions of its examination.",
     )

@@ -106,7 +106,7 @@ def judge_model(
     verdicts = list(judge_metrics(params.gate, contract.is_classification, *tables))
     tables.append(compare_with_baselines(model, train, test, judged, predictions, contract, params))
     verdicts += judge_baselines(params.gate, contract.is_classification, tables[-1])
-    verdicts += [judge_overlap(train, test, contract), judge_row_wise(test, contract)]
+    verdicts += [judge_overlap(train, test, contract, params.prepare.holdout), judge_row_wise(test, contract)]
     verdicts.append(judge_leaks(params.gate, pd.concat([train, test]), contract))
     some = test.sample(min(1000, len(test)), random_state=0)
     verdicts += judge_behaviour(params.gate.behaviour, model, some, contract)
