@@ -226,7 +226,7 @@ def test_a_new_champion_with_features_of_the_team_s_own_takes_over_without_a_fai
     rows = pd.read_parquet(repository.path / "data/test.parquet").drop(columns=["flight_id", "late"])[:300]
     asked = json.loads(rows.to_json(orient="records", date_format="iso"))
     with serving(repository) as service:
-        old, new = "rows[name].dt.hour + rows[name].dt.minute / 60", "rows[name].dt.hour * 1.0"
+        old, new = "times.dt.hour + times.dt.minute / 60", "times.dt.hour * 1.0"
         repository.commit_change(old, new, "src/flight_delays/features.py")
         statuses, versions, done = set(), [], threading.Event()
 

@@ -211,7 +211,7 @@ def test_a_remote_that_can_not_be_asked_is_named(bare, capsys, monkeypatch):
         ),
         (
             FEATURES,
-            " + rows[name].dt.minute / 60",
+            " + times.dt.minute / 60",
             "",
             r"does not answer by itself as it does here: \d+ of \d+ made-up questions get another answer, such as",
         ),

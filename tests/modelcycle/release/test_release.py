@@ -178,7 +178,7 @@ def edit(repository, changes):
         ({f"n{i}": "mine" for i in range(6)}, "the commit: n0, n1, n2, n3, n4 and more. "),
         ({"params.yaml": ""}, "params.yaml is not in "),
         ({".git/HEAD": "ref: refs/heads/empty\n"}, "Nothing is committed yet; commit the project, then release again."),
-        (SEED | {"commit": ""}, "The pipeline is not up to date: train has changed. Run `make reproduce`"),
+        (SEED | {"commit": ""}, "The pipeline is not up to date: train, evaluate has changed. Run `make reproduce`"),
         (
             {"dvc.lock": "", "commit": ""},
             "The pipeline is not up to date: ingest, prepare, train, evaluate has changed",
@@ -427,7 +427,7 @@ def test_models_that_are_fitted_on_all_rows_learn_the_latest_at_each_retraining(
         (repository.path / "params.yaml").write_text(re.sub("until: .*", f'until: "{until}"', text), encoding="utf-8")
         repository.reproduce()
         repository.commit(f"until {until}")
-        repository.verb("release", *(["--no-duel", reason] if reason else []))
+        repository.verb("release", "--undecided", "no rows", *(["--no-duel", reason] if reason else []))
         repository.run("git", "checkout", "--quiet", "docs")
         newest.append(json.loads(registry.find_version(client, "champion").tags["holdout"])["trained_until"])
         assert newest[-1] == pd.read_parquet("data/test.parquet")["scheduled_departure"].max().isoformat()
