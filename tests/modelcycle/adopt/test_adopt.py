@@ -92,6 +92,7 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
     train = params["train"]
     assert (train["estimator"], train["parameters"]) == ("sklearn.ensemble.HistGradientBoosting", {})
     assert params["evaluate"]["slices"] == ["team"]
+    assert params["prepare"]["holdout"] == {"by": "key", "columns": ["height", "team"]}
     assert [params["gate"][name] for name in ("bound", "too_good", "behaviour")] == [None, None, []]
     text = fresh.read("contract.yaml")
     assert text.startswith("# Inferred from a sample: correct what is wrong")
@@ -101,7 +102,8 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
     assert [" ".join(line.split()) for line in printed.splitlines()] == [
         "adopt 50 rows, 3 columns data/people.csv",
         "weight as an amount, 2 features contract.yaml",
-        "train.estimator: chosen params.yaml",
+        "hold-out set by key: all inputs together, since there is no --key; rows are taken to be independent",
+        "train.estimator: chosen",
         "read contract.yaml and commit, then `make cycle`",
     ]
     assert not (fresh.path / "dvc.lock").exists()
@@ -208,7 +210,7 @@ BAD_TABLES = {
     "empty file": ("", [], "can't be read"),
     "no row": ("a,b\n", [], "holds no row"),
     "no text": ("a,b\n1,\0\n", [], "is no text file"),
-    "no file": (None, [], "is no file; expected a table as CSV or Parquet"),
+    "no file": (None, [], "is no file; expected a table as CSV, Excel or Parquet"),
 }
 
 

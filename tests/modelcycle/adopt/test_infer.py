@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from modelcycle.adopt.infer import (
+    Wishes,
     describe_sample,
     find_left_out_parts,
     infer_column,
@@ -92,9 +93,9 @@ def test_a_date_has_the_parts_that_the_data_can_teach_something_about(days, part
 def test_only_a_date_beside_the_row_s_time_has_an_age():
     days = pd.date_range("2024-01-01", periods=90).strftime("%d.%m.%Y")
     rows = pd.DataFrame({"at": days, "born": days[::-1], "x": [i % 7 for i in range(90)], "y": [1.5, 2, 3] * 30})
-    columns = infer_contract(rows, "t.csv", "y", [], "at")[0].columns
+    columns = infer_contract(rows, "t.csv", Wishes("y", time="at"))[0].columns
     assert (columns["at"].parts, columns["born"].parts) == (["weekday"], ["weekday", "age"])
-    assert infer_contract(rows, "t.csv", "y", [], None)[0].columns["born"].parts == ["weekday"]
+    assert infer_contract(rows, "t.csv", Wishes("y"))[0].columns["born"].parts == ["weekday"]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_a_column_keeps_the_contract_that_was_inferred_from_it(values):
 def test_a_column_that_tells_the_target_is_ignored_with_the_reason():
     rows = pd.DataFrame({"x": ["1", "2", "3", "4", "5"] * 18, "y": ["yes", "no", "no"] * 30})
     rows["paid_back"] = rows["y"].map({"yes": "1", "no": "0"})
-    contract, _ = infer_contract(rows, "loans.csv", "y", [], None)
+    contract, _ = infer_contract(rows, "loans.csv", Wishes("y"))
     assert contract.columns["paid_back"].role == "ignored"
     assert "tells y all by itself" in contract.columns["paid_back"].reason
     assert contract.columns["x"].role == "feature"
@@ -206,14 +207,14 @@ def test_a_column_that_tells_the_target_is_ignored_with_the_reason():
 def test_a_wrong_name_is_answered_with_what_there_is(target, key, time, complaint):
     rows = pd.DataFrame({"x": [str(i % 7) for i in range(90)], "y": ["a", "b", "c"] * 30, "constant": ["1"] * 90})
     with pytest.raises(InputError, match=complaint):
-        infer_contract(rows, "table.csv", target, key, time)
+        infer_contract(rows, "table.csv", Wishes(target, key, time or ""))
 
 
 def test_named_columns_have_their_roles_and_the_rest_are_features():
     rows = pd.DataFrame(
         {"a": range(60), "at": "31.01.2024", "b": ["k"] * 60, "x": [i % 7 for i in range(60)], "y": [1.5, 2] * 30}
     )
-    contract, _ = infer_contract(rows, "folder/table.csv", "y", ["a", "b"], "at")
+    contract, _ = infer_contract(rows, "folder/table.csv", Wishes("y", ["a", "b"], "at"))
     assert {name: (column.role, column.type) for name, column in contract.columns.items()} == {
         **{"a": ("key", "integer"), "at": ("time", "datetime"), "b": ("key", "text")},
         **{"x": ("feature", "integer"), "y": ("target", "number")},
@@ -221,9 +222,9 @@ def test_named_columns_have_their_roles_and_the_rest_are_features():
     assert contract.columns["at"].format == "%d.%m.%Y"
     assert contract.description == "Predicts y from the columns of table.csv."
     with pytest.raises(InputError, match=r"leaves no column to predict 'y' from\. There is no other\.$"):
-        infer_contract(rows[["a", "y"]], "table.csv", "y", ["a"], None)
+        infer_contract(rows[["a", "y"]], "table.csv", Wishes("y", ["a"]))
     with pytest.raises(InputError, match=r"Columns: 0, 1, 2, .*, 19\.$"):
-        infer_contract(pd.DataFrame([range(25)]), "table.csv", "z", [], None)
+        infer_contract(pd.DataFrame([range(25)]), "table.csv", Wishes("z"))
 
 
 def test_columns_that_tell_the_target_together_are_ignored_with_the_rule():
@@ -231,6 +232,6 @@ def test_columns_that_tell_the_target_together_are_ignored_with_the_rule():
     rows = pd.DataFrame({"casual": random.poisson(20, 400), "registered": random.poisson(90, 400), "wind": range(400)})
     rows["count"] = rows["casual"] + rows["registered"]
     rows["wind"] = rows["wind"] * 7 % 13
-    columns = infer_contract(rows, "bikes.csv", "count", [], None)[0].columns
+    columns = infer_contract(rows, "bikes.csv", Wishes("count"))[0].columns
     assert [name for name, column in columns.items() if column.role == "feature"] == ["wind"]
     assert columns["casual"].reason.startswith("tells count together with registered: ")

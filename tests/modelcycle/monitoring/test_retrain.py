@@ -137,6 +137,7 @@ def orders(baked, dvc_in_place, tmp_path_factory):
     project.verb("adopt", str(table), "--target", "returned", "--key", "order", "--time", "ordered")
     project.replace("params.yaml", "parameters: {}", "parameters: {max_iter: 20}")
     project.replace("params.yaml", "margin: 0.015", "margin: 0.1")
+    project.replace("params.yaml", "calibration_gap: 0.03", "calibration_gap: 0.1")
     project.commit("adopt")
     project.reproduce()
     project.commit("reproduce")

@@ -175,19 +175,15 @@ def test_a_group_on_both_sides_or_a_later_training_row_is_found(contract):
     assert judge_overlap(table.head(3), table.tail(3), contract, Holdout(by="time")).passed
 
 
-def test_rows_that_are_copies_in_all_but_the_key_are_told_and_refused_where_chance_makes_none(contract, rows):
-    random = np.random.default_rng(0)
+def test_rows_that_are_copies_in_all_but_the_key_are_told(contract, rows):
     typed = find_violations(pd.concat([rows] * 4, ignore_index=True).assign(order=range(240)), contract)[0]
-    typed["price"] = random.normal(size=240)
+    typed["price"] = np.random.default_rng(0).normal(size=240)
     train, test = typed.head(160), typed.tail(80)
-    assert judge_overlap(train, test, contract, Holdout()).passed
-    copied = test.copy()
-    inputs = contract.names("feature")
+    assert judge_overlap(train, test, contract, Holdout()).found == "0 rows in both"
+    inputs, copied = contract.names("feature"), test.copy()
     copied.loc[copied.index[:5], inputs] = train[inputs].head(5).to_numpy()
     verdict = judge_overlap(train, copied.astype(test.dtypes), contract, Holdout())
-    assert (verdict.passed, verdict.found) == (False, "0 rows in both, 5 with the features of a training row")
-    coarse = typed.assign(price=1.0)  # few values: rows repeat by chance
-    assert judge_overlap(coarse.head(160), coarse.tail(80), contract, Holdout()).passed
+    assert (verdict.passed, verdict.found) == (True, "0 rows in both, 5 with the features of a training row")
 
 
 @pytest.fixture

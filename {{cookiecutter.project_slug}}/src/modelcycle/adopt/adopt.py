@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,38 @@ import pandas as pd
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
+from modelcycle.adopt.choose_holdout import choose_holdout
 from modelcycle.adopt.choose_model import choose_model
-from modelcycle.adopt.infer import (
-    describe_sample,
+from modelcycle.adopt.csv_format import (
     detect_csv_format,
     detect_number_format,
-    find_left_out_parts,
     find_missing_words,
-    infer_contract,
+    find_sentinels,
+    name_columns,
+    require_header,
 )
+from modelcycle.adopt.infer import Wishes, describe_doubts, describe_sample, find_left_out_parts, infer_contract
 from modelcycle.core.config import edit_params, explain_validation_error, make_yaml
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
-from modelcycle.core.errors import InputError
+from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import md5, read_text, report_line, write_atomically
 from modelcycle.core.params import Ingest, read_params
 from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
-from modelcycle.core.table import read_source
+from modelcycle.core.table import EXCEL, read_source
 from modelcycle.tracking.git import git, run
+
+
+@dataclass
+class Format:
+    """How a file is written, as far as a person has said so."""
+
+    encoding: str = ""
+    separator: str = ""
+    decimal: str = ""
+    names: list[str] = field(default_factory=list)
+    no_header: bool = False
+    missing: list[str] = field(default_factory=list)
+    sheet: str = ""
 
 
 def write_contract(contract: Contract, rows: pd.DataFrame) -> None:
@@ -44,12 +60,14 @@ def write_contract(contract: Contract, rows: pd.DataFrame) -> None:
     with write_atomically(CONTRACT) as draft, draft.open("w", encoding="utf-8") as text:
         text.write("# Inferred from a sample: correct what is wrong, add `unit` and `description`.\n")
         text.write("# What the sample held refuses nothing: write `min`, `max` or `values` where it is a rule.\n")
-        text.write("# Roles: key, time, feature, target, ignored.\n")
+        text.write("# Roles: key, time, group, weight, feature, target, ignored.\n")
         text.write("# Types: number, integer, boolean, category, datetime, text.\n")
         make_yaml().dump({"description": contract.description, "columns": columns}, text)
 
 
-def write_params(source: Path, options: dict[str, Any], contract: Contract, rows: pd.DataFrame) -> str:
+def write_params(
+    source: Path, options: dict[str, Any], contract: Contract, rows: pd.DataFrame, holdout: dict[str, Any]
+) -> str:
     """Point params.yaml at the new source. Returns what is said about the model that is chosen for its (n, m) rows."""
     said = ""
     with edit_params() as params:
@@ -58,6 +76,7 @@ def write_params(source: Path, options: dict[str, Any], contract: Contract, rows
             params["train"]["estimator"], params["train"]["parameters"], said = choose_model(rows, contract)
             if "gate" in params:
                 params["gate"].update({"bound": None, "too_good": None, "accepted_leaks": {}, "behaviour": []})
+        params["prepare"]["holdout"] = holdout
         params["ingest"].update({"source": source.as_posix(), "database": None, "csv": options, "until": None})
         groups = [name for name in contract.names("feature") if contract.columns[name].type in ("boolean", "category")]
         params["evaluate"]["slices"] = groups[:2]
@@ -68,7 +87,7 @@ def choose_destination(file: Path) -> Path:
     """Say where a table goes. Raises InputError where it is none, or where its name is that of a pipeline's file."""
     data = Path("data") / file.name
     if not file.is_file():
-        raise InputError(f"{file} is no file; expected a table as CSV or Parquet.")
+        raise InputError(f"{file} is no file; expected a table as CSV, Excel or Parquet.")
     if file.suffix.lower() == ".sql":
         raise InputError(
             "adopt takes a table, not a query: adopt an extract, then set ingest.source and ingest.database."
@@ -91,19 +110,41 @@ def require_nothing_lost(file: Path, data: Path) -> None:
         raise InputError(f"{data} would be overwritten and DVC does not hold it as it is; rename it, or add --force.")
 
 
-def read_with_format(file: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read a table as the source will be read, (n, m), and give the options of pandas.read_csv that this takes."""
+def read_with_format(file: Path, format_: Format) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
+    """Read a table as the source will be read, (n, m), with the options that this takes and what is to be told."""
     if file.suffix.lower() == ".parquet":
-        return read_source(Ingest(source=str(file))), {}
-    options = detect_csv_format(file)
+        return read_source(Ingest(source=str(file))), {}, []
+    if file.suffix.lower() in EXCEL:
+        return read_sheet(file, format_.sheet)
+    options, told = detect_csv_format(file, format_.encoding, format_.separator)
+    if format_.names or format_.no_header:
+        options |= name_columns(file, options, format_.names)
     rows = read_source(Ingest(source=str(file), csv=options))
-    if number_format := detect_number_format(rows):
+    if not format_.names and not format_.no_header:
+        require_header(file, options, rows)
+    number_format = {"decimal": format_.decimal} if format_.decimal else detect_number_format(rows)
+    if number_format:
         options |= number_format
         rows = read_source(Ingest(source=str(file), csv=options))
-    if words := find_missing_words(rows):
+    words, told_words = find_missing_words(rows, format_.missing)
+    if words:
         options["na_values"] = words
-        rows = rows.mask(rows.isin(words))
-    return rows, options
+        rows = read_source(Ingest(source=str(file), csv=options))
+    return rows, options, told + told_words + find_sentinels(rows)
+
+
+def read_sheet(file: Path, sheet: str) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
+    """Read the first or the named sheet of an Excel file, as `read_with_format` does."""
+    try:
+        sheets = pd.ExcelFile(file, engine="calamine").sheet_names
+    except Exception as error:  # each format has exceptions of its own
+        raise InputError(f"{file} can't be read: {first_line(error)}") from None
+    chosen = sheet or str(sheets[0])
+    if chosen not in sheets:
+        raise InputError(f"{file} has no sheet '{chosen}'. Sheets: {', '.join(map(str, sheets))}.")
+    options = {"sheet_name": chosen}
+    told = [f"sheet '{chosen}' of {', '.join(map(str, sheets))}; --sheet names another"] if len(sheets) > 1 else []
+    return read_source(Ingest(source=str(file), csv=options)), options, told
 
 
 def count_copies(rows: pd.DataFrame, contract: Contract) -> int:
@@ -122,26 +163,30 @@ def delete_example() -> list[str]:
     return sorted(path.as_posix() for path in EXAMPLE.rglob("*") if not path.is_dir())
 
 
-def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool) -> None:
-    """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes."""
+def adopt(file: Path, wishes: Wishes, format_: Format, holdout: str, force: bool) -> None:
+    """Make `file` this repository's data: contract.yaml, params.yaml and DVC follow it, example/ goes.
+
+    holdout: by what the hold-out set is drawn; empty to choose.
+    """
     before = Path(read_params().ingest.source)  # also refuses params.yaml, which is edited, before anything is changed
     data = choose_destination(file)
     if not force:
         require_nothing_lost(file, data)
-    rows, options = read_with_format(file)
+    rows, options, told = read_with_format(file, format_)
     try:
-        contract, leaks = infer_contract(rows, str(file), target, key, time)
+        contract, leaks = infer_contract(rows, str(file), wishes)
     except ValidationError as error:
         raise InputError(f"{file}: {explain_validation_error(error)}") from None
     distinct = rows[~convert_columns(rows, contract.used, contract).duplicated()]
     require_unique_keys(distinct.dropna(subset=contract.names("key")), contract)
+    chosen, why = choose_holdout(rows, contract, holdout)
 
     if file.resolve() != data.resolve():
         with write_atomically(data) as draft:
             shutil.copyfile(file, draft)
     run("dvc", "add", "--quiet", str(data))
     write_contract(contract, rows)
-    choice = write_params(data, options, contract, rows)
+    choice = write_params(data, options, contract, rows, chosen)
     if data != before and find_spec("modelcycle.tracking.feedback"):  # the scope exploration has none
         from modelcycle.tracking.feedback import delete_feedback
 
@@ -151,23 +196,31 @@ def adopt(file: Path, target: str, key: list[str], time: str | None, force: bool
 
     kind = "classes" if contract.is_classification else "an amount"
     report_line("adopt", f"{len(rows):,} rows, {len(rows.columns)} columns", data)
-    report_line("", f"{target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
-    if key and len(distinct) < len(rows):
-        report_line("", f"{len(rows) - len(distinct):,} rows repeat an earlier one; prepare will reject them")
-    for name in [name for name in contract.inputs if contract.columns[name].type == "datetime"]:
-        column = contract.columns[name]
-        reasons = find_left_out_parts(rows[name], column, contract.time not in (None, name)).items()
-        left_out = "; ".join(f"{', '.join(parts)} ({reason})" for reason, parts in reasons)
-        report_line("", f"{name}: {', '.join(column.parts or []) or 'nothing'}; left out: {left_out or 'nothing'}")
-    for name in contract.names("ignored"):
-        report_line("", f"ignored: {name} {contract.columns[name].reason}")
-    if choice:
-        report_line("", choice, PARAMS)
-    for leak in [leak for leak in leaks if not leak.blocks]:
-        report_line("", f"look into it: {leak}. Is it known before {target} is?")
-    if copies := count_copies(rows, contract):
-        report_line("", f"{copies:,} rows equal an earlier one in all but the key: are they copies?")
+    report_line("", f"{wishes.target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
+    told += describe_guesses(rows, contract, len(distinct) if wishes.key else len(rows))
+    told += [f"look into it: {leak}. Is it known before {wishes.target} is?" for leak in leaks if not leak.blocks]
+    for sentence in filter(None, [*told, why, choice]):
+        report_line("", sentence)
     if stays:
         more = f" and {len(stays) - 5:,} more" if len(stays) > 5 else ""
         report_line("", "left where it is, since git does not have it:", ", ".join(stays[:5]) + more)
     report_line("", "read contract.yaml and commit, then `make cycle`")
+
+
+def describe_guesses(rows: pd.DataFrame, contract: Contract, n_distinct: int) -> list[str]:
+    """Tell what was guessed about (n, m) rows, column by column, and which of them are repeated."""
+    told, target = [], contract.columns[contract.target]
+    if target.type == "category" and pd.to_numeric(pd.Series(target.values), errors="coerce").notna().all():
+        told.append(f"{contract.target}: the numbers {', '.join(target.values or [])} are classes; if not, --as amount")
+    for name in contract.used:
+        told += [f"{name}: {doubt}" for doubt in describe_doubts(rows[name], contract.columns[name])]
+    for name in [name for name in contract.inputs if contract.columns[name].type == "datetime"]:
+        column = contract.columns[name]
+        reasons = find_left_out_parts(rows[name], column, contract.time not in (None, name)).items()
+        left_out = "; ".join(f"{', '.join(parts)} ({reason})" for reason, parts in reasons)
+        told.append(f"{name}: {', '.join(column.parts or []) or 'nothing'}; left out: {left_out or 'nothing'}")
+    if n_distinct < len(rows):
+        told.append(f"{len(rows) - n_distinct:,} rows repeat an earlier one; prepare will reject them")
+    if copies := count_copies(rows, contract):
+        told.append(f"{copies:,} rows equal an earlier one in all but the key: are they copies?")
+    return told + [f"ignored: {name} {contract.columns[name].reason}" for name in contract.names("ignored")]

@@ -1,9 +1,8 @@
-"""Infer a contract from a table, and how a CSV file is written: encoding, delimiter, numbers, missing values."""
+"""Infer a contract from a table: what each column holds, and what it is for."""
 
-import codecs
-import csv
+import difflib
 import re
-from collections import Counter
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 
+from modelcycle.adopt.choose_holdout import find_units, make_group
 from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, DatePart, convert_values
 from modelcycle.core.errors import InputError
 from modelcycle.core.leaks import Leak, find_leaks
@@ -25,8 +25,27 @@ MIN_DAYS_OF_SEASONS = 2 * 365  # in less, what happened once would pass for a se
 MIN_DAYS_OF_WEEKDAYS = 4 * 7
 
 
-def infer_column(values: pd.Series) -> Column:
-    """Infer a column's type and nullability from (n,) values as read from the source."""
+@dataclass
+class Wishes:
+    """What the columns are for, as a person says, and how to read them where that is no matter of course.
+
+    kind: class or amount, of the target. dates: the format of dates that could be read in two ways.
+    """
+
+    target: str
+    key: list[str] = field(default_factory=list)
+    time: str = ""
+    group: list[str] = field(default_factory=list)
+    weight: str = ""
+    kind: str = ""
+    dates: str = ""
+
+
+def infer_column(values: pd.Series, dates: str = "") -> Column:
+    """Infer a column's type and nullability from (n,) values as read from the source.
+
+    dates: the format to try first. Codes with leading zeros are no numbers; numbers with few typing errors are.
+    """
     known = values.dropna()
     facts: dict[str, Any] = {"role": "feature", "nullable": len(known) < len(values)}
     if known.nunique() < 2:
@@ -34,7 +53,8 @@ def infer_column(values: pd.Series) -> Column:
     words = set(known.unique().astype("str")) if known.nunique() <= 4 else set()
     if {word.strip().lower() for word in words} in [set(pair) for pair in BOOLEAN_WORDS]:
         return Column(type="boolean", **facts)
-    if not is_datetime64_any_dtype(known) and (numbers := pd.to_numeric(known, errors="coerce")).notna().all():
+    if not is_datetime64_any_dtype(known) and are_numbers(known):
+        numbers = pd.to_numeric(known, errors="coerce").dropna()
         finite = numbers[np.isfinite(numbers.astype("float64"))]
         low, high = float(finite.min()), float(finite.max())
         integers = bool((finite % 1 == 0).all()) and -(2**63) <= low <= high < 2**63
@@ -42,11 +62,39 @@ def infer_column(values: pd.Series) -> Column:
         if integers and known.is_unique and counts_up and len(known) > 20:
             return _make_ignored("is different in every row, like an identifier")
         return Column(type="integer" if integers else "number", **facts)
-    if (date_format := infer_date_format(known)) is not None:
+    if (date_format := infer_date_format(known, dates)) is not None:
         return Column(type="datetime", format=date_format, **facts)
     if known.nunique() > max(20, len(known) / 2):
         return _make_ignored("is different in nearly every row, like an identifier or free text")
     return Column(type="category", **facts)
+
+
+def are_numbers(known: pd.Series) -> bool:
+    """Say whether (n,) known values are numbers, at most 5 % with typing errors; codes such as 00123 are none."""
+    is_number = pd.to_numeric(known, errors="coerce").notna()
+    if not pd.api.types.is_string_dtype(known):
+        return bool(is_number.all())
+    wrong = known[~is_number]
+    is_typo = wrong.str.contains(r"\d").all() and len(wrong) <= 0.05 * len(known)
+    return bool(is_typo and not known.str.fullmatch(r"0\d+").any())
+
+
+def describe_doubts(values: pd.Series, column: Column) -> list[str]:
+    """Tell what may be wrong in how (n,) values as read from the source are understood, each with examples."""
+    known, told = values.dropna(), []
+    lost = known[convert_values(known, column).isna()] if column.type not in ("category", "text") else known[:0]
+    if len(lost):
+        cells = ", ".join(f"{value} in row {row}" for row, value in zip(lost.index[:3] + 1, lost, strict=False))
+        told.append(f"is no {column.type} in {len(lost):,} rows, which prepare will reject: {cells}")
+    if column.type == "datetime" and "%d" in column.format and "%m" in column.format:
+        other = re.sub("%([dm])", lambda found: {"d": "%m", "m": "%d"}[found[1]], column.format)
+        if convert_values(known, column.model_copy(update={"format": other})).notna().all():
+            told.append(f"{known.iloc[0]} is read as {column.format}; if that is wrong, add --dates '{other}'")
+    if column.type == "datetime" and pd.api.types.is_string_dtype(known):
+        with_zone = known[known.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$")]
+        if len(with_zone):
+            told.append(f"is converted to UTC in {len(with_zone):,} rows, e.g. {with_zone.iloc[0]}")
+    return told
 
 
 def describe_sample(values: pd.Series, column: Column) -> str:
@@ -87,9 +135,12 @@ def infer_parts(values: pd.Series, column: Column, has_row_time: bool) -> Column
     return column.model_copy(update={"parts": parts})
 
 
-def infer_date_format(known: pd.Series) -> str | None:
-    """Find the format in which (n,) known values are dates; empty for ISO 8601, None where they are no dates."""
-    for date_format in DATE_FORMATS:
+def infer_date_format(known: pd.Series, first: str = "") -> str | None:
+    """Find the format in which (n,) known values are dates; empty for ISO 8601, None where they are no dates.
+
+    first: the format to try before all others.
+    """
+    for date_format in [first, *DATE_FORMATS]:
         column = Column(role="feature", type="datetime", format=date_format)
         if (
             convert_values(known.head(1000), column).notna().all()
@@ -107,14 +158,22 @@ def _list_categories(values: pd.Series) -> list[str]:
     return sorted(convert_values(values.dropna(), Column(role="feature", type="category")).unique())
 
 
-def infer_target(values: pd.Series) -> Column:
-    """Infer the target's type: text and few integers are classes, all other numbers an amount of any size."""
+def infer_target(values: pd.Series, kind: str = "") -> Column:
+    """Infer the target's type: text and few integers are classes, all other numbers an amount of any size.
+
+    kind: class or amount, where a person has said so.
+    """
     column = infer_column(values.rename(""))
     nullable = bool(values.isna().any())
     numbers = pd.to_numeric(values.dropna(), errors="coerce") if column.type != "datetime" else pd.Series([np.nan])
     if column.type == "boolean":
         return Column(role="target", type="boolean", nullable=nullable)
-    if numbers.notna().all() and (values.nunique() > min(MAX_CLASSES, len(values) / 5) or (numbers % 1 != 0).any()):
+    is_amount = values.nunique() > min(MAX_CLASSES, len(values) / 5) or (numbers % 1 != 0).any()
+    if kind == "amount" and not numbers.notna().all():
+        raise InputError(
+            f"The target '{values.name}' holds no numbers, e.g. {values.dropna().iloc[0]}: no --as amount."
+        )
+    if numbers.notna().all() and (kind == "amount" or (is_amount and kind != "class")):
         return Column(role="target", type="integer" if (numbers % 1 == 0).all() else "number", nullable=nullable)
     texts = _list_categories(values)
     if not 2 <= len(texts) <= 100:
@@ -134,29 +193,44 @@ def ignore_leaks(leaks: list[Leak], contract: Contract) -> None:
                 contract.columns[name] = _make_ignored(reason)
 
 
-def infer_contract(
-    rows: pd.DataFrame, source: str, target: str, key: list[str], time: str | None
-) -> tuple[Contract, list[Leak]]:
+def require_named(wishes: Wishes, rows: pd.DataFrame, source: str) -> None:
+    """Raise InputError where a column that is named for a role is not in (n, m) rows, or has two."""
+    named = [wishes.target, *wishes.key, *wishes.group, *filter(None, [wishes.time, wishes.weight])]
+    for name in named:
+        if name not in rows:
+            similar = difflib.get_close_matches(name, map(str, rows.columns), 1)
+            hint = f" Did you mean '{similar[0]}'?" if similar else ""
+            shown = ", ".join(map(str, rows.columns[:20]))
+            raise InputError(f"{source} has no column '{name}'.{hint} Columns: {shown}.")
+        if named.count(name) > 1:
+            raise InputError(f"'{name}' is named for two roles; expected different columns for each.")
+
+
+def infer_contract(rows: pd.DataFrame, source: str, wishes: Wishes) -> tuple[Contract, list[Leak]]:
     """Infer a contract from (n, m) rows as read from the source, and find what may give the target away.
 
     Raises InputError when a named column does not exist or can't have its role, or when no feature is left.
     """
-    named = [target, *key, *([time] if time else [])]
-    for name in named:
-        if name not in rows:
-            raise InputError(f"{source} has no column '{name}'. Columns: {', '.join(map(str, rows.columns[:20]))}.")
-        if named.count(name) > 1:
-            raise InputError(f"'{name}' is named for two roles; expected different columns for target, key and time.")
-    columns = {str(name): infer_target(rows[name]) if name == target else infer_column(rows[name]) for name in rows}
-    for name in key:
+    require_named(wishes, rows, source)
+    target, time = wishes.target, wishes.time or None
+    columns = {str(name): infer_column(rows[name], wishes.dates) for name in rows if name != target}
+    columns[target] = infer_target(rows[target], wishes.kind)
+    for name in wishes.key:
         columns[name] = Column(role="key", type="integer" if pd.api.types.is_integer_dtype(rows[name]) else "text")
+    features = [name for name, column in columns.items() if column.role == "feature" and not column.nullable]
+    for name in wishes.group or find_units(rows, features)[:1]:
+        columns[name] = make_group(rows[name])
+    if wishes.weight:
+        columns[wishes.weight] = Column(role="weight", type="number", min=0)
     if time:
-        if (date_format := infer_date_format(rows[time].dropna())) is None:
+        if (date_format := infer_date_format(rows[time].dropna(), wishes.dates)) is None:
             raise InputError(f"{source}: the column '{time}' holds no readable dates, e.g. {rows[time].iloc[0]}.")
         columns[time] = Column(role="time", type="datetime", format=date_format)
     dates = {name: column for name, column in columns.items() if column.type == "datetime"}
     columns |= {name: infer_parts(rows[name], column, time not in (None, name)) for name, column in dates.items()}
+    columns = {str(name): columns[str(name)] for name in rows}  # in the table's order
     description = f"Predicts {target} from the columns of {Path(source).name}."
+    leaks: list[Leak] = []
     if any(column.role == "feature" for column in columns.values()):
         contract = Contract(description=description, columns=columns)
         leaks = find_leaks(rows, contract)
@@ -166,52 +240,3 @@ def infer_contract(
         reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
         raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")
     return Contract(description=description, columns=columns), leaks
-
-
-def detect_csv_format(path: Path) -> dict[str, Any]:
-    """Find out the encoding and the delimiter of a CSV file, as options of pandas.read_csv.
-
-    Raises InputError when it is no text.
-    """
-    content = path.read_bytes()
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if b"\0" in content[:1_000_000] and not wide:
-        raise InputError(f"{path} is no text file; expected a table as CSV, not compressed, or Parquet.")
-    for encoding in ("utf-16",) if wide else ("utf-8-sig", "cp1252", "latin-1"):
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    csv.field_size_limit(2**31 - 1)
-    lines = text[:1_000_000].splitlines()[:200]
-
-    def regularity(delimiter: str) -> int:
-        widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if len(row) > 1)
-        return max(widths.values(), default=0)
-
-    return {"sep": max(";\t|,", key=regularity), "encoding": encoding}
-
-
-def detect_number_format(rows: pd.DataFrame) -> dict[str, Any]:
-    """Find out how (n, m) columns of text write numbers, as options of pandas.read_csv."""
-    texts = pd.concat([rows[name].dropna().head(1000) for name in rows])
-    by_comma = texts.str.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")  # 1,234 and 1,234.5
-    by_point = texts.str.fullmatch(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
-    commas = texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+") & ~by_comma
-    points = texts.str.fullmatch(r"[+-]?(\d+|\d{1,3}(,\d{3})+)\.\d+") & ~by_point
-    if commas.sum() > points.sum():
-        return {"decimal": ","} | ({"thousands": "."} if by_point.any() else {})
-    return {"thousands": ","} if by_comma.any() else {}
-
-
-def find_missing_words(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """Find words such as '?' that stand for a missing number in (n, m) columns of text, column by column."""
-    found: dict[str, list[str]] = {}
-    for name in rows:
-        values = rows[name].dropna()
-        strange = values[pd.to_numeric(values, errors="coerce").isna()]
-        words = sorted(word for word in strange.unique() if not re.search(r"\d", word))
-        if len(strange) <= len(values) / 5 and strange.nunique() <= 3 and words:
-            found[str(name)] = words
-    return found

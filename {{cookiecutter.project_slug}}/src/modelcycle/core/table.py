@@ -1,7 +1,8 @@
-"""Read tables, whatever they are written in: CSV, Parquet, or the rows of a query.
+"""Read tables, whatever they are written in: CSV, Excel, Parquet, or the rows of a query.
 
-The values stay as they were found; only numbers with a decimal comma or a thousands separator become what every later
-step reads.
+The values stay as they were found, with two exceptions: numbers with a decimal comma or a thousands separator become
+what every later step reads, and a word such as NA is missing where numbers or dates belong. In a column of text it is a
+value: NA is also a country.
 """
 
 import os
@@ -10,13 +11,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
 from modelcycle.core.contract import Contract
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.params import Ingest
+
+EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+NO_VALUE = ["NA", "N/A", "#N/A", "NaN", "NULL", "None", "n.a.", "nil", "?", "-", "--", "."]  # in any case
 
 
 def read_source(ingest: Ingest, contract: Contract | None = None) -> pd.DataFrame:
@@ -36,9 +40,12 @@ def read_source(ingest: Ingest, contract: Contract | None = None) -> pd.DataFram
             case ".parquet":
                 rows = pd.read_parquet(path)
                 rows = rows if rows.index.names == [None] else rows.reset_index()
+            case suffix if suffix in EXCEL:
+                rows = pd.read_excel(path, engine="calamine", keep_default_na=False, na_values=[""], **ingest.csv)
             case _:
-                with refuse_surplus_fields(path):
-                    rows = plain_numbers(pd.read_csv(path, **csv_options(ingest.csv)), ingest.csv, contract)
+                with refuse_surplus_fields(path), path.open("rb") as content:
+                    rows = pd.read_csv(content, **csv_options(ingest.csv, content))
+                    rows = interpret_texts(rows, ingest.csv, contract)
     except InputError:
         raise
     except Exception as error:  # each reader, codec and database driver has exceptions of its own
@@ -81,10 +88,44 @@ def refuse_surplus_fields(path: Path) -> Iterator[None]:
             ) from None
 
 
-def csv_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Say how pandas.read_csv gives every value as text: the options without those about numbers, and what is usual."""
-    as_text = {name: value for name, value in options.items() if name not in ("decimal", "thousands")}
-    return {"dtype": str, "skipinitialspace": True, "index_col": False, **as_text}
+def csv_options(options: dict[str, Any], content: IO[bytes]) -> dict[str, Any]:
+    """Say how pandas.read_csv gives every value as text: the options without those that `interpret_texts` follows.
+
+    content: the open file; a first line `sep=;`, which Excel writes, is skipped.
+    """
+    as_text = {name: value for name, value in options.items() if name not in ("decimal", "thousands", "na_values")}
+    usual: dict[str, Any] = {"dtype": str, "skipinitialspace": True, "index_col": False}
+    usual |= {"keep_default_na": False, "na_values": [""]}
+    if separator := read_separator_line(content, options.get("encoding", "utf-8")):
+        usual |= {"sep": separator, "skiprows": 1}
+    return usual | as_text
+
+
+def read_separator_line(content: IO[bytes], encoding: str) -> str | None:
+    """Read the separator from Excel's first line `sep=;`, None where the open file has no such line."""
+    start = content.read(24).decode(encoding, errors="ignore")
+    content.seek(0)
+    found = re.match(r'\ufeff?"?sep=(.)"?\r?\n', start)
+    return found[1] if found else None
+
+
+def interpret_texts(rows: pd.DataFrame, options: dict[str, Any], contract: Contract | None) -> pd.DataFrame:
+    """Make (n, m) columns of text what every later step reads, see the top of this module."""
+    missing = options.get("na_values", [])
+    for name in rows:
+        words = missing.get(str(name).strip(), []) if isinstance(missing, dict) else missing
+        words = [str(word) for word in (words if isinstance(words, list) else [words])]
+        column = contract.columns.get(str(name).strip()) if contract else None
+        is_missing = rows[name].isin(words)
+        if column and column.type not in ("category", "text"):
+            is_missing |= is_no_value(rows[name])
+        rows[name] = rows[name].mask(is_missing)
+    return plain_numbers(rows, options, contract)
+
+
+def is_no_value(texts: pd.Series) -> pd.Series:
+    """Say which of (n,) texts is a word for a missing value."""
+    return texts.str.strip().str.casefold().isin([word.casefold() for word in NO_VALUE])
 
 
 def plain_numbers(rows: pd.DataFrame, options: dict[str, Any], contract: Contract | None) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from modelcycle.core.contract import Contract, find_violations, require_columns,
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import content_md5, md5, progress_console, report_line, track_progress, write_atomically
 from modelcycle.core.params import read_params
-from modelcycle.core.table import csv_options, plain_numbers, refuse_surplus_fields, tidy
+from modelcycle.core.table import csv_options, interpret_texts, refuse_surplus_fields, tidy
 from modelcycle.pipeline.cluster import connect_to_cluster, map_on_cluster, require_shared_folder
 from modelcycle.tracking import store
 from modelcycle.versions.bundle import Bundle, load_named
@@ -77,8 +77,8 @@ def read_chunks(
     n_read = 0
     try:
         if path.suffix.lower() == ".csv":
-            tables = pd.read_csv(content, **csv_options(csv), chunksize=chunk_rows)
-            chunks = (plain_numbers(table, csv, contract) for table in tables)
+            tables = pd.read_csv(content, **csv_options(csv, content), chunksize=chunk_rows)
+            chunks = (interpret_texts(table, csv, contract) for table in tables)
         else:
             file = pq.ParquetFile(content, pre_buffer=False, buffer_size=1 << 20)  # or memory grows with the file
             names = file.schema_arrow.names

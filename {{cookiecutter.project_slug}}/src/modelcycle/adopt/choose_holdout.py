@@ -1,0 +1,77 @@
+"""Choose how a table's hold-out set is drawn: as production will differ from training, by group, by time or by key."""
+
+import math
+import re
+from typing import Any
+
+import pandas as pd
+
+from modelcycle.core.contract import Column, Contract, convert_values
+from modelcycle.core.errors import InputError
+
+UNIT_NAME = re.compile(
+    r"(^|[\W_])(id|nr|no|number|uuid|unit|engine|machine|device|sensor|vehicle|patient|subject|person|user|customer|client)"
+    r"(_?(id|nr|no|number))?$",
+    re.IGNORECASE,
+)
+MIN_UNITS, MIN_TIMES = 10, 20
+
+
+def find_units(rows: pd.DataFrame, names: list[str]) -> list[str]:
+    """Find those of the named columns of (n, m) rows that say of which unit a row is, by their name and their order."""
+    return [name for name in names if UNIT_NAME.search(name) and repeats_in_blocks(rows[name])]
+
+
+def repeats_in_blocks(values: pd.Series) -> bool:
+    """Say whether each of (n,) values stands in several rows that follow one another, as in the log of machines."""
+    n_values = values.nunique()
+    n_blocks = int((values != values.shift()).sum())
+    return n_values >= MIN_UNITS and n_blocks <= 1.1 * n_values and n_values <= len(values) / 3
+
+
+def choose_holdout(rows: pd.DataFrame, contract: Contract, by: str = "") -> tuple[dict[str, Any], str]:
+    """Choose `prepare.holdout` for (n, m) rows as read from the source, with a sentence about the reason.
+
+    by: what a person wants. Raises InputError where the contract does not have what that needs.
+    """
+    groups = contract.names("group") or find_units(rows, contract.names("key"))
+    times = convert_values(rows[contract.time], contract.columns[contract.time]).dropna() if contract.time else None
+    is_in_time = times is not None and times.nunique() >= MIN_TIMES
+    by = by or ("group" if groups else "time" if is_in_time else "key")
+    other = (
+        f"; `--holdout {'key' if by != 'key' else 'time'}` draws {'rows by their key' if by != 'key' else 'the latest'}"
+    )
+    other = other if by != "key" or is_in_time else ""
+    if by == "group":
+        if not groups:
+            raise InputError("--holdout group needs the column that says which rows belong together: --group NAME.")
+        named = [] if groups == contract.names("group") else groups
+        holdout = {"by": "group"} | ({"columns": named} if named else {})
+        return (
+            holdout,
+            f"hold-out set by group: no {', '.join(groups)} is in both parts, since its rows are alike{other}",
+        )
+    if by == "time":
+        if times is None:
+            raise InputError("--holdout time needs the column that says when a row happened: --time NAME.")
+        last = describe_span(times.max() - times.quantile(0.8))
+        return {
+            "by": "time",
+            "last": last,
+            "gap": "0d",
+        }, f"hold-out set by time: the last {last}, as in production{other}"
+    columns = contract.identity if not contract.names("key") else []
+    drawn = ", ".join(contract.names("key")) or "all inputs together, since there is no --key"
+    holdout = {"by": "key"} | ({"columns": columns} if columns else {})
+    return holdout, f"hold-out set by key: {drawn}; rows are taken to be independent{other}"
+
+
+def describe_span(span: pd.Timedelta) -> str:
+    """Write a span of time, rounded up to whole days or, if it is shorter than two, to hours."""
+    hours = math.ceil(span / pd.Timedelta(hours=1)) or 1
+    return f"{math.ceil(hours / 24)}d" if hours > 48 else f"{hours}h"
+
+
+def make_group(values: pd.Series) -> Column:
+    """Describe a column of (n,) values as a group."""
+    return Column(role="group", type="integer" if pd.api.types.is_integer_dtype(values) else "text")
