@@ -236,13 +236,13 @@ def test_a_later_time_is_noted_and_a_half_written_page_is_not_committed(orders, 
         (project.path / name).write_text(project.read(name) + "half\n", encoding="utf-8")
         if staged:
             project.run("git", "add", name)
-    printed = project.verb("retrain", "--until", "2024-01-20")
-    assert "retrain   0 cases with their outcome, data before 2024-01-20" in printed
+    printed = project.verb("retrain", "--until", "2024-02-01")
+    assert "retrain   0 cases with their outcome, data before 2024-02-01" in printed
     assert "params.yaml\n" in printed
     assert project.run("git", "show", "--format=", "--name-only", "HEAD~1").split() == ["dvc.lock", "params.yaml"]
     changed = project.run("git", "show", "--format=", "--numstat", "HEAD~1", "--", "params.yaml").split()
     assert changed == ["1", "1", "params.yaml"]
-    assert 'until: "2024-01-20" # take the rows' in project.read("params.yaml")
+    assert 'until: "2024-02-01" # take the rows' in project.read("params.yaml")
     assert project.run("git", "status", "--porcelain").split() == ["M", "docs/process.md", "M", "docs/roles.md"]
 
 
