@@ -19,6 +19,17 @@ from public_tables import TABLES, Table
 from ruamel.yaml import YAML
 
 TOLERANCE = 1.05
+# Run in the bake: prints the positions to train on and to predict, for each split of which the gate judges the pool.
+SPLITS = """
+import json, pandas as pd
+from modelcycle.core.contract import read_contract
+from modelcycle.core.params import read_params
+from modelcycle.pipeline.unseen import list_splits
+train, test = (pd.read_parquet(f"data/{part}.parquet") for part in ("train", "test"))
+test.index += len(train)
+for learn, judged in list_splits(train, test, read_contract(), read_params()):
+    print(json.dumps([learn.index.tolist(), judged.index.tolist()]))
+"""
 EXPLANATION = """\
 # What the gate says of {n} public tables
 
@@ -110,29 +121,34 @@ def name_verdict(status: int, printed: str) -> str:
 
 
 def compare(bake: Path, contract: dict[str, dict[str, str]]) -> tuple[float, float]:
-    """Score the model's predictions and those of the fixed model on the test rows; the error of each."""
-    train, test = (pd.read_parquet(bake / f"data/{part}.parquet") for part in ("train", "test"))
+    """Score the model's predictions and those of the fixed model on the rows that the gate judged; the error of each."""
+    rows = pd.concat([pd.read_parquet(bake / f"data/{part}.parquet") for part in ("train", "test")], ignore_index=True)
     (target,) = (name for name, column in contract.items() if column["role"] == "target")
     inputs = [name for name, column in contract.items() if column["role"] in ("time", "feature")]
     weight = next((name for name, column in contract.items() if column["role"] == "weight"), None)
     predictions = pd.read_parquet(bake / "reports/predictions.parquet")
     probabilities = predictions.filter(regex="^probability_")
     classification = not probabilities.empty
-    truth = test[target].astype("str" if classification else "float64")
-    weights = test[weight] if weight else None
-    model = make_fixed_model(classification)
-    model.fit(
-        split_dates(train[inputs]),
-        train[target].astype(truth.dtype),
-        **({f"{model.steps[-1][0]}__sample_weight": train[weight]} if weight else {}),
-    )
-    features = split_dates(test[inputs])
+    rows[target] = rows[target].astype("str" if classification else "float64")
+    parts = []
+    for learn, judged in (json.loads(line) for line in run(bake, "python", "-c", SPLITS)[2].splitlines()):
+        model, known = make_fixed_model(classification), rows.loc[learn]
+        weights = {f"{model.steps[-1][0]}__sample_weight": known[weight]} if weight else {}
+        features = split_dates(rows.loc[judged, inputs])
+        model.fit(split_dates(known[inputs]), known[target], **weights)
+        if classification:
+            parts.append(pd.DataFrame(model.predict_proba(features), index=judged, columns=model.classes_))
+        else:
+            parts.append(pd.Series(model.predict(features), index=judged))
+    fixed = pd.concat(parts).sort_index()
+    judged_rows = rows.loc[fixed.index]
+    weights = judged_rows[weight] if weight else None
     if not classification:
-        fixed = pd.Series(model.predict(features))
-        return compute_error(truth, predictions["prediction"], weights), compute_error(truth, fixed, weights)
-    probabilities.columns = probabilities.columns.str.removeprefix("probability_")
-    fixed = pd.DataFrame(model.predict_proba(features), columns=model.classes_)
-    return compute_error(truth, probabilities, weights), compute_error(truth, fixed, weights)
+        ours = predictions["prediction"]
+    else:
+        ours = probabilities.set_axis(probabilities.columns.str.removeprefix("probability_"), axis=1)
+        fixed = fixed.fillna(0)[list(ours)]
+    return compute_error(judged_rows[target], ours, weights), compute_error(judged_rows[target], fixed, weights)
 
 
 def write_markdown(rows: list[dict[str, str]], seconds: float) -> str:

@@ -127,6 +127,24 @@ def test_what_the_sample_never_held_is_not_rejected_until_somebody_writes_a_rule
 
 
 @pytest.mark.slow
+def test_a_column_that_the_contract_does_not_know_is_named_at_each_ingest_and_added_as_the_docs_say(fresh, dvc, people):
+    fresh.verb("adopt", str(people), "--target", "weight")
+    assert "not used" not in fresh.verb("ingest")
+    rows = pd.read_csv(people).assign(discount=[None] * 20 + [0.5, 1.0, 1.5] * 10, internal_note="by hand")
+    rows.to_csv(fresh.path / "data/people.csv", index=False)
+    for _ in range(2):
+        page = "docs/crisp-dm/2_data_understanding.md"
+        printed = " ".join(fresh.verb("ingest").split())
+        assert f"not used, since contract.yaml does not know them: discount, internal_note {page}" in printed
+    lines = re.search(r"```yaml\ncolumns:\n(.+?)```", fresh.read(page), re.DOTALL)[1]
+    with (fresh.path / "contract.yaml").open("a") as contract:
+        contract.write(lines)
+    assert "not used" not in fresh.verb("ingest")
+    fresh.verb("prepare")
+    assert "3 features" in fresh.verb("train")
+
+
+@pytest.mark.slow
 def test_adopting_twice_gives_the_same_and_a_newer_file_replaces_the_older(fresh, dvc, people):
     adopt = ("adopt", str(people), "--target", "weight")
     fresh.verb(*adopt)

@@ -149,7 +149,7 @@ def test_feedback_is_read_where_the_commit_has_it(tmp_path, monkeypatch):
     assert not has_feedback()  # another branch's, for which there is no pointer here
     assert read_rows(ingest, CONTRACT)[1] == 0
     Path("data/feedback.parquet.dvc").touch()
-    rows, added = read_rows(ingest, CONTRACT)
+    rows, added, _ = read_rows(ingest, CONTRACT)
     assert rows["price"].tolist() == ["5.0", "5.5"]
     assert added == 1
     Path("data/feedback.parquet").write_bytes(b"PAR1")
