@@ -121,7 +121,7 @@ def name_verdict(status: int, printed: str) -> str:
 
 
 def compare(bake: Path, contract: dict[str, dict[str, str]]) -> tuple[float, float]:
-    """Score the model's predictions and those of the fixed model on the rows that the gate judged; the error of each."""
+    """Score the model and the fixed model on the rows that the gate judged; the error of each."""
     rows = pd.concat([pd.read_parquet(bake / f"data/{part}.parquet") for part in ("train", "test")], ignore_index=True)
     (target,) = (name for name, column in contract.items() if column["role"] == "target")
     inputs = [name for name, column in contract.items() if column["role"] in ("time", "feature")]
