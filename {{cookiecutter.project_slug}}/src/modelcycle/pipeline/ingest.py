@@ -24,7 +24,7 @@ def read_rows(ingest: Ingest, contract: Contract) -> tuple[pd.DataFrame, int, li
     """
     rows = read_source(ingest, contract)
     require_columns(rows.columns, contract, ingest.source)
-    unknown = [name for name in rows if name not in contract.columns]
+    unknown = [str(name) for name in rows if name not in contract.columns]
     rows = rows[[name for name in contract.columns if name in rows]]
     if not find_spec("modelcycle.tracking.feedback"):  # the scope exploration has none
         if Path(f"{FEEDBACK}.dvc").exists():
