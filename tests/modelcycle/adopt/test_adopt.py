@@ -102,7 +102,7 @@ def test_the_parameters_point_at_the_table_and_forget_what_was_found_for_the_exa
     assert [" ".join(line.split()) for line in printed.splitlines()] == [
         "adopt 50 rows, 3 columns data/people.csv",
         "weight as an amount, 2 features contract.yaml",
-        "hold-out set by key: all inputs together, since there is no --key; rows are taken to be independent",
+        "held out for testing by key: rows drawn by all inputs together, as if they were independent",
         "train.estimator: chosen",
         "read contract.yaml and commit, then `make cycle`",
     ]

@@ -15,6 +15,10 @@ UNIT_NAME = re.compile(
     re.IGNORECASE,
 )
 MIN_UNITS, MIN_TIMES = 10, 20
+NEEDS = {
+    "group": "--holdout group needs the column that says which rows belong together: --group NAME.",
+    "time": "--holdout time needs the column that says when a row happened: --time NAME.",
+}
 
 
 def find_units(rows: pd.DataFrame, names: list[str]) -> list[str]:
@@ -30,40 +34,28 @@ def repeats_in_blocks(values: pd.Series) -> bool:
 
 
 def choose_holdout(rows: pd.DataFrame, contract: Contract, by: str = "") -> tuple[dict[str, Any], str]:
-    """Choose `prepare.holdout` for (n, m) rows as read from the source, with a sentence about the reason.
+    """Choose `prepare.holdout` for (n, m) rows as read from the source, with a sentence about it and the others.
 
     by: what a person wants. Raises InputError where the contract does not have what that needs.
     """
-    groups = contract.names("group") or find_units(rows, contract.names("key"))
-    times = convert_values(rows[contract.time], contract.columns[contract.time]).dropna() if contract.time else None
-    is_in_time = times is not None and times.nunique() >= MIN_TIMES
-    by = by or ("group" if groups else "time" if is_in_time else "key")
-    other = (
-        f"; `--holdout {'key' if by != 'key' else 'time'}` draws {'rows by their key' if by != 'key' else 'the latest'}"
-    )
-    other = other if by != "key" or is_in_time else ""
-    if by == "group":
-        if not groups:
-            raise InputError("--holdout group needs the column that says which rows belong together: --group NAME.")
-        named = [] if groups == contract.names("group") else groups
-        holdout = {"by": "group"} | ({"columns": named} if named else {})
-        return (
-            holdout,
-            f"hold-out set by group: no {', '.join(groups)} is in both parts, since its rows are alike{other}",
-        )
-    if by == "time":
-        if times is None:
-            raise InputError("--holdout time needs the column that says when a row happened: --time NAME.")
-        last = describe_span(times.max() - times.quantile(0.8))
-        return {
-            "by": "time",
-            "last": last,
-            "gap": "0d",
-        }, f"hold-out set by time: the last {last}, as in production{other}"
-    columns = contract.identity if not contract.names("key") else []
-    drawn = ", ".join(contract.names("key")) or "all inputs together, since there is no --key"
-    holdout = {"by": "key"} | ({"columns": columns} if columns else {})
-    return holdout, f"hold-out set by key: {drawn}; rows are taken to be independent{other}"
+    drawn = ", ".join(contract.names("key")) or "all inputs together"
+    identity = {} if contract.names("key") else {"columns": contract.identity}
+    choices = {"key": ({"by": "key"} | identity, f"rows drawn by {drawn}, as if they were independent")}
+    if groups := contract.names("group") or find_units(rows, contract.names("key")):
+        named = {"columns": groups} if groups != contract.names("group") else {}
+        whole = f"all rows of some {', '.join(groups)}, since the rows of one are alike"
+        choices["group"] = ({"by": "group"} | named, whole)
+    n_times = 0
+    if contract.time:
+        times = convert_values(rows[contract.time], contract.columns[contract.time]).dropna()
+        n_times, last = times.nunique(), describe_span(times.max() - times.quantile(0.8))
+        choices["time"] = ({"by": "time", "last": last, "gap": "0d"}, f"the last {last}, as in production")
+    by = by or ("group" if groups else "time" if n_times >= MIN_TIMES else "key")
+    if by not in choices:
+        raise InputError(NEEDS[by])
+    holdout, held_out = choices.pop(by)
+    others = "".join(f"; --holdout {other}: {text}" for other, (_, text) in choices.items())
+    return holdout, f"held out for testing by {by}: {held_out}{others}"
 
 
 def describe_span(span: pd.Timedelta) -> str:

@@ -206,6 +206,14 @@ def require_named(wishes: Wishes, rows: pd.DataFrame, source: str) -> None:
             raise InputError(f"'{name}' is named for two roles; expected different columns for each.")
 
 
+def require_input(columns: dict[str, Column], wishes: Wishes, source: str) -> None:
+    """Raise InputError where no column is left from which the target can be predicted."""
+    if any(column.role == "feature" or (column.role == "time" and column.parts) for column in columns.values()):
+        return
+    reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
+    raise InputError(f"{source} leaves no column to predict '{wishes.target}' from. {reasons or 'There is no other'}.")
+
+
 def infer_contract(rows: pd.DataFrame, source: str, wishes: Wishes) -> tuple[Contract, list[Leak]]:
     """Infer a contract from (n, m) rows as read from the source, and find what may give the target away.
 
@@ -230,13 +238,9 @@ def infer_contract(rows: pd.DataFrame, source: str, wishes: Wishes) -> tuple[Con
     columns |= {name: infer_parts(rows[name], column, time not in (None, name)) for name, column in dates.items()}
     columns = {str(name): columns[str(name)] for name in rows}  # in the table's order
     description = f"Predicts {target} from the columns of {Path(source).name}."
-    leaks: list[Leak] = []
-    if any(column.role == "feature" for column in columns.values()):
-        contract = Contract(description=description, columns=columns)
-        leaks = find_leaks(rows, contract)
-        ignore_leaks(leaks, contract)
-        columns = contract.columns
-    if all(column.role != "feature" for column in columns.values()):
-        reasons = "; ".join(f"{name} {column.reason}" for name, column in columns.items() if column.reason)
-        raise InputError(f"{source} leaves no column to predict '{target}' from. {reasons or 'There is no other'}.")
-    return Contract(description=description, columns=columns), leaks
+    require_input(columns, wishes, source)
+    contract = Contract(description=description, columns=columns)
+    leaks = find_leaks(rows, contract)
+    ignore_leaks(leaks, contract)
+    require_input(contract.columns, wishes, source)
+    return Contract(description=description, columns=contract.columns), leaks

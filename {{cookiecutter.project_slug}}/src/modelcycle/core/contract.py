@@ -83,12 +83,14 @@ class Contract(BaseModel):
 
     @model_validator(mode="after")
     def _check_roles(self) -> "Contract":
-        limits = {"target": (1, 1), "time": (0, 1), "weight": (0, 1), "feature": (1, len(self.columns))}
+        limits = {"target": (1, 1), "time": (0, 1), "weight": (0, 1)}
         for role, (minimum, maximum) in limits.items():
             names = self.names(role)
             if not minimum <= len(names) <= maximum:
-                count = "exactly one" if maximum == 1 == minimum else "at most one" if maximum == 1 else "at least one"
+                count = "exactly one" if minimum else "at most one"
                 raise ValueError(f"expected {count} column with role {role}, found {', '.join(names) or 'none'}")
+        if not self.names("feature") and not (self.time and self.columns[self.time].parts):
+            raise ValueError("expected at least one column with role feature, or with role time and parts, found none")
         for name in self.names("key", "target"):
             if name == "prediction" or name.startswith("probability_"):
                 raise ValueError(f"'{name}' is what the model's answer is called; give this column another name")
