@@ -60,6 +60,9 @@ def test_the_format_of_a_messy_file_is_found_out(tmp_path):
         (b"a,b\n1;x;y;z,2\n3,4\n", {"sep": ",", "encoding": "utf-8-sig"}),
         (b"a,b", {"sep": ",", "encoding": "utf-8-sig"}),
         (b"a\n1\n", {"sep": ";", "encoding": "utf-8-sig"}),
+        (b"a  b\n1    2\n10   20\n", {"sep": r"\s+", "encoding": "utf-8-sig"}),
+        (b"a b\n1\n2\n", {"sep": ";", "encoding": "utf-8-sig"}),
+        (b"first name,b\nan other,1\nthe third,2\n", {"sep": ",", "encoding": "utf-8-sig"}),
         (b'a,b\n"' + b"x" * 200_000 + b'",2\n', {"sep": ",", "encoding": "utf-8-sig"}),
     ],
 )
@@ -125,6 +128,9 @@ def test_an_encoding_or_separator_that_a_person_names_is_taken_or_refused_in_a_s
         ("1,14.23,1.71\n1,13.2,1.78\n2,13.16,2.36\n", True),  # UCI wine
         ("39, State-gov, 13\n50, State-gov, 13\n39, Private, 9\n", True),
         ("6,148,72,1\n1,85,66,0\n6,183,72,1\n", True),
+        ("1 1 -0.0007 -0.0004 100.0  \n1 2 0.0019 -0.0003 100.0  \n2 1 0.0 0.2 100.0  \n", True),  # NASA C-MAPSS
+        ('18.0   8   307.0 "chevrolet"\n15.0   8   350.0 "buick"\n9.5 4 1 "chevrolet"\n', True),
+        ("0.31,0.5\n0.7,0.12\n", True),
         ("country,2019,2020\nDE,1,2\nFR,2020,4\n", False),
         ("2018,2019,2020\n2018,1,2\n5,2020,4\n", False),  # years
         ("0,1,2\n1,1,2\n0,2,4\n", False),  # positions

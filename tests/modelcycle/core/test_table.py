@@ -59,6 +59,50 @@ def test_a_column_of_numbers_gets_decimal_points_where_all_are_written_that_way(
     assert read.astype(object).where(read.notna(), None).tolist() == numbers
 
 
+def test_a_word_for_a_missing_value_is_one_where_numbers_or_dates_belong_and_a_value_among_texts(tmp_path):
+    path = tmp_path / "shops.csv"
+    path.write_text("country,price,at,open\nNA,n/a,NULL,?\nDE,1.5,2024-01-01,yes\nNone,-,NaN,--\n,,,\n")
+    kinds = {"country": "category", "price": "number", "at": "datetime", "open": "boolean"}
+    columns = {name: Column(role="feature", type=kind) for name, kind in kinds.items()}
+    columns["price"].role = "target"
+    rows = read_source(Ingest(source=str(path)), Contract(description="", columns=columns))
+    assert rows["country"].fillna("missing").tolist() == ["NA", "DE", "None", "missing"]
+    for name in ("price", "at", "open"):
+        assert rows[name].isna().tolist() == [True, False, True, True], name
+
+
+def test_words_that_params_yaml_names_are_missing_in_all_columns_or_in_those_it_names(tmp_path):
+    path = tmp_path / "shops.csv"
+    path.write_text("country,price\nNA,-999\nDE,1\n-999,NA\n")
+    everywhere = read_source(Ingest(source=str(path), csv={"na_values": ["NA", -999]}))
+    assert everywhere.isna().to_numpy().tolist() == [[True, True], [False, False], [True, True]]
+    in_one = read_source(Ingest(source=str(path), csv={"na_values": {"price": ["NA", -999]}}))
+    assert in_one.isna().to_numpy().tolist() == [[False, True], [False, False], [False, True]]
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', ""])
+def test_the_line_with_the_separator_that_excel_writes_is_no_row(tmp_path, start, line):
+    path = tmp_path / "export.csv"
+    path.write_text(f"{start}{line}a;b\n1;x\n2;y\n", newline="")
+    options = {} if line else {"sep": ";"}
+    rows = read_source(Ingest(source=str(path), csv={"encoding": "utf-8-sig"} | options))
+    assert rows.to_dict("list") == {"a": ["1", "2"], "b": ["x", "y"]}
+
+
+def test_a_sheet_of_an_excel_file_is_read_with_its_types(tmp_path):
+    days = pd.to_datetime(["2024-01-31"] * 3)
+    table = pd.DataFrame({"country": ["NA", "DE", None], "price": [1.5, None, 3], "at": days})
+    with pd.ExcelWriter(tmp_path / "book.xlsx") as book:
+        pd.DataFrame({"about": ["read me"]}).to_excel(book, sheet_name="notes", index=False)
+        table.to_excel(book, sheet_name="sales", index=False)
+    rows = read_source(Ingest(source=str(tmp_path / "book.xlsx"), csv={"sheet_name": "sales"}))
+    assert rows["country"].fillna("missing").tolist() == ["NA", "DE", "missing"]
+    assert rows["price"].fillna(0).tolist() == [1.5, 0, 3]
+    assert rows["at"].tolist() == [pd.Timestamp("2024-01-31")] * 3
+    assert list(read_source(Ingest(source=str(tmp_path / "book.xlsx")))) == ["about"]
+
+
 def test_parquet_and_a_query_give_the_same_rows(tmp_path, rows, monkeypatch):
     rows.to_parquet(tmp_path / "orders.parquet")
     with sqlite3.connect(tmp_path / "shop.db") as database:

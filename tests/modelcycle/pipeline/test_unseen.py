@@ -9,7 +9,7 @@ from modelcycle.core.contract import Contract
 from modelcycle.core.holdout import split_rows
 from modelcycle.core.params import Holdout, read_params
 from modelcycle.pipeline.train import fit_model
-from modelcycle.pipeline.unseen import make_folds, predict_unseen
+from modelcycle.pipeline.unseen import predict_unseen
 
 CONTRACT = Contract.model_validate(
     {
@@ -75,14 +75,3 @@ def test_few_rows_or_groups_are_judged_by_cross_validation_of_all(n_rows, n_mach
 def test_without_a_signal_cross_validation_finds_none():
     _, judged, predictions = judge(make_table(600, 50, signal=0.0), Holdout())
     assert abs(roc_auc_score(judged["fails"].astype(bool), predictions["probability_True"]) - 0.5) < 0.07
-
-
-def test_folds_keep_machines_apart_and_are_trained_on_what_lies_before():
-    table = make_table(300, 20).sample(frac=1, random_state=0)
-    for train, test in make_folds(table, Holdout(by="group"), CONTRACT):
-        assert not set(table["machine"].iloc[train]) & set(table["machine"].iloc[test])
-    folds = list(make_folds(table, Holdout(by="time", gap="12h"), CONTRACT))
-    assert len(folds) == 5
-    for train, test in folds:
-        gap = table["at"].iloc[test].min() - table["at"].iloc[train].max()
-        assert gap > pd.Timedelta("12h")

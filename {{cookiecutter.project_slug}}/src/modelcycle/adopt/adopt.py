@@ -27,7 +27,7 @@ from modelcycle.core.config import edit_params, explain_validation_error, make_y
 from modelcycle.core.contract import Contract, convert_columns, require_unique_keys
 from modelcycle.core.errors import InputError, first_line
 from modelcycle.core.output import md5, read_text, report_line, write_atomically
-from modelcycle.core.params import Ingest, read_params
+from modelcycle.core.params import Holdout, Ingest, read_params
 from modelcycle.core.paths import CONTRACT, EXAMPLE, FEEDBACK, PARAMS, PROFILE, RAW, REJECTS, TEST, TRAIN
 from modelcycle.core.table import EXCEL, read_source
 from modelcycle.tracking.git import git, run
@@ -73,7 +73,9 @@ def write_params(
     with edit_params() as params:
         if Path(params["ingest"]["source"]).is_relative_to(EXAMPLE):
             # The model and what the gate demands were found for the example.
-            params["train"]["estimator"], params["train"]["parameters"], said = choose_model(rows, contract)
+            params["train"]["estimator"], params["train"]["parameters"], said = choose_model(
+                rows, contract, Holdout.model_validate(holdout)
+            )
             if "gate" in params:
                 params["gate"].update({"bound": None, "too_good": None, "accepted_leaks": {}, "behaviour": []})
         params["prepare"]["holdout"] = holdout

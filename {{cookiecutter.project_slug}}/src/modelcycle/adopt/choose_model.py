@@ -9,9 +9,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from modelcycle.core.contract import Contract, convert_columns, extract_target
-from modelcycle.core.cross_validation import score_by_folds
+from modelcycle.core.cross_validation import make_folds, score_by_folds
 from modelcycle.core.errors import first_line
 from modelcycle.core.metrics import PROPER_SCORE
+from modelcycle.core.params import Holdout
 from modelcycle.core.team import make_features, make_model
 
 BOOSTED = "sklearn.ensemble.HistGradientBoosting"
@@ -29,7 +30,7 @@ def list_candidates(classification: bool) -> list[tuple[str, Any, dict[str, Any]
     return [(f"sklearn.linear_model.{name}", *rest), *((BOOSTED, boosted, size) for size in SIZES)]
 
 
-def choose_model(rows: pd.DataFrame, contract: Contract) -> tuple[str, dict[str, Any], str]:
+def choose_model(rows: pd.DataFrame, contract: Contract, holdout: Holdout) -> tuple[str, dict[str, Any], str]:
     """Choose `train.estimator` and `train.parameters` for (n, m) rows as read from the source.
 
     Returns both with a sentence about the scores; where the team's code fails on these rows, boosted trees as
@@ -37,7 +38,7 @@ def choose_model(rows: pd.DataFrame, contract: Contract) -> tuple[str, dict[str,
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # of fits that need more steps: they lose
-            losses = score_candidates(rows, contract)
+            losses = score_candidates(rows, contract, holdout)
     except Exception as error:  # the team's own and every library's
         return BOOSTED, {}, f"train.estimator: {BOOSTED}, since cross-validation fails here: {first_line(error)}"
     name, _, parameters = list_candidates(contract.is_classification)[int(np.argmin(losses))]
@@ -45,8 +46,8 @@ def choose_model(rows: pd.DataFrame, contract: Contract) -> tuple[str, dict[str,
     return name, parameters, f"train.estimator: {name}, by {PROPER_SCORE[contract.is_classification]}: {scores}"
 
 
-def score_candidates(rows: pd.DataFrame, contract: Contract) -> list[float]:
-    """Score each candidate by log loss or mean absolute error, the mean of five folds that share no key or group.
+def score_candidates(rows: pd.DataFrame, contract: Contract, holdout: Holdout) -> list[float]:
+    """Score each candidate by log loss or mean absolute error, the mean of folds made like the hold-out set.
 
     Of the rows at most 10,000 are drawn by chance, fewer where there are many features or classes. Those that the split
     will put into the test data are among them: with four candidates, that flatters none of them noticeably.
@@ -56,10 +57,10 @@ def score_candidates(rows: pd.DataFrame, contract: Contract) -> list[float]:
     n_trees = typed[contract.target].nunique() - 1 if contract.is_classification else 1  # in each step of boosting
     typed = typed.head(max(1000, MAX_WORK // (len(contract.inputs) * max(1, n_trees))))
     features, target = make_features(typed, contract), extract_target(typed, contract)
-    groups = typed.groupby(contract.names("group") or contract.identity, dropna=False).ngroup()
+    folds = list(make_folds(typed, holdout, contract))
     losses = []
     for _, estimator, parameters in list_candidates(contract.is_classification):
         model = make_model(estimator(random_state=0, **parameters), features)
         score = PROPER_SCORE[contract.is_classification]
-        losses.append(score_by_folds(model, features, target, score, 5, groups))
+        losses.append(score_by_folds(model, features, target, score, folds))
     return losses

@@ -14,7 +14,7 @@ import pandas as pd
 from charset_normalizer import from_bytes
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.table import is_no_value, read_separator_line
+from modelcycle.core.table import csv_options, is_no_value, read_separator_line
 
 SAMPLE_BYTES, SAMPLE_LINES = 1_000_000, 200
 # In a word, signs that no word has, or a capital: another code page has its small letters there.
@@ -46,7 +46,10 @@ def detect_csv_format(path: Path, encoding: str = "", separator: str = "") -> tu
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if len(row) > 1)
         return max(widths.values(), default=0)
 
-    return {"sep": separator or stated or max(";\t|,", key=regularity), "encoding": found}, told
+    best = max(";\t|,", key=regularity)
+    if not regularity(best) and all(len(line.split()) > 1 for line in lines) and lines:
+        best = r"\s+"
+    return {"sep": separator or stated or best, "encoding": found}, told
 
 
 def detect_encoding(content: bytes, path: Path) -> str:
@@ -83,14 +86,15 @@ def is_western(lines: bytes) -> bool:
 
 def require_header(path: Path, options: dict[str, Any], rows: pd.DataFrame) -> None:
     """Raise InputError where the names of (n, m) columns look like a row of data: the file has no header."""
-    with path.open(encoding=options["encoding"], newline="") as opened:
-        lines = (line for line in opened if line.strip() and not line.startswith("sep="))
-        names = [name.strip() for name in next(csv.reader(lines, delimiter=options["sep"]), [])]
+    names = read_first_row(path, options)
     numbers = pd.to_numeric(pd.Series(names, dtype="str"), errors="coerce")
     is_repeated = [name in set(rows.iloc[:, i]) for i, name in enumerate(names[: len(rows.columns)])]
     is_data = [bool(number == number) or again for number, again in zip(numbers, is_repeated, strict=False)]
-    counts_up = numbers.notna().all() and (numbers.diff().dropna() == numbers.diff().iloc[-1]).all()  # years, positions
-    if len(names) > 1 and all(is_data) and any(is_repeated) and not counts_up:
+    is_measured = any(is_repeated) or (numbers % 1 > 0).any()
+    counts_up = (numbers % 1 == 0).all() and (
+        numbers.diff().dropna() == numbers.diff().iloc[-1]
+    ).all()  # years, positions
+    if len(names) > 1 and all(is_data) and is_measured and not counts_up:
         raise InputError(
             f"{path} has no header: its first row is data ({', '.join(names[:4])}, ...). Name its {len(names)} columns "
             f"by --names a,b,c, or add --no-header, which calls them column_1 to column_{len(names)}."
@@ -99,12 +103,18 @@ def require_header(path: Path, options: dict[str, Any], rows: pd.DataFrame) -> N
 
 def name_columns(path: Path, options: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Give the options for a file without a header. Raises InputError where it has more or fewer columns than names."""
-    with path.open(encoding=options["encoding"], newline="") as opened:
-        width = len(next(csv.reader(opened, delimiter=options["sep"]), []))
+    width = len(read_first_row(path, options))
     names = names or [f"column_{number}" for number in range(1, width + 1)]
     if len(names) != width:
         raise InputError(f"{path} has {width} columns, --names has {len(names)}: {', '.join(names)}.")
     return {"header": None, "names": names}
+
+
+def read_first_row(path: Path, options: dict[str, Any]) -> list[str]:
+    """Read the first row of a CSV file, be it a header or not."""
+    with path.open("rb") as content:
+        row = pd.read_csv(content, **csv_options(options, content), header=None, nrows=1)
+    return [str(name).strip() for name in row.fillna("").iloc[0]]
 
 
 def detect_number_format(rows: pd.DataFrame) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -67,8 +68,9 @@ def make_best_column(features: pd.DataFrame, target: np.ndarray, classification:
     codes = simple.copy()
     if texts:
         codes[texts] = encoder.fit_transform(simple[texts])
-    metric, n_folds = PROPER_SCORE[classification], min(3, len(target))
-    best = min(codes, key=lambda name: score_by_folds(tree, codes[[name]], target, metric, n_folds))
+    metric, folds = PROPER_SCORE[classification], KFold(min(3, len(target)), shuffle=True, random_state=0)
+    splits = list(folds.split(codes))
+    best = min(codes, key=lambda name: score_by_folds(tree, codes[[name]], target, metric, splits))
     encode = make_column_transformer((encoder if best in texts else "passthrough", [best]))
     return make_pipeline(FunctionTransformer(simplify), encode, tree), str(best)
 

@@ -1,22 +1,17 @@
 """The rows that a model is judged on: the hold-out set or, where that is too small, all rows by cross-validation."""
 
-import warnings
-from collections.abc import Iterator
-
-import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, TimeSeriesSplit
 from sklearn.pipeline import Pipeline
 
 from modelcycle.core.contract import Contract, extract_target, extract_weights
+from modelcycle.core.cross_validation import N_FOLDS, make_folds
 from modelcycle.core.holdout import holdout_columns
 from modelcycle.core.model_file import fit, predict
 from modelcycle.core.params import Holdout, Params
 from modelcycle.core.team import make_features
 
 MIN_ROWS, MIN_GROUPS = 200, 30  # of a hold-out set; fewer make intervals too wide to tell anything
-FOLDS = 5
 
 
 def predict_unseen(
@@ -48,8 +43,7 @@ def list_splits(
     if not is_small(test, holdout, contract) or not can_be_split(rows, holdout, contract):
         return [(train, test)]
     splits = [(rows.iloc[learn], rows.iloc[judged]) for learn, judged in make_folds(rows, holdout, contract)]
-    # By time, the first rows may be of one class, or the gap longer than all that lies before.
-    return [split for split in splits if split[0][contract.target].nunique() > 1] or [(train, test)]
+    return splits or [(train, test)]
 
 
 def pool_predictions(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -69,21 +63,7 @@ def is_small(test: pd.DataFrame, holdout: Holdout, contract: Contract) -> bool:
 
 def can_be_split(rows: pd.DataFrame, holdout: Holdout, contract: Contract) -> bool:
     """Say whether (n, m) rows can be cross-validated: there are enough, also of each class."""
-    classes = rows[contract.target].value_counts() if contract.is_classification else [FOLDS]
-    return min(classes) >= FOLDS and rows.groupby(holdout_columns(holdout, contract), dropna=False).ngroups > 2 * FOLDS
-
-
-def make_folds(rows: pd.DataFrame, holdout: Holdout, contract: Contract) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Split (n, m) rows into folds as the hold-out set is chosen; gives the positions to train on and to predict."""
-    names = holdout_columns(holdout, contract)
-    if holdout.by == "time":
-        times = rows[names[0]].reset_index(drop=True)
-        order = times.argsort(kind="stable").to_numpy()
-        for _, test in TimeSeriesSplit(FOLDS).split(order):
-            start = times[order[test]].min()
-            yield np.flatnonzero(times < start - holdout.gap), order[test]
-        return
-    groups, target = rows.groupby(names, dropna=False).ngroup(), rows[contract.target]
-    kind = StratifiedGroupKFold if contract.is_classification else GroupKFold
-    with warnings.catch_warnings(action="ignore"):  # of classes that are in few groups
-        yield from kind(FOLDS, shuffle=True, random_state=0).split(rows, target.astype("str"), groups)
+    classes = rows[contract.target].value_counts() if contract.is_classification else [N_FOLDS]
+    return (
+        min(classes) >= N_FOLDS and rows.groupby(holdout_columns(holdout, contract), dropna=False).ngroups > 2 * N_FOLDS
+    )

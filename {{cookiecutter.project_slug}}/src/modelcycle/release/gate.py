@@ -119,7 +119,7 @@ def judge_overlap(train: pd.DataFrame, test: pd.DataFrame, contract: Contract, h
 
     Test rows with the features of a training row are told: only people know whether they are copies.
     """
-    names, inputs = holdout_columns(holdout, contract), contract.names("feature")
+    names, inputs = holdout_columns(holdout, contract), contract.inputs
     if holdout.by == "time":
         shared = int((train[names[0]] >= test[names[0]].min()).sum())
         found = f"{shared:,} rows as late as the test data"
