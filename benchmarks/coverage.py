@@ -15,6 +15,7 @@ from baked import HERE
 from scipy.stats import norm
 
 sys.path.insert(0, str(HERE / "{{cookiecutter.project_slug}}/src"))
+from modelcycle.core.holdout import TIME_BLOCKS
 from modelcycle.core.metrics import bootstrap_intervals
 
 DRAWS, RESAMPLES = 500, 500
@@ -63,15 +64,17 @@ def share_covered(draw: Callable[[np.random.Generator], Draw], metric: str, trut
 def main() -> None:
     """Print the share for each kind of data."""
     mae, auc = (2 / np.pi) ** 0.5, float(norm.cdf(0.5**0.5))
-    cases: list[tuple[str, Callable[[np.random.Generator], Draw], str, float]] = [
-        ("independent rows, MAE", lambda random: draw_amounts(random, random.normal(size=N)), "mae", mae),
-        ("40 groups, MAE", lambda random: draw_amounts(random, draw_group_errors(random)), "mae", mae),
-        ("40 groups, AUC", lambda random: draw_classes(random, draw_group_errors(random)), "roc_auc", auc),
-        ("AR(1), MAE", lambda random: draw_amounts(random, draw_series_errors(random)), "mae", mae),
+    blocks = np.arange(N) * TIME_BLOCKS // N
+    cases: list[tuple[str, Callable[[np.random.Generator], Draw], str, float, np.ndarray]] = [
+        ("independent rows, MAE", lambda random: draw_amounts(random, random.normal(size=N)), "mae", mae, np.arange(N)),
+        ("40 groups, MAE", lambda random: draw_amounts(random, draw_group_errors(random)), "mae", mae, GROUPS),
+        ("40 groups, AUC", lambda random: draw_classes(random, draw_group_errors(random)), "roc_auc", auc, GROUPS),
+        ("AR(1) in 20 blocks, MAE", lambda random: draw_amounts(random, draw_series_errors(random)), "mae", mae, blocks),
     ]
-    print(f"| {DRAWS} draws of {N} rows | rows drawn one by one |\n|---|---|")
-    for name, draw, metric, truth in cases:
-        print(f"| {name} | {share_covered(draw, metric, truth):.1%} |")
+    print(f"| {DRAWS} draws of {N} rows | rows drawn one by one | groups or blocks drawn |\n|---|---|---|")
+    for name, draw, metric, truth, groups in cases:
+        alone, together = share_covered(draw, metric, truth), share_covered(draw, metric, truth, groups=groups)
+        print(f"| {name} | {alone:.1%} | {together:.1%} |", flush=True)
 
 
 if __name__ == "__main__":
