@@ -69,7 +69,13 @@ def main() -> None:
         ("independent rows, MAE", lambda random: draw_amounts(random, random.normal(size=N)), "mae", mae, np.arange(N)),
         ("40 groups, MAE", lambda random: draw_amounts(random, draw_group_errors(random)), "mae", mae, GROUPS),
         ("40 groups, AUC", lambda random: draw_classes(random, draw_group_errors(random)), "roc_auc", auc, GROUPS),
-        ("AR(1) in 20 blocks, MAE", lambda random: draw_amounts(random, draw_series_errors(random)), "mae", mae, blocks),
+        (
+            "AR(1) in 20 blocks, MAE",
+            lambda random: draw_amounts(random, draw_series_errors(random)),
+            "mae",
+            mae,
+            blocks,
+        ),
     ]
     print(f"| {DRAWS} draws of {N} rows | rows drawn one by one | groups or blocks drawn |\n|---|---|---|")
     for name, draw, metric, truth, groups in cases:

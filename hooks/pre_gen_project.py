@@ -8,12 +8,13 @@ import sys
 
 answers = json.loads(r"""{{ cookiecutter | tojson }}""")  # {% raw %}
 # What the generated project installs, calls or brings along, and what Windows keeps for its devices.
-TAKEN = """airflow bash buildah cookiecutter dask detect_secrets distributed docker dvc fastapi fastapi_offline filelock
-furo gh git hatchling httptools ipykernel ipywidgets jinja2 joblib jupyter jupyterlab make markdown_it markdown_it_py
-markupsafe matplotlib mlflow mypy myst_parser nbclient nbstripout numpy packaging pandas pandas_stubs pandera pip podman
-pre_commit pre_commit_hooks prometheus_client psycopg pyarrow pydantic pydantic_core pydantic_settings pytest python
-python3 rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools sh sklearn skops sphinx sqlalchemy src starlette test
-tests threadpoolctl typer typing_extensions uv uvicorn uvloop uvx yaml modelcycle con prn aux nul"""
+TAKEN = """airflow bash buildah charset_normalizer cookiecutter dask detect_secrets distributed docker dvc fastapi
+fastapi_offline filelock furo gh git hatchling httptools ipykernel ipywidgets jinja2 joblib jupyter jupyterlab make
+markdown_it markdown_it_py markupsafe matplotlib mlflow mypy myst_parser nbclient nbstripout numpy packaging pandas
+pandas_stubs pandera pip podman pre_commit pre_commit_hooks prometheus_client psycopg pyarrow pydantic pydantic_core
+pydantic_settings pytest python python3 python_calamine rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools sh
+sklearn skops sphinx sqlalchemy src starlette test tests threadpoolctl typer typing_extensions uv uvicorn uvloop uvx
+yaml modelcycle con prn aux nul"""
 RULES = {  # question: most characters, the form as a pattern, the form in words
     "project_name": (60, r".+", ""),
     "project_slug": (50, r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and hyphens, as in flight-delays"),

@@ -82,7 +82,7 @@ def test_the_service_s_log_is_json_without_what_people_sent(service):
 
 def test_odd_requests_cause_no_fault(service):
     statuses = send_odd_bodies(service, 5000, "odd")
-    assert statuses[200] > 100
+    assert statuses[200] > 50
     assert set(statuses) <= {200, 404, 422}, statuses
 
 

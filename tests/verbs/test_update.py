@@ -14,7 +14,7 @@ import pytest
 from support.repository import CHOICES, TEMPLATE, TREE, Repository, link_environment, render, swap
 from support.updates import copy_template, read_record
 
-PARAMS = ("# share of the keys that go to the test data, for ever", "# once said something else")
+PARAMS = ("# share of the keys or groups that go to the test data, for ever", "# once said something else")
 # An older state of the template: file, a text of today, what it was. Of a file without a text, all is given up or new.
 # Many of them are the last line before a place for the team's.
 OLDER = [

@@ -17,18 +17,19 @@ def make_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
                 features[name] = rows[name].astype("float64")
             case "datetime":
                 for part in contract.columns[name].parts or []:
-                    features[f"{name}:{part}"] = extract_part(part, rows, name, contract).astype("float64")
+                    features[f"{name}:{part}"] = extract_part(part, rows, name, contract)
             case _:
                 features[name] = rows[name].astype("str")
     return pd.DataFrame(features, index=rows.index)
 
 
 def extract_part(part: str, rows: pd.DataFrame, name: str, contract: Contract) -> pd.Series:
-    """Extract a part of the times in a column of (n, m) rows, (n,); the age is in days, up to the row's own time."""
+    """Extract a part of the times in a column of (n, m) rows, (n,) floats; the age is in days, up to the row's time."""
     times = rows[name]
-    match part:
-        case "age":
-            return (rows[contract.time] - times) / pd.Timedelta(days=1)
-        case "hour":
-            return times.dt.hour + times.dt.minute / 60
-    return getattr(times.dt, part)
+    if part == "age":
+        values = (rows[contract.time] - times).dt.total_seconds() / 86_400
+    elif part == "hour":
+        values = times.dt.hour + times.dt.minute / 60
+    else:
+        values = getattr(times.dt, part)
+    return pd.Series(values, dtype="float64")
