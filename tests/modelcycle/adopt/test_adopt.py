@@ -289,6 +289,21 @@ def test_uncommitted_changes_of_the_contract_are_not_lost(fresh, dvc, people):
     assert "a night's work" not in fresh.read("contract.yaml")
 
 
+def test_without_git_nothing_is_changed_and_the_remedy_works(fresh, dvc, people):
+    adopt = ("adopt", str(people), "--target", "weight")
+    shutil.rmtree(fresh.path / ".git")
+    files = {path: path.read_bytes() for path in fresh.path.rglob("*") if path.is_file()}
+    for options in ((), ("--force",)):
+        printed = fresh.verb(*adopt, *options, fails=True)
+        assert printed == (
+            "error: This folder is not a git repository; type `make setup`, which makes it one, and commit.\n"
+        )
+    assert {path: path.read_bytes() for path in fresh.path.rglob("*") if path.is_file()} == files
+    fresh.run("git", "init", "--quiet", "--initial-branch=main")  # as `make setup` does
+    fresh.commit()
+    fresh.verb(*adopt)
+
+
 def test_of_the_example_only_what_git_has_is_deleted(fresh, dvc, people):
     adopt = ("adopt", str(people), "--target", "weight")
     (fresh.path / ".git/info/exclude").write_text("*.local\n")

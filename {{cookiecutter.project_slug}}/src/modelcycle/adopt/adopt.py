@@ -171,6 +171,7 @@ def adopt(file: Path, wishes: Wishes, format_: Format, holdout: str, force: bool
     holdout: by what the hold-out set is drawn; empty to choose.
     """
     before = Path(read_params().ingest.source)  # also refuses params.yaml, which is edited, before anything is changed
+    git("rev-parse", "--git-dir")  # so is a folder without git
     data = choose_destination(file)
     if not force:
         require_nothing_lost(file, data)

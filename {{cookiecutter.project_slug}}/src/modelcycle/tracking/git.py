@@ -49,6 +49,8 @@ def git_bytes(
         lines = done.stderr.decode("utf-8", "replace").splitlines()
         words = [re.sub("^(fatal|error): ", "", line.strip()) for line in lines if not line.startswith("hint: ")]
         reason = " ".join(filter(None, words)) or f"exit status {done.returncode}, no message"
+        if reason.startswith("not a git repository"):
+            raise InputError("This folder is not a git repository; type `make setup`, which makes it one, and commit.")
         raise InputError(f"git failed: {reason}")
     return done.stdout
 
