@@ -7,7 +7,6 @@ from sklearn.dummy import DummyClassifier
 from modelcycle.core.contract import Column, extract_target, read_contract
 from modelcycle.core.model_file import predict
 from modelcycle.core.team import make_features
-from modelcycle.pipeline.baselines import compare_with_baselines
 from modelcycle.pipeline.evaluate import evaluate_predictions
 from modelcycle.pipeline.train import fit_model
 from modelcycle.release import gate
@@ -47,11 +46,11 @@ class Judge:
         train, contract = self.train if train is None else train, contract or self.contract
         rows = self.test if test is None else test
         truth, predictions = extract_target(rows, contract), predict(model, make_features(rows, contract))
-        tables = evaluate_predictions(rows, predictions, extract_target(train, contract), contract, self.params)
-        baselines = compare_with_baselines(model, train, rows, rows, predictions, contract, self.params)
+        scores = evaluate_predictions(model, train, rows, rows, predictions, contract, self.params)
+        *tables, baselines = scores.values()
         verdicts = [
             *judge_baselines(self.params.gate, True, baselines),
-            *gate.judge_metrics(self.params.gate, True, *tables.values()),
+            *gate.judge_metrics(self.params.gate, True, *tables),
             gate.judge_overlap(train, rows, contract, self.params.prepare.holdout),
             gate.judge_leaks(self.params.gate, pd.concat([train, rows]), contract),
             *gate.judge_behaviour(self.params.gate.behaviour, model, rows.head(1000), contract),

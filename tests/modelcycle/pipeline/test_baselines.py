@@ -22,6 +22,7 @@ from modelcycle.pipeline.baselines import (
     fit_baselines,
     make_best_column,
     make_linear_model,
+    predict_baselines,
     predict_constant,
     simplify,
 )
@@ -55,7 +56,8 @@ def compare(kind: str, **parameters) -> pd.DataFrame:
     predictions = predict(model, make_features(test, contract))
     params = read_params()
     params.evaluate.bootstrap = 50
-    table = compare_with_baselines(model, train, test, test, predictions, contract, params)
+    baselines = predict_baselines(train, test, contract, params)
+    table = compare_with_baselines(model, train, test, predictions, baselines, contract, params)
     return table.set_index(["baseline", "metric"])
 
 
@@ -159,7 +161,8 @@ def test_where_the_model_is_cross_validated_the_baselines_are_on_the_same_folds(
     model, _ = fit_model(params.train, train, contract)
     judged, predictions = predict_unseen(model, train, test, contract, params)
     assert len(judged) == 300
-    table = compare_with_baselines(model, train, test, judged, predictions, contract, params)
+    baselines = predict_baselines(train, test, contract, params)
+    table = compare_with_baselines(model, train, judged, predictions, baselines, contract, params)
     values = table.set_index(["metric", "baseline"])["value"]["roc_auc"]
     assert values[IN_TRAINING] == 1
     assert 0.6 < values[COLUMN] < values[LINEAR] < 0.95

@@ -11,7 +11,7 @@ from modelcycle.core.contract import Contract
 from modelcycle.core.metrics import round_to_six_digits
 from modelcycle.core.model_file import predict
 from modelcycle.core.params import Evaluate, Train, read_params
-from modelcycle.core.paths import CALIBRATION, INTERVALS, SLICES
+from modelcycle.core.paths import BASELINES, CALIBRATION, INTERVALS, SLICES
 from modelcycle.core.team import make_features
 from modelcycle.pipeline.baselines import CONSTANT, IN_TRAINING, LINEAR
 from modelcycle.pipeline.evaluate import (
@@ -51,22 +51,25 @@ def test_slices_are_scored_where_they_have_rows_enough_and_both_classes():
     truth = random.random(200) < 0.4
     truth[149:] = False  # Trier's
     probability = np.clip(0.3 * truth + 0.5 * random.random(200), 0, 1)
-    table = score_slices(rows, truth, chances(probability), 50)
+    linear = chances(np.where(truth, 0.6, 0.4))
+    table = score_slices(rows, truth, chances(probability), linear, 50)
     assert table["slice"].tolist() == ["shop = Köln", "shop = Ulm", *(f"many = 0{i}" for i in range(5))]
     koeln = table.loc[0]
     assert koeln["rows"] == 90
     assert koeln["value"] == round_to_six_digits(roc_auc_score(truth[:90], probability[:90]))
     assert koeln["low"] <= koeln["value"] <= koeln["high"]
-    assert koeln["baseline"] == 0.5
+    assert (koeln["baseline"], koeln["linear"]) == (0.5, 1)
     many = pd.DataFrame({"x": [f"{i % 25}" for i in range(1000)]})
-    assert len(score_slices(many, np.tile(truth, 5), chances(np.tile(probability, 5)), 20)) == 20
-    assert score_slices(rows[[]], truth, chances(probability), 20).empty
+    five = chances(np.tile(probability, 5))
+    assert len(score_slices(many, np.tile(truth, 5), five, five, 20)) == 20
+    assert score_slices(rows[[]], truth, linear, linear, 20).empty
 
 
 def test_a_slice_of_amounts_is_compared_with_its_own_median():
     rows = pd.DataFrame({"shop": ["Köln"] * 40 + ["Ulm"] * 40})
     truth = np.r_[np.linspace(0, 1, 40), np.linspace(100, 120, 40)]
-    table = score_slices(rows, truth, pd.DataFrame({"prediction": truth + 2}), 20)
+    table = score_slices(rows, truth, *(pd.DataFrame({"prediction": truth + more}) for more in (2, 1)), 20)
+    assert table["linear"].tolist() == [1, 1]
     assert table["value"].tolist() == [2, 2]
     medians = np.repeat([0.5, 110], 40)
     expected = np.abs(truth - medians).reshape(2, 40).mean(axis=1)
@@ -133,18 +136,27 @@ def test_a_column_matters_by_how_much_worse_the_model_is_without_it(kind):
         assert table["worse"][0] == pytest.approx(np.mean(errors) - own, rel=1e-5)
 
 
-def test_the_gate_goes_by_metrics_slices_and_calibration_of_the_predictions(contract, rows):
-    typed = pd.DataFrame({"shop": rows["shop"], "returned": rows["returned"].eq("yes").astype("boolean")})
-    truth = typed["returned"].to_numpy(bool)
+def test_the_gate_goes_by_metrics_slices_calibration_and_simpler_models():
+    columns = {"shop": {"role": "feature", "type": "category"}, "returned": {"role": "target", "type": "boolean"}}
+    contract = Contract.model_validate({"description": "", "columns": columns})
+    shops = pd.Series(["NO", "DE"] * 300, dtype="str")
+    rows = pd.DataFrame({"shop": shops, "returned": pd.array([True, False, False, False] * 150, "boolean")})
+    truth = rows["returned"].to_numpy(bool)
     predictions = chances(np.where(truth, 0.9, 0.2))
     params = read_params().model_copy(update={"evaluate": Evaluate(bootstrap=20, slices=["shop"])})
-    tables = evaluate_predictions(typed, predictions, truth, contract, params)
-    assert list(tables) == [INTERVALS, SLICES, CALIBRATION]
+    model, _ = fit_model(Train(estimator="sklearn.tree.DecisionTree", seed=0), rows, contract)
+    tables = evaluate_predictions(model, rows, rows, rows, predictions, contract, params)
+    assert list(tables) == [INTERVALS, SLICES, CALIBRATION, BASELINES]
     metrics = tables[INTERVALS].set_index("metric")
     assert metrics.loc["roc_auc"].tolist() == [1, 1, 1, 0.5]
     assert metrics.loc["accuracy", ["value", "baseline"]].tolist() == [1, 0.75]
     assert metrics.loc["brier", "baseline"] == 0.1875
-    assert tables[SLICES]["slice"].tolist() == ["shop = NO"]
+    (slice_,) = tables[SLICES].to_dict("records")  # all in the other are of one class
+    assert slice_ == {"slice": "shop = NO", "rows": 300} | dict.fromkeys(["value", "low", "high"], 1.0) | dict.fromkeys(
+        ["baseline", "linear"], 0.5
+    )
+    values = tables[BASELINES].set_index(["metric", "baseline"])["value"]["roc_auc"]
+    assert values[LINEAR] == values[IN_TRAINING] == pytest.approx(5 / 6)
 
 
 def test_what_operation_is_compared_with_is_the_second_class_or_the_prediction():

@@ -34,13 +34,14 @@ GATE = Gate(
     fewest_rows=0.5,
     duel={"margin": 0.01, "confidence": 0.95},
 )
+SLICE = ["slice", "value", "low", "high", "baseline", "linear"]
 CALIBRATION = {"predicted": [0.2, 0.8], "observed": [0.2, 0.8], "rows": [50, 50], "margin": [0.01, 0.01]}
 
 
 def failed(limits, classification, figures, slices=(), calibration=CALIBRATION):
     metric = "roc_auc" if classification else "mae"
     table = pd.DataFrame([(metric, *figures)], columns=["metric", "value", "low", "high", "baseline"])
-    parts = pd.DataFrame(slices, columns=["slice", "value", "low", "high", "baseline"])
+    parts = pd.DataFrame(slices, columns=SLICE)
     verdicts = judge_metrics(limits, classification, table, parts, pd.DataFrame(calibration))
     return [verdict.rule for verdict in verdicts if not verdict.passed]
 
@@ -71,10 +72,11 @@ def test_an_interval_that_holds_both_what_passes_and_what_does_not_decides_nothi
         ((0.72, 0.68, 0.76, 0.5), [], ["minimum"]),
         ((0.99, 0.98, 1.0, 0.5), [], ["not too good to be true"]),
         ((0.95, 0.94, 0.96, 0.5), [], []),
-        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.5, 0.69, 0.5)], ["slice a = 1"]),
+        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.5, 0.69, 0.5, 0.75)], ["slice a = 1"]),
+        ((0.8, 0.75, 0.85, 0.5), [("a = 1", 0.6, 0.5, 0.69, 0.5, 0.65)], []),  # hard cases, for a linear model as well
         (
             (0.8, 0.75, 0.85, 0.5),
-            [("a = 1", 0.6, 0.4, 0.71, 0.5)],
+            [("a = 1", 0.6, 0.4, 0.71, 0.5, 0.75)],
             [],
         ),  # it may be as good as all: too few cases to tell
     ],
@@ -90,8 +92,8 @@ def test_classes_are_judged_by_the_end_of_the_interval_that_counts(figures, slic
         ((5.0, 4.5, 6.5, 9.0), [], ["minimum"]),
         ((1.0, 0.5, 1.5, 9.0), [], ["not too good to be true"]),
         ((5.0, 4.5, 5.5, 5.2), [], ["better than guessing"]),
-        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 6.0, 5.6, 6.5, 5.0)], ["slice a = 1"]),
-        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 60.0, 56.0, 65.0, 90.0)], []),  # large amounts, large errors
+        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 6.0, 5.6, 6.5, 5.0, 6.0)], ["slice a = 1"]),
+        ((5.0, 4.5, 5.5, 9.0), [("a = 1", 60.0, 56.0, 65.0, 90.0, 60.0)], []),  # large amounts, large errors
     ],
 )
 def test_amounts_are_judged_the_other_way_round(figures, slices, rules):
@@ -121,7 +123,7 @@ def test_calibration_of_few_cases_spares_honest_models_and_finds_overconfident_o
 
 def test_a_verdict_says_what_was_found_and_what_was_expected():
     table = pd.DataFrame([("roc_auc", 0.85, 0.7, 0.9, 0.5)], columns=["metric", "value", "low", "high", "baseline"])
-    slices = pd.DataFrame([("a = 1", 0.7, 0.6, 0.75, 0.5)], columns=["slice", "value", "low", "high", "baseline"])
+    slices = pd.DataFrame([("a = 1", 0.7, 0.6, 0.75, 0.5, 0.8)], columns=SLICE)
     verdicts = list(judge_metrics(GATE, True, table, slices, pd.DataFrame(CALIBRATION)))
     assert all(verdict.passed for verdict in verdicts)  # each is just as good as it has to be
     assert [(verdict.rule, verdict.found, verdict.expected) for verdict in verdicts] == [

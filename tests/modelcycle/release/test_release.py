@@ -21,7 +21,7 @@ def decisions(client):
     return [f"{entry.version} {entry.event}" for entry in read_ledger(client)]
 
 
-def change_gate(repository, old="slice_gap: 0.1 ", new="slice_gap: 0.2 "):
+def change_gate(repository, old="slice_gap: 0.1\n", new="slice_gap: 0.2\n"):
     """Make a commit that is another version, of the same model."""
     repository.replace("params.yaml", old, new)
     repository.commit(new)

@@ -118,7 +118,7 @@ def test_a_helper_module_is_part_of_the_chain(repository):
     repository.reproduce()
     repository.commit("helper")
     assert "broken" not in repository.verb("trace")  # version 1 had none
-    repository.replace("params.yaml", "slice_gap: 0.1 ", "slice_gap: 0.2 ")
+    repository.replace("params.yaml", "slice_gap: 0.1\n", "slice_gap: 0.2\n")
     repository.commit("another gate")
     repository.verb("release")
     assert "broken" not in repository.verb("trace")

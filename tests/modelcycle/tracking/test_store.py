@@ -309,7 +309,7 @@ def test_a_renamed_folder_keeps_its_versions(first_release, tmp_path, name):
     assert "version 1 (champion) gate: passed" in moved.verb("trace")
     moved.verb("export", str(tmp_path / "exported"))
     assert load_folder(tmp_path / "exported").version == "1"
-    moved.replace("params.yaml", "slice_gap: 0.1 ", "slice_gap: 0.2 ")
+    moved.replace("params.yaml", "slice_gap: 0.1\n", "slice_gap: 0.2\n")
     moved.commit("another gate")
     moved.verb("release")
     assert "version 2 (champion) gate: passed" in moved.verb("trace")
@@ -323,7 +323,7 @@ def test_a_copied_folder_neither_reads_from_nor_writes_to_the_original(first_rel
     original.verb("trace")
     before = digests(original.path)
     copy = original.copy_to(tmp_path / "copy")
-    copy.replace("params.yaml", "slice_gap: 0.1 ", "slice_gap: 0.2 ")
+    copy.replace("params.yaml", "slice_gap: 0.1\n", "slice_gap: 0.2\n")
     copy.commit("another gate")
     copy.verb("release")
     assert digests(original.path) == before

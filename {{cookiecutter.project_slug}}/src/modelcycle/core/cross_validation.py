@@ -45,8 +45,8 @@ def score_by_folds(
     target: np.ndarray,
     metric: str,
     folds: Iterable[tuple[np.ndarray, np.ndarray]],
-) -> float:
-    """Fit a model for each fold, score it on the rows to predict by `metric`, and give the mean over all folds.
+) -> np.ndarray:
+    """Fit a model for each of f folds, score it on the rows to predict by `metric`, and give the (f,) scores.
 
     features: (n, k). target: (n,); a class may be missing from a fold. folds: the positions to train on and to predict.
     Raises what the model raises.
@@ -55,4 +55,4 @@ def score_by_folds(
     for learn, judge in folds:
         fitted = clone(model).fit(features.iloc[learn], target[learn])
         scores.append(score_predictions(target[judge], predict(fitted, features.iloc[judge]))[metric])
-    return float(np.mean(scores))
+    return np.array(scores)

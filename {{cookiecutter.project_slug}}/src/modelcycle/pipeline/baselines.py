@@ -70,7 +70,7 @@ def make_best_column(features: pd.DataFrame, target: np.ndarray, classification:
         codes[texts] = encoder.fit_transform(simple[texts])
     metric, folds = PROPER_SCORE[classification], KFold(min(3, len(target)), shuffle=True, random_state=0)
     splits = list(folds.split(codes))
-    best = min(codes, key=lambda name: score_by_folds(tree, codes[[name]], target, metric, splits))
+    best = min(codes, key=lambda name: score_by_folds(tree, codes[[name]], target, metric, splits).mean())
     encode = make_column_transformer((encoder if best in texts else "passthrough", [best]))
     return make_pipeline(FunctionTransformer(simplify), encode, tree), str(best)
 
@@ -133,21 +133,13 @@ def compare_predictions(
     return pd.concat(parts, names=["baseline", "metric"]).map(round_to_six_digits).reset_index()
 
 
-def compare_with_baselines(
-    model: Pipeline,
-    train: pd.DataFrame,
-    test: pd.DataFrame,
-    judged: pd.DataFrame,
-    predictions: pd.DataFrame,
-    contract: Contract,
-    params: Params,
-) -> pd.DataFrame:
-    """Compare a model with the baselines on the rows that it is judged on, and with itself on its training rows.
+def predict_baselines(
+    train: pd.DataFrame, test: pd.DataFrame, contract: Contract, params: Params
+) -> tuple[dict[str, pd.DataFrame], str]:
+    """Predict the rows that a model is judged on by the baselines, which see the same splits, see `predict_unseen`.
 
-    train, test: (t, m) and (n, m). judged, predictions: see `predict_unseen`; the baselines see the same splits. Of the
-    training rows at most 20,000, drawn by chance, are learned from and scored.
-    Returns the table of `compare_predictions` and, as `column`, which one the best is; the training rows have a value
-    for each metric and nothing else.
+    train, test: (t, m) and (n, m). Of the training rows at most 20,000, drawn by chance, are learned from.
+    Returns (n, 1 + c) predictions by the baselines' names, and which columns the best are.
     """
     parts: dict[str, list[pd.DataFrame]] = {CONSTANT: [], COLUMN: [], LINEAR: []}
     columns = set()
@@ -158,17 +150,35 @@ def compare_with_baselines(
         columns.add(column)
         for name, baseline in baselines.items():
             parts[name].append(predict(baseline, make_features(rows, contract)))
-    others = {name: pool_predictions(predicted) for name, predicted in parts.items()}
+    return {name: pool_predictions(predicted) for name, predicted in parts.items()}, ", ".join(sorted(columns))
+
+
+def compare_with_baselines(
+    model: Pipeline,
+    train: pd.DataFrame,
+    judged: pd.DataFrame,
+    predictions: pd.DataFrame,
+    baselines: tuple[dict[str, pd.DataFrame], str],
+    contract: Contract,
+    params: Params,
+) -> pd.DataFrame:
+    """Compare a model with the baselines on the rows that it is judged on, and with itself on its training rows.
+
+    train: (t, m), of which at most 20,000, drawn by chance, are scored. judged, predictions: see `predict_unseen`.
+    baselines: see `predict_baselines`.
+    Returns the table of `compare_predictions` and, as `column`, which one the best is; the training rows have a value
+    for each metric and nothing else.
+    """
     groups, weights = group_rows(judged, params.prepare.holdout, contract), extract_weights(judged, contract)
     truth, n_resamples = extract_target(judged, contract), params.evaluate.bootstrap
-    table = compare_predictions(truth, predictions, others, n_resamples, groups, weights)
+    table = compare_predictions(truth, predictions, baselines[0], n_resamples, groups, weights)
 
     sample = draw_sample(train)
     seen = predict(model, make_features(sample, contract))
     in_training = score_predictions(extract_target(sample, contract), seen, extract_weights(sample, contract))
     values = pd.DataFrame({"metric": in_training.keys(), "value": map(round_to_six_digits, in_training.values())})
     table = pd.concat([table, values.assign(baseline=IN_TRAINING)], ignore_index=True)
-    return table.assign(column=np.where(table["baseline"] == COLUMN, ", ".join(sorted(columns)), ""))
+    return table.assign(column=np.where(table["baseline"] == COLUMN, baselines[1], ""))
 
 
 def draw_sample(rows: pd.DataFrame) -> pd.DataFrame:

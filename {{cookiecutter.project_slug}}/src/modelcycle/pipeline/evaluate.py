@@ -24,7 +24,13 @@ from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import report_line, require_output, track_progress, write_atomically, write_text
 from modelcycle.core.params import Params, read_params
 from modelcycle.core.team import make_features, read_project
-from modelcycle.pipeline.baselines import IN_TRAINING, LINEAR, compare_with_baselines, predict_constant
+from modelcycle.pipeline.baselines import (
+    IN_TRAINING,
+    LINEAR,
+    compare_with_baselines,
+    predict_baselines,
+    predict_constant,
+)
 from modelcycle.pipeline.report import write_report
 from modelcycle.pipeline.unseen import predict_unseen
 from modelcycle.tracking.store import log_evaluation
@@ -41,14 +47,16 @@ def score_slices(
     rows: pd.DataFrame,
     truth: np.ndarray,
     predictions: pd.DataFrame,
+    linear: pd.DataFrame,
     n_resamples: int,
     groups: np.ndarray | None = None,
     weights: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Score each slice of at least 30 rows by the leading metric, the largest 20 of a column.
 
-    rows: (n, s) the columns to slice by. truth: (n,). predictions: (n, 1 + c). The rest: see `bootstrap_intervals`.
-    Returns (s, 6): slice, rows, the metric with its interval, and its baseline in this slice.
+    rows: (n, s) the columns to slice by. truth: (n,). predictions, linear: (n, 1 + c) of the model and of a linear one.
+    The rest: see `bootstrap_intervals`.
+    Returns (s, 7): slice, rows, the metric with its interval, and what a constant and the linear model reach there.
     """
     classification = len(predictions.columns) > 1
     metric = LEADING_METRIC[classification]
@@ -66,10 +74,14 @@ def score_slices(
                 slice_truth, predictions[is_in_slice], n_resamples, slice_groups, slice_weights
             )
             interval = intervals.loc[metric]
-            baseline = predict_constant(slice_truth, count, classification)
-            baseline_score = round_to_six_digits(score_predictions(slice_truth, baseline, slice_weights)[metric])
-            scores.append({"slice": f"{name} = {label}", "rows": count, **interval, "baseline": baseline_score})
-    return pd.DataFrame(scores, columns=["slice", "rows", "value", "low", "high", "baseline"]).dropna(subset="value")
+            constant = predict_constant(slice_truth, count, classification)
+            simpler = {
+                name_: round_to_six_digits(score_predictions(slice_truth, table, slice_weights)[metric])
+                for name_, table in {"baseline": constant, "linear": linear[is_in_slice]}.items()
+            }
+            scores.append({"slice": f"{name} = {label}", "rows": count, **interval, **simpler})
+    columns = ["slice", "rows", "value", "low", "high", "baseline", "linear"]
+    return pd.DataFrame(scores, columns=columns).dropna(subset="value")
 
 
 def compute_calibration(truth: np.ndarray, predictions: pd.DataFrame, groups: np.ndarray | None = None) -> pd.DataFrame:
@@ -138,22 +150,31 @@ def compute_importance(model: Pipeline, rows: pd.DataFrame, truth: np.ndarray, c
 
 
 def evaluate_predictions(
-    rows: pd.DataFrame, predictions: pd.DataFrame, train_target: np.ndarray, contract: Contract, params: Params
+    model: Pipeline,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    rows: pd.DataFrame,
+    predictions: pd.DataFrame,
+    contract: Contract,
+    params: Params,
 ) -> dict[Path, pd.DataFrame]:
-    """Compute the scores that the gate goes by: metrics with intervals, slices and calibration, by their file.
+    """Compute what the gate goes by, by its file: metrics with intervals, slices, calibration, and simpler models.
 
-    rows: (n, m) that the model is judged on. predictions: (n, 1 + c). train_target: (t,), for the baseline.
+    train, test: (t, m) and (n, m). rows, predictions: what the model is judged on, see `predict_unseen`.
     """
+    baselines = predict_baselines(train, test, contract, params)
     truth, n_resamples = extract_target(rows, contract), params.evaluate.bootstrap
     weights, groups = extract_weights(rows, contract), group_rows(rows, params.prepare.holdout, contract)
     metrics = bootstrap_intervals(truth, predictions, n_resamples, groups, weights)
-    baseline = predict_constant(train_target, len(rows), contract.is_classification)
+    baseline = predict_constant(extract_target(train, contract), len(rows), contract.is_classification)
     metrics["baseline"] = [round_to_six_digits(score) for score in score_predictions(truth, baseline, weights).values()]
-    slices = score_slices(rows[params.evaluate.slices], truth, predictions, n_resamples, groups, weights)
+    sliced_by, linear = rows[params.evaluate.slices], baselines[0][LINEAR]
+    slices = score_slices(sliced_by, truth, predictions, linear, n_resamples, groups, weights)
     return {
         paths.INTERVALS: metrics.rename_axis("metric").reset_index(),
         paths.SLICES: slices,
         paths.CALIBRATION: compute_calibration(truth, predictions, groups),
+        paths.BASELINES: compare_with_baselines(model, train, rows, predictions, baselines, contract, params),
     }
 
 
@@ -185,8 +206,7 @@ def evaluate() -> None:
     model = load_model(require_output(paths.JUDGED, "train"), read_project().trusted_types)
     train, test = (read_table(path, "prepare", contract) for path in (paths.TRAIN, paths.TEST))
     judged, predictions = predict_unseen(model, train, test, contract, params)
-    tables = evaluate_predictions(judged, predictions, extract_target(train, contract), contract, params)
-    tables[paths.BASELINES] = compare_with_baselines(model, train, test, judged, predictions, contract, params)
+    tables = evaluate_predictions(model, train, test, judged, predictions, contract, params)
     tables[paths.IMPORTANCE] = compute_importance(model, test, extract_target(test, contract), contract)
     metrics, leading = tables[paths.INTERVALS].set_index("metric"), LEADING_METRIC[contract.is_classification]
     simpler = tables[paths.BASELINES].set_index(["metric", "baseline"])["value"][leading]

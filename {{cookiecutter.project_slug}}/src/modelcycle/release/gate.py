@@ -32,7 +32,7 @@ def judge_metrics(
     score = dict(zip(names, map(float, metrics.set_index("metric").loc[metric, names]), strict=True))
     yield from judge_score(gate, metric, score)
     yield from judge_slices(gate, metric, score["value"], slices, classification)
-    yield judge_calibration(gate, calibration, 1 if classification else score["value"])
+    yield judge_calibration(gate, calibration, 1 if classification else score["baseline"])
 
 
 def decide(passes: bool, fails: bool) -> bool | None:
@@ -80,12 +80,13 @@ def judge_slices(
 ) -> Iterator[Verdict]:
     """Judge the leading metric of each slice.
 
-    value: the metric of all test rows, with which a slice of classes is compared. Amounts may differ in size from slice
-    to slice, so there it is compared with the slice's own baseline.
+    value: the metric of all test rows, with which a slice of classes is compared, or with what a linear model reaches
+    there if that is less: then the cases are hard. Amounts may differ in size from slice to slice, so there it is
+    compared with the slice's own baseline.
     """
     for _, row in slices.iterrows():
         interval = {name: float(row[name]) for name in ("value", "low", "high")}
-        limit = value - gate.slice_gap if classification else row["baseline"] * (1 + gate.slice_gap)
+        limit = min(value - gate.slice_gap, row["linear"]) if classification else row["baseline"] * (1 + gate.slice_gap)
         yield Verdict(
             f"slice {row['slice']}",
             bool(row["high"] >= limit if direction(metric) > 0 else row["low"] <= limit),
@@ -119,15 +120,16 @@ def judge_overlap(train: pd.DataFrame, test: pd.DataFrame, contract: Contract, h
 
     Test rows with the features of a training row are told: only people know whether they are copies.
     """
-    names, inputs = holdout_columns(holdout, contract), contract.inputs
+    names, inputs = holdout_columns(holdout, contract), contract.names("feature")
     if holdout.by == "time":
         shared = int((train[names[0]] >= test[names[0]].min()).sum())
         found = f"{shared:,} rows as late as the test data"
     else:
         shared = len(test[names].merge(train[names].drop_duplicates(), on=names))
         found = f"{shared:,} rows in both"
-    if names != inputs and (repeated := len(test[inputs].merge(train[inputs].drop_duplicates(), on=inputs))):
-        found += f", {repeated:,} with the features of a training row"
+    if inputs and names != inputs:
+        repeated = len(test[inputs].merge(train[inputs].drop_duplicates(), on=inputs))
+        found += f", {repeated:,} with the features of a training row" if repeated else ""
     return Verdict(
         "no test row in training",
         shared == 0,

@@ -14,12 +14,11 @@ from typing import Any
 import pandas as pd
 
 from modelcycle.core import paths
-from modelcycle.core.contract import Contract, extract_target, read_contract, read_table
+from modelcycle.core.contract import Contract, read_contract, read_table
 from modelcycle.core.errors import InputError, Undecided
 from modelcycle.core.model_file import load_model, predict
 from modelcycle.core.output import md5, report_line, require_output, write_atomically, write_text
 from modelcycle.core.team import make_features, read_project
-from modelcycle.pipeline.baselines import compare_with_baselines
 from modelcycle.pipeline.evaluate import describe_judged_rows, evaluate_predictions
 from modelcycle.pipeline.report import write_report
 from modelcycle.pipeline.unseen import predict_unseen
@@ -101,11 +100,9 @@ def judge_model(
     """
     model = load_model(require_output(paths.JUDGED, "train"), read_project().trusted_types)
     judged, predictions = predict_unseen(model, train, test, contract, params)
-    target = extract_target(train, contract)
-    tables = list(evaluate_predictions(judged, predictions, target, contract, params).values())
-    verdicts = list(judge_metrics(params.gate, contract.is_classification, *tables))
-    tables.append(compare_with_baselines(model, train, test, judged, predictions, contract, params))
-    verdicts += judge_baselines(params.gate, contract.is_classification, tables[-1])
+    tables = list(evaluate_predictions(model, train, test, judged, predictions, contract, params).values())
+    verdicts = list(judge_metrics(params.gate, contract.is_classification, *tables[:3]))
+    verdicts += judge_baselines(params.gate, contract.is_classification, tables[3])
     verdicts += [judge_overlap(train, test, contract, params.prepare.holdout), judge_row_wise(test, contract)]
     verdicts.append(judge_leaks(params.gate, pd.concat([train, test]), contract))
     some = test.sample(min(1000, len(test)), random_state=0)
