@@ -42,6 +42,16 @@ def test_a_planted_fault_fails_in_the_team_s_files_only(repository, path, plante
     assert kept or failing
 
 
+def test_an_experiment_with_another_parameter_leaves_files_that_can_be_committed(repository, tmp_path):
+    changed = repository.copy_to(tmp_path)
+    changed.run("dvc", "exp", "run", "--quiet", "-S", "train.parameters.max_iter=20")
+    assert "parameters: {learning_rate: 0.05, max_iter: 20," in changed.read("params.yaml")
+    assert "Failed" not in changed.run("make", "check")
+    assert changed.run("git", "status", "--porcelain").split() == ["M", "params.yaml", "??", "dvc.lock"]
+    changed.commit("max_iter")
+    assert "Data and pipelines are up to date." in changed.run("dvc", "status")
+
+
 def test_before_the_first_git_add_it_fails_and_says_so(repository, tmp_path):
     """pre-commit looks at what git knows, and would pass."""
     new = repository.copy_to(tmp_path)

@@ -159,6 +159,25 @@ def test_adopting_twice_gives_the_same_and_a_newer_file_replaces_the_older(fresh
     assert "parameters: {max_iter: 10}" in fresh.read("params.yaml")  # found for this table, not for the example
 
 
+@pytest.mark.slow
+def test_what_is_guessed_from_the_order_of_the_rows_is_told(fresh, dvc, people):
+    table = pd.read_csv(people).assign(ward=[f"w{i // 5}" for i in range(50)])
+    table["seen"] = pd.date_range("2024-01-01", periods=50).strftime("%Y-%m-%d")
+    table.to_csv(people, index=False, sep=";", decimal=",")
+    printed = fresh.verb("adopt", str(people), "--target", "weight")
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert "seen: is the rows' time, since they are in its order; --time names another" in lines
+    assert "ward: its values follow one another in blocks; if each is a case of its own, --group ward" in lines
+    assert any(line.startswith("numbers have the decimal separator ',': ") for line in lines)
+    assert read_columns(fresh)["seen"]["role"] == "time"
+    printed = fresh.verb("adopt", str(people), "--target", "weight", "--group", "ward", "--force")
+    assert "held out for testing by group: all rows of some ward, since the rows of one are alike" in printed
+    assert "its values follow one another" not in printed
+    printed = fresh.verb("adopt", str(people), "--target", "weight", "--time", "seen", "--holdout", "key", "--force")
+    assert "since they are in its order" not in printed
+    assert "held out for testing by key: " in printed
+
+
 def test_a_parquet_file_is_taken_with_its_types(fresh, dvc, people):
     table = pd.read_csv(people).assign(team=lambda rows: pd.Categorical(rows["team"]), smokes=[True, False] * 25)
     table.to_parquet(people.with_suffix(".parquet"))

@@ -52,8 +52,20 @@ def test_without_units_the_time_draws_and_without_both_the_key():
     holdout, why = choose(rows, time="at", by="key")
     assert holdout == {"by": "key", "columns": ["at", "heat"]}
     assert why.endswith("; --holdout time: the last 30d, as in production")
-    assert choose(rows, key=["order"])[0] == {"by": "key"}
-    assert "rows drawn by order, as if they were independent" in choose(rows, key=["order"])[1]
+    shuffled = rows.sample(frac=1, random_state=0, ignore_index=True)
+    holdout, why = choose(shuffled, key=["order"])
+    assert holdout == {"by": "key"}
+    assert "rows drawn by order, as if they were independent" in why
+
+
+def test_rows_that_are_in_the_order_of_one_date_have_it_as_their_time():
+    rows = make_rows().drop(columns="machine_id")
+    for in_order in (rows, rows[::-1].reset_index(drop=True)):
+        assert choose(in_order)[0] == {"by": "time", "last": "30d", "gap": "0d"}
+    assert choose(rows.sample(frac=1, random_state=0, ignore_index=True))[0]["by"] == "key"
+    assert choose(rows.assign(due=rows["at"]))[0]["by"] == "key"  # which of the two?
+    assert choose(rows.assign(at=rows["at"].where(rows.index != 5)))[0]["by"] == "key"  # a time has no gaps
+    assert choose(make_rows())[0]["by"] == "group"
 
 
 def test_few_different_times_draw_nothing():
@@ -65,7 +77,7 @@ def test_few_different_times_draw_nothing():
 
 def test_ignoring_a_column_later_moves_no_row():
     """The columns that are hashed are written down where there is no key."""
-    rows = make_rows().drop(columns="machine_id")
+    rows = make_rows().drop(columns="machine_id").sample(frac=1, random_state=0, ignore_index=True)
     assert choose(rows)[0]["columns"] == ["at", "heat"]
 
 
@@ -74,7 +86,7 @@ def test_ignoring_a_column_later_moves_no_row():
 )
 def test_what_a_person_wants_needs_its_column(by, needed):
     with pytest.raises(InputError, match=needed):
-        choose(make_rows().drop(columns="machine_id"), by=by)
+        choose(make_rows().drop(columns=["machine_id", "at"]), by=by)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from modelcycle.adopt.csv_format import (
+    describe_number_format,
     detect_csv_format,
     detect_number_format,
     find_missing_words,
@@ -36,6 +37,20 @@ from modelcycle.core.table import read_source
 )
 def test_decimal_and_thousands_separators_are_told_apart(texts, options):
     assert detect_number_format(pd.DataFrame({"x": texts})) == options
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["1.234,5", "7,25", "8"], "the decimal separator ',': 1.234,5 is 1234.5, 7,25 is 7.25; if that is wrong, "),
+        (["1,234", "12,345.5", "8"], "the decimal separator '.': 1,234 is 1234, 12,345.5 is 12345.5; if that is wrong"),
+    ],
+)
+def test_how_numbers_are_read_is_told_with_examples(texts, told):
+    rows = pd.DataFrame({"x": texts, "at": ["01.02.2024", "02.02.2024", "a,b"]})
+    (line,) = describe_number_format(rows, detect_number_format(rows))
+    assert told in line
+    assert describe_number_format(pd.DataFrame({"x": ["1", "2.5"]}), {"decimal": ","}) == []
 
 
 def test_the_format_of_a_messy_file_is_found_out(tmp_path):

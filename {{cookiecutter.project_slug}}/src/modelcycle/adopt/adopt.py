@@ -12,9 +12,10 @@ import pandas as pd
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from modelcycle.adopt.choose_holdout import choose_holdout
+from modelcycle.adopt.choose_holdout import choose_holdout, repeats_in_blocks
 from modelcycle.adopt.choose_model import choose_model
 from modelcycle.adopt.csv_format import (
+    describe_number_format,
     detect_csv_format,
     detect_number_format,
     find_missing_words,
@@ -126,6 +127,7 @@ def read_with_format(file: Path, format_: Format) -> tuple[pd.DataFrame, dict[st
         require_header(file, options, rows)
     number_format = {"decimal": format_.decimal} if format_.decimal else detect_number_format(rows)
     if number_format:
+        told += describe_number_format(rows, number_format)
         options |= number_format
         rows = read_source(Ingest(source=str(file), csv=options))
     words, told_words = find_missing_words(rows, format_.missing)
@@ -200,6 +202,8 @@ def adopt(file: Path, wishes: Wishes, format_: Format, holdout: str, force: bool
     kind = "classes" if contract.is_classification else "an amount"
     report_line("adopt", f"{len(rows):,} rows, {len(rows.columns)} columns", data)
     report_line("", f"{wishes.target} as {kind}, {len(contract.names('feature'))} features", CONTRACT)
+    if contract.time and not wishes.time:
+        told.append(f"{contract.time}: is the rows' time, since they are in its order; --time names another")
     told += describe_guesses(rows, contract, len(distinct) if wishes.key else len(rows))
     told += [f"look into it: {leak}. Is it known before {wishes.target} is?" for leak in leaks if not leak.blocks]
     for sentence in filter(None, [*told, why, choice]):
@@ -222,6 +226,11 @@ def describe_guesses(rows: pd.DataFrame, contract: Contract, n_distinct: int) ->
         reasons = find_left_out_parts(rows[name], column, contract.time not in (None, name)).items()
         left_out = "; ".join(f"{', '.join(parts)} ({reason})" for reason, parts in reasons)
         told.append(f"{name}: {', '.join(column.parts or []) or 'nothing'}; left out: {left_out or 'nothing'}")
+    for name in [] if contract.names("group") else contract.names("feature"):
+        if contract.columns[name].type in ("category", "integer") and repeats_in_blocks(rows[name]):
+            told.append(
+                f"{name}: its values follow one another in blocks; if each is a case of its own, --group {name}"
+            )
     if n_distinct < len(rows):
         told.append(f"{len(rows) - n_distinct:,} rows repeat an earlier one; prepare will reject them")
     if copies := count_copies(rows, contract):

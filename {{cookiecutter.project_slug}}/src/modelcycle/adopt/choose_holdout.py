@@ -10,7 +10,8 @@ from modelcycle.core.contract import Column, Contract, convert_values
 from modelcycle.core.errors import InputError
 
 UNIT_NAME = re.compile(
-    r"(^|[\W_])(id|nr|no|number|uuid|unit|engine|machine|device|sensor|vehicle|patient|subject|person|user|customer|client)"
+    r"(^|[\W_])(id|nr|no|number|uuid|unit|engine|machine|device|sensor|vehicle|batch|lot|patient|subject|person|child|"
+    r"user|customer|client|household|school)"
     r"(_?(id|nr|no|number))?$",
     re.IGNORECASE,
 )
@@ -24,6 +25,15 @@ NEEDS = {
 def find_units(rows: pd.DataFrame, names: list[str]) -> list[str]:
     """Find those of the named columns of (n, m) rows that say of which unit a row is, by their name and their order."""
     return [name for name in names if UNIT_NAME.search(name) and repeats_in_blocks(rows[name])]
+
+
+def find_time(rows: pd.DataFrame, columns: dict[str, Column]) -> str:
+    """Find the one column of dates by which (n, m) rows are sorted, as a log is; empty where there is none."""
+    dates = [name for name, column in columns.items() if column.type == "datetime" and not column.nullable]
+    times = [convert_values(rows[name], columns[name]).dropna() for name in dates]
+    is_sorted = [moments.is_monotonic_increasing or moments.is_monotonic_decreasing for moments in times]
+    found = [name for name, moments, in_order in zip(dates, times, is_sorted, strict=True) if in_order]
+    return found[0] if len(found) == 1 and times[dates.index(found[0])].nunique() >= MIN_TIMES else ""
 
 
 def repeats_in_blocks(values: pd.Series) -> bool:

@@ -129,6 +129,19 @@ def detect_number_format(rows: pd.DataFrame) -> dict[str, Any]:
     return {"thousands": ","} if by_comma.any() else {}
 
 
+def describe_number_format(rows: pd.DataFrame, options: dict[str, Any]) -> list[str]:
+    """Tell how numbers in (n, m) columns of text are read by the options of pandas.read_csv, with examples."""
+    decimal, thousands = options.get("decimal", "."), options.get("thousands", "")
+    signs = [sign for sign in (decimal, thousands) if sign and sign != "."] or [thousands]
+    texts = pd.concat([rows[name].dropna().head(1000) for name in rows])
+    turned = texts[texts.str.fullmatch(r"[+-]?[\d.,]*") & texts.str.contains("|".join(map(re.escape, signs)))]
+    if turned.empty:
+        return []
+    plain = turned.str.replace(thousands, "", regex=False).str.replace(decimal, ".", regex=False)
+    shown = ", ".join(f"{text} is {number}" for text, number in list(zip(turned, plain, strict=True))[:3])
+    return [f"numbers have the decimal separator '{decimal}': {shown}; if that is wrong, name the --decimal"]
+
+
 def find_missing_words(rows: pd.DataFrame, given: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     """Find words that stand for a missing value in (n, m) columns of text, column by column, with what is to be told.
 

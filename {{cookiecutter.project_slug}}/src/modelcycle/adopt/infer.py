@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 
-from modelcycle.adopt.choose_holdout import find_units, make_group
+from modelcycle.adopt.choose_holdout import find_time, find_units, make_group
 from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, DatePart, convert_values
 from modelcycle.core.errors import InputError
 from modelcycle.core.leaks import Leak, find_leaks
@@ -220,7 +220,7 @@ def infer_contract(rows: pd.DataFrame, source: str, wishes: Wishes) -> tuple[Con
     Raises InputError when a named column does not exist or can't have its role, or when no feature is left.
     """
     require_named(wishes, rows, source)
-    target, time = wishes.target, wishes.time or None
+    target = wishes.target
     columns = {str(name): infer_column(rows[name], wishes.dates) for name in rows if name != target}
     columns[target] = infer_target(rows[target], wishes.kind)
     for name in wishes.key:
@@ -230,12 +230,12 @@ def infer_contract(rows: pd.DataFrame, source: str, wishes: Wishes) -> tuple[Con
         columns[name] = make_group(rows[name])
     if wishes.weight:
         columns[wishes.weight] = Column(role="weight", type="number", min=0)
-    if time:
+    if time := wishes.time or find_time(rows, columns):
         if (date_format := infer_date_format(rows[time].dropna(), wishes.dates)) is None:
             raise InputError(f"{source}: the column '{time}' holds no readable dates, e.g. {rows[time].iloc[0]}.")
         columns[time] = Column(role="time", type="datetime", format=date_format)
     dates = {name: column for name, column in columns.items() if column.type == "datetime"}
-    columns |= {name: infer_parts(rows[name], column, time not in (None, name)) for name, column in dates.items()}
+    columns |= {name: infer_parts(rows[name], column, time not in ("", name)) for name, column in dates.items()}
     columns = {str(name): columns[str(name)] for name in rows}  # in the table's order
     description = f"Predicts {target} from the columns of {Path(source).name}."
     require_input(columns, wishes, source)
