@@ -4,6 +4,7 @@ import pytest
 
 from modelcycle.adopt.infer import (
     Wishes,
+    describe_doubts,
     describe_sample,
     find_left_out_parts,
     infer_column,
@@ -122,6 +123,21 @@ def test_what_tells_rows_apart_or_nothing_is_ignored_with_the_reason(values, nam
     assert (column.role, column.type == "text") == (("ignored", True) if reason else ("feature", False))
 
 
+@pytest.mark.parametrize("unit", ["{:,} €", "€ {}", "${:,}.50", "{} %", "-{}%", "{} kg"])
+def test_numbers_with_a_unit_are_text_and_that_is_told(unit):
+    many = pd.Series([unit.format(1000 + i) for i in range(60)])
+    assert infer_column(many).reason == f"holds numbers with a unit, such as {many[0]}: leave out the unit to use them"
+    few = pd.Series([unit.format(1000 + i % 5) for i in range(60)])
+    (told,) = describe_doubts(few, infer_column(few))
+    assert told == f"holds numbers with a unit, such as {few[0]}, which stay text: leave it out to use them"
+
+
+def test_codes_have_no_unit():
+    for code in ("t{}", "{}a", "A-{}", "{}/7"):
+        few = pd.Series([code.format(i % 5) for i in range(60)])
+        assert describe_doubts(few, infer_column(few)) == []
+
+
 @pytest.mark.parametrize(
     ("dates", "date_format"),
     [
@@ -132,6 +148,9 @@ def test_what_tells_rows_apart_or_nothing_is_ignored_with_the_reason(values, nam
         (["31-01-2024 07:30:59"], "%d-%m-%Y %H:%M:%S"),
         (["31 Jan 2024"], "%d %b %Y"),
         (["20240131"], ""),
+        (["31.01.24", "01.02.24"], "%d.%m.%y"),
+        (["01/31/24 7:30 PM", "02/01/24 12:05 AM"], "%m/%d/%y %I:%M %p"),
+        (["2024-01-31 07:30 PM"], "%Y-%m-%d %I:%M %p"),
         (["2024-01-31", "2024-01-31T07:30:00+02:00"], ""),
         (["soon", "2024-01-31"], None),
         (["2024-01-31"] * 1000 + ["soon"] * 10, ""),

@@ -16,9 +16,12 @@ from modelcycle.core.contract import BOOLEAN_WORDS, Column, Contract, DatePart, 
 from modelcycle.core.errors import InputError
 from modelcycle.core.leaks import Leak, find_leaks
 
-DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
-DATE_FORMATS = ["", *(date + clock for date in DATES for clock in ("", " %H:%M", " %H:%M:%S"))]
+DATES = ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d", "%Y/%m/%d", "%d-%m-%Y", "%d %b %Y", "%Y%m%d"]
+DATES += ["%d.%m.%y", "%d/%m/%y", "%m/%d/%y"]
+CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+DATE_FORMATS = ["", *(date + clock for date in DATES for clock in CLOCKS)]
 IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|nr|no|number|nummer|index|key|uuid|guid)$", re.IGNORECASE)
+NUMBER_WITH_UNIT = re.compile(r"-?([€$£¥]\s?\d[\d.,]*|\d[\d.,]*(\s?[€$£¥%]|\s[^\W\d]{1,3}))")
 MAX_CLASSES = 20  # an integer target with more values than this is an amount
 MAX_LISTED_VALUES = 10  # in a comment
 MIN_DAYS_OF_SEASONS = 2 * 365  # in less, what happened once would pass for a season
@@ -65,6 +68,8 @@ def infer_column(values: pd.Series, dates: str = "") -> Column:
     if (date_format := infer_date_format(known, dates)) is not None:
         return Column(type="datetime", format=date_format, **facts)
     if known.nunique() > max(20, len(known) / 2):
+        if have_units(known):
+            return _make_ignored(f"holds numbers with a unit, such as {known.iloc[0]}: leave out the unit to use them")
         return _make_ignored("is different in nearly every row, like an identifier or free text")
     return Column(type="category", **facts)
 
@@ -79,6 +84,11 @@ def are_numbers(known: pd.Series) -> bool:
     return bool(is_typo and not known.str.fullmatch(r"0\d+").any())
 
 
+def have_units(known: pd.Series) -> bool:
+    """Say whether nearly all of (n,) known texts are numbers with a sign or a unit, such as 12 % or € 1.50."""
+    return bool(known.str.strip().str.fullmatch(NUMBER_WITH_UNIT).mean() > 0.9)
+
+
 def describe_doubts(values: pd.Series, column: Column) -> list[str]:
     """Tell what may be wrong in how (n,) values as read from the source are understood, each with examples."""
     known, told = values.dropna(), []
@@ -90,6 +100,8 @@ def describe_doubts(values: pd.Series, column: Column) -> list[str]:
         other = re.sub("%([dm])", lambda found: {"d": "%m", "m": "%d"}[found[1]], column.format)
         if convert_values(known, column.model_copy(update={"format": other})).notna().all():
             told.append(f"{known.iloc[0]} is read as {column.format}; if that is wrong, add --dates '{other}'")
+    if column.type == "category" and column.role == "feature" and have_units(known):
+        told.append(f"holds numbers with a unit, such as {known.iloc[0]}, which stay text: leave it out to use them")
     if column.type == "datetime" and pd.api.types.is_string_dtype(known):
         with_zone = known[known.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$")]
         if len(with_zone):
