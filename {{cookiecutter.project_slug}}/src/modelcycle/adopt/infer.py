@@ -152,12 +152,12 @@ def infer_date_format(known: pd.Series, first: str = "") -> str | None:
 
     first: the format to try before all others.
     """
+    start = known.head(1000)
+    if pd.api.types.is_string_dtype(start) and not start.str.contains(r"\d").all():
+        return None
     for date_format in [first, *DATE_FORMATS]:
         column = Column(role="feature", type="datetime", format=date_format)
-        if (
-            convert_values(known.head(1000), column).notna().all()
-            and convert_values(known, column).notna().mean() > 0.99
-        ):
+        if convert_values(start, column).notna().all() and convert_values(known, column).notna().mean() > 0.99:
             return date_format
     return None
 
