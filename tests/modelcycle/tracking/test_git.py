@@ -59,7 +59,7 @@ def test_where_there_is_no_repository_or_no_commit_there_is_nothing_to_be_read(t
     monkeypatch.chdir(tmp_path)
     assert (has_commit(), describe_head()) == (False, "nothing committed yet")
     assert find_root_commits() == []
-    with pytest.raises(InputError, match=r"^git failed: not a git repository"):
+    with pytest.raises(InputError, match=r"^This folder is not a git repository; type `make setup`"):
         read_file_at("HEAD", "file")
     git("init", "--quiet")
     assert (has_commit(), describe_head()) == (False, "nothing committed yet")
