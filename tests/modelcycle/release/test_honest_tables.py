@@ -42,7 +42,7 @@ def draw_rules(random: np.random.Generator, n_rows: int, kind: str, params: Para
     rows = draw_table(random, n_rows, kind)
     contract, leaks = infer_contract(rows, "t.csv", Wishes("target"))
     assert not [leak for leak in leaks if leak.blocks], leaks
-    holdout = Holdout.model_validate(choose_holdout(rows, contract)[0])
+    params.prepare.holdout = holdout = Holdout.model_validate(choose_holdout(rows, contract)[0])
     estimator, parameters, _ = choose_model(rows, contract, holdout)
     typed = convert_columns(rows, contract.used, contract)
     train, test = split_rows(typed, holdout, 0.2, contract)
@@ -66,15 +66,14 @@ def test_honest_models_pass_or_are_undecided(reproduced, monkeypatch, kind):
     params.evaluate.bootstrap, params.evaluate.slices = 200, ["shop"]
     params.gate.bound = params.gate.too_good = None
     seed = int(np.random.default_rng().integers(1_000_000))
-    random, rejected, n_drawn = np.random.default_rng(seed), Counter(), 0
+    random, rejected, n_drawn = np.random.default_rng(seed), list[str](), 0
     for n_rows, n_tables in SIZES.items():
         states = Counter()
         for _ in range(DRAWS // (10 if n_rows == max(SIZES) else 1) or n_tables):
             rules = draw_rules(random, n_rows, kind, params)
             failed = [rule for rule, state in rules.items() if state == "failed"]
-            rejected.update(failed)
+            rejected += [f"{n_rows:,} rows: {', '.join(failed)}"] if failed else []
             states["rejected" if failed else "undecided" if "undecided" in rules.values() else "passed"] += 1
             n_drawn += 1
         print(f"{kind}, {n_rows:,} rows: {dict(states)}")
-    print(dict(rejected))
-    assert sum(rejected.values()) <= max(2, 0.05 * n_drawn), f"seed {seed}: {rejected}"
+    assert len(rejected) <= max(3, 0.05 * n_drawn), f"seed {seed}: {rejected}"
