@@ -41,16 +41,16 @@ split with the same columns; the error is 1 - AUC for classes and the mean absol
 
 {n_right} of {n} as expected. Repeat it with `uv run --group proof benchmarks/verdicts.py`, {minutes} minutes.
 
-The first run found 34 of 45. What was changed after it knows none of the tables: the model is chosen by folds made like
-the hold-out set, the simplest within a standard error; a hard slice is one where a linear model is no better; amounts are
-calibrated on the scale of the target; a table whose only input is the time can be judged; and where nothing can be learned,
-the ratio no longer counts here. Of what is still not as expected:
+The first run found 34 of 45. What was changed after it knows none of the tables: the model is chosen by folds made
+like the hold-out set, the simplest within a standard error; a hard slice is one where a linear model is no better;
+amounts are calibrated on the scale of the target; a table whose only input is the time can be judged; and where nothing
+can be learned, the ratio no longer counts here. Of what is still not as expected:
 
-- mlc_churn: 0.0045 of AUC is less than its interval of 0.03 to either side.
-- hotel_rates: the data spans 14 months, so that month and season are left out as parts of dates; the fixed model uses them,
-  and here the season does come back.
-- nhefs: without the two columns that give the target away hardly anything tells the rest; undecided is right.
-- resume: boosted trees won the cross-validation by little, and the gate refuses them for being worse than a linear model.
+- mlc_churn: the 0.0045 of AUC is far less than the interval, which reaches 0.03 to either side.
+- hotel_rates: the data spans 14 months, so that month and day of the year are left out as parts of the date; the fixed
+  model has them.
+- nhefs: without the two columns that give the target away, hardly anything tells it.
+- resume: boosted trees won the cross-validation by little, and the gate refuses them as worse than a linear model.
 """
 
 
