@@ -14,7 +14,7 @@ import pandas as pd
 from charset_normalizer import from_bytes
 
 from modelcycle.core.errors import InputError
-from modelcycle.core.table import csv_options, is_no_value, read_separator_line
+from modelcycle.core.table import csv_options, is_no_value, plain_numbers, read_separator_line
 
 SAMPLE_BYTES, SAMPLE_LINES = 1_000_000, 200
 # In a word, signs that no word has, or a capital: another code page has its small letters there.
@@ -135,9 +135,10 @@ def describe_number_format(rows: pd.DataFrame, options: dict[str, Any]) -> list[
     signs = [sign for sign in (decimal, thousands) if sign and sign != "."] or [thousands]
     texts = pd.concat([rows[name].dropna().head(1000) for name in rows])
     turned = texts[texts.str.fullmatch(r"[+-]?[\d.,]*") & texts.str.contains("|".join(map(re.escape, signs)))]
+    turned = turned.reset_index(drop=True)
     if turned.empty:
         return []
-    plain = turned.str.replace(thousands, "", regex=False).str.replace(decimal, ".", regex=False)
+    plain = plain_numbers(turned.to_frame("number"), options, None)["number"]
     shown = ", ".join(f"{text} is {number}" for text, number in list(zip(turned, plain, strict=True))[:3])
     return [f"numbers have the decimal separator '{decimal}': {shown}; if that is wrong, name the --decimal"]
 
